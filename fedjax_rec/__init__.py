@@ -1,0 +1,1 @@
+"""Federated recommendation at accelerator speed."""

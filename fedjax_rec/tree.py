@@ -1,0 +1,133 @@
+"""Rows of parts, the view a client gets, and pytree arithmetic that `optax.tree` lacks."""
+
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+
+from fedjax_rec.base import (
+    Array,
+    Entry,
+    FederatedAlgorithm,
+    Part,
+    Private,
+    PyTree,
+    RowIds,
+    ServerState,
+    View,
+)
+
+PartT = TypeVar("PartT", bound=Part)
+
+
+def take(part: PartT, row_ids: RowIds) -> PartT:
+    """The part cut to some rows of each table; dense leaves are unchanged.
+
+    Args:
+      part: leaves of `rows[table]` are `[I_table, ...]`.
+      row_ids: table -> `[S]` ids, or `None` (or no entry) for the whole table. Padding
+        ids past the end read zero.
+
+    Returns:
+      The same kind of part, leaves of `rows[table]` `[S, ...]`.
+
+    >>> import jax.numpy as jnp
+    >>> table = Part({"item": jnp.array([10.0, 11.0, 12.0])}, ())
+    >>> take(table, {"item": jnp.array([2, 0, 3])}).rows["item"].tolist()
+    [12.0, 10.0, 0.0]
+    """
+
+    def rows_of(table: str, tree: PyTree) -> PyTree:
+        ids = row_ids.get(table)
+        if ids is None:
+            return tree
+        return jax.tree.map(lambda leaf: leaf.at[ids].get(mode="fill", fill_value=0), tree)
+
+    return part._replace(rows={name: rows_of(name, tree) for name, tree in part.rows.items()})
+
+
+def put(part: PartT, row_ids: RowIds, rows: PartT) -> PartT:
+    """The part with some rows, and all dense leaves, replaced: the inverse of `take`.
+
+    Padding ids write nowhere.
+
+    >>> import jax.numpy as jnp
+    >>> table = Part({"item": jnp.zeros(3)}, ())
+    >>> put(table, {"item": jnp.array([2, 3])}, Part({"item": jnp.ones(2)}, ())).rows["item"].tolist()
+    [0.0, 0.0, 1.0]
+    """
+
+    def placed(table: str, tree: PyTree) -> PyTree:
+        ids = row_ids.get(table)
+        if ids is None:
+            return rows.rows[table]
+        return jax.tree.map(
+            lambda leaf, new: leaf.at[ids].set(new, mode="drop"), tree, rows.rows[table]
+        )
+
+    return part._replace(
+        rows={name: placed(name, tree) for name, tree in part.rows.items()}, dense=rows.dense
+    )
+
+
+def client_view(
+    algorithm: FederatedAlgorithm,
+    state: ServerState,
+    frozen: Part,
+    entry: Entry,
+    private: Private,
+    memory: Private,
+    row_ids: RowIds,
+) -> View:
+    """What this client gets to see: every part, cut to its rows.
+
+    Args:
+      private: this client's, with whole tables, as the store holds it.
+      memory: likewise.
+      row_ids: the rows; `{}` for whole tables.
+    """
+    if algorithm.broadcast is None:
+        shared, extra = take(state.shared, row_ids), take(state.extra, row_ids)
+    else:
+        shared, extra = algorithm.broadcast(state, entry, row_ids)
+    return View(
+        shared, take(private, row_ids), take(frozen, row_ids), take(memory, row_ids), extra
+    )
+
+
+def subtract(left: PyTree, right: PyTree) -> PyTree:
+    """`left - right`, leaf by leaf."""
+    return jax.tree.map(jnp.subtract, left, right)
+
+
+def zeros_like(tree: PyTree) -> PyTree:
+    """Zeros of the same shapes; accepts `jax.ShapeDtypeStruct` leaves."""
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), tree)
+
+
+def mask(is_kept: Array, tree: PyTree) -> PyTree:
+    """The tree where `is_kept`, else zeros (also in place of NaN)."""
+    return jax.tree.map(lambda leaf: jnp.where(is_kept, leaf, jnp.zeros_like(leaf)), tree)
+
+
+def is_finite(tree: PyTree) -> Array:
+    """Whether every number of every floating leaf is finite."""
+    checks = [
+        jnp.all(jnp.isfinite(leaf))
+        for leaf in jax.tree.leaves(tree)
+        if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
+    ]
+    return jnp.all(jnp.array(checks)) if checks else jnp.array(True)
+
+
+def touched(tree: PyTree) -> Array:
+    """`[S]` which rows of a table's change are not all zero.
+
+    >>> import jax.numpy as jnp
+    >>> touched({"a": jnp.array([[0.0, 1.0], [0.0, 0.0]])}).tolist()
+    [True, False]
+    """
+    flags = [
+        jnp.any(leaf.reshape(leaf.shape[0], -1) != 0, axis=1) for leaf in jax.tree.leaves(tree)
+    ]
+    return jnp.any(jnp.stack(flags), axis=0)
