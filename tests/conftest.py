@@ -1,0 +1,41 @@
+"""What every test can use: real data where there are any, and an empty cache."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+# Compiling takes longer than hypothesis' deadline, and a failure has to come again.
+settings.register_profile("fedjax_rec", deadline=None, derandomize=True)
+settings.load_profile("fedjax_rec")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _empty_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test reads or fills the cache folder of the person who runs it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FEDJAX_REC_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The folder of data-set folders that FEDJAX_REC_DATA names."""
+    named = os.environ.get("FEDJAX_REC_DATA")
+    if not named:
+        pytest.skip("needs real data: FEDJAX_REC_DATA is not set")
+    if not Path(named).is_dir():
+        pytest.skip(f"needs real data: FEDJAX_REC_DATA={named} is no folder")
+    return Path(named)
+
+
+@pytest.fixture(scope="session")
+def ml_100k_folder(data_folder: Path) -> Path:
+    """The folder of MovieLens-100K."""
+    if not (data_folder / "ml-100k").is_dir():
+        pytest.skip(f"needs real data: no ml-100k in {data_folder}")
+    return data_folder / "ml-100k"
