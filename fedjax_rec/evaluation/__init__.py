@@ -1,0 +1,37 @@
+"""Metrics, ranking, protocols and communication: how good, on what terms, at what cost."""
+
+from fedjax_rec.evaluation.communication import (
+    ClientBytes,
+    Communication,
+    Payload,
+    bytes_per_client,
+)
+from fedjax_rec.evaluation.evaluate import (
+    Evaluation,
+    Evaluator,
+    HeldOutSet,
+    build_evaluator,
+    top_k,
+)
+from fedjax_rec.evaluation.metrics import METRICS, UNRANKED, metric_keys
+from fedjax_rec.evaluation.protocols import Protocol, item_lists, uniform_candidates
+from fedjax_rec.evaluation.ranking import ranks
+
+__all__ = [
+    "METRICS",
+    "UNRANKED",
+    "ClientBytes",
+    "Communication",
+    "Evaluation",
+    "Evaluator",
+    "HeldOutSet",
+    "Payload",
+    "Protocol",
+    "build_evaluator",
+    "bytes_per_client",
+    "item_lists",
+    "metric_keys",
+    "ranks",
+    "top_k",
+    "uniform_candidates",
+]

@@ -1,0 +1,259 @@
+"""Scores every client's held-out items on the device, a chunk of clients at a time."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+
+from fedjax_rec import tree
+from fedjax_rec.base import (
+    Array,
+    ClientData,
+    Clients,
+    Entry,
+    FederatedAlgorithm,
+    Fixed,
+    History,
+    Inputs,
+    LengthClass,
+    PyTree,
+    ServerState,
+)
+from fedjax_rec.errors import UserError
+from fedjax_rec.evaluation import metrics, ranking
+
+SCORES_PER_CHUNK = 2**20
+"""Default size of a chunk: clients times items."""
+
+SEEN_PER_STEP = 2**13
+"""How many seen items are struck out of the ranking at a time."""
+
+
+class HeldOutSet(NamedTuple):
+    """What is asked of every client, and what is left out of the ranking.
+
+    Attributes:
+      targets: `[N, R]` distinct held-out items, padded with the number of items.
+      seen_offsets: `[N + 1]` where each client's seen items begin.
+      seen_items: `[E]` removed from the ranking: training items, at test with the
+        validation items (`protocols.item_lists`). A target stays even when seen.
+      candidates: `[N, K]` items to rank the targets among, padded with the number of
+        items, repeats allowed; `None` for the full catalogue.
+    """
+
+    targets: Array
+    seen_offsets: Array
+    seen_items: Array
+    candidates: Array | None = None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found.
+
+    Attributes:
+      metrics: means over the clients that have a held-out item, in [0, 1], by key
+        (`ndcg@10`).
+      per_client: `[N]` by key; NaN where a client has no held-out item.
+      ranks: `[N, R]` 1-based; `metrics.UNRANKED` for padding and non-finite scores.
+      num_clients: how many clients have a held-out item.
+      num_non_finite: how many of them have a candidate whose score is not finite.
+    """
+
+    metrics: dict[str, float]
+    per_client: dict[str, npt.NDArray[np.float32]]
+    ranks: npt.NDArray[np.int32]
+    num_clients: int
+    num_non_finite: int
+
+
+Evaluator = Callable[[ServerState, Clients, Fixed, HeldOutSet], Evaluation]
+
+
+def build_evaluator(
+    algorithm: FederatedAlgorithm,
+    *,
+    at_k: Sequence[int] = (5, 10, 20),
+    ties: ranking.Ties = "pessimistic",
+    chunk_size: int | None = None,
+    needs_history: bool = False,
+) -> Evaluator:
+    """An evaluator, compiled at its first call and once for each shape of data.
+
+    Each client is scored by `model.score` on the view it has as it stands: the shared
+    parameters, its own private ones and its memory.
+
+    Args:
+      algorithm: supplies model and broadcast.
+      at_k: cut-offs.
+      ties: the rule among equal scores, see `ranking.ranks`.
+      chunk_size: clients scored at a time, 1 to N; it changes memory and speed, not
+        results. By default about a million scores.
+      needs_history: whether the model reads the client's training events.
+
+    Returns:
+      `(state, clients, fixed, held_out) -> Evaluation`. It raises `UserError` when no
+      client has a held-out item.
+
+    Raises:
+      UserError: for a cut-off that is not a positive integer.
+    """
+    metrics.metric_keys(at_k)
+
+    @jax.jit
+    def run(
+        state: ServerState, clients: Clients, fixed: Fixed, held_out: HeldOutSet
+    ) -> tuple[Array, Array, dict[str, Array]]:
+        num_clients, num_items = held_out.targets.shape[0], fixed.data.num_items
+        size = chunk_size or max(1, SCORES_PER_CHUNK // num_items)
+        num_chunks = -(-num_clients // min(size, num_clients))
+        size = -(-num_clients // num_chunks)
+        score = partial(_score, algorithm, state, fixed, needs_history)
+
+        def chunk(start: Array) -> tuple[Array, Array]:
+            # The last chunk runs past the end: it repeats the last client.
+            ids = jnp.minimum(start + jnp.arange(size), num_clients - 1)
+            scores = jax.vmap(score)(ids, *_at((clients.private, clients.memory), ids))
+            is_candidate = _candidates(held_out, ids, start, num_items)
+            ranks = jax.vmap(partial(ranking.ranks, ties=ties))(
+                scores, held_out.targets[ids], is_candidate
+            )
+            return ranks, jax.vmap(ranking.count_non_finite)(scores, is_candidate) > 0
+
+        ranks, is_bad = jax.lax.map(chunk, size * jnp.arange(num_chunks))
+        ranks = ranks.reshape(-1, ranks.shape[-1])[:num_clients]
+        num_relevant = (held_out.targets < num_items).sum(axis=-1)
+        is_bad = is_bad.reshape(-1)[:num_clients] & (num_relevant > 0)
+        return ranks, is_bad, metrics.at_cutoffs(ranks, num_relevant, at_k)
+
+    def evaluate(
+        state: ServerState, clients: Clients, fixed: Fixed, held_out: HeldOutSet
+    ) -> Evaluation:
+        has_target = (np.asarray(held_out.targets) < fixed.data.num_items).any(axis=1)
+        if not has_target.any():
+            raise UserError(
+                "nothing to evaluate: no client has a held-out item; "
+                "use data with longer histories or another split"
+            )
+        ranks, is_bad, values = jax.device_get(run(state, clients, fixed, held_out))
+        return Evaluation(
+            metrics={k: float(v[has_target].mean(dtype=np.float64)) for k, v in values.items()},
+            per_client={k: np.where(has_target, v, np.float32(np.nan)) for k, v in values.items()},
+            ranks=ranks,
+            num_clients=int(has_target.sum()),
+            num_non_finite=int(is_bad.sum()),
+        )
+
+    return evaluate
+
+
+def top_k(
+    algorithm: FederatedAlgorithm,
+    state: ServerState,
+    clients: Clients,
+    fixed: Fixed,
+    client_id: int,
+    k: int,
+    seen: npt.NDArray[np.integer] | Sequence[int] = (),
+    *,
+    needs_history: bool = False,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """The best items for one client that it has not seen.
+
+    Args:
+      client_id: 0 to N - 1.
+      k: how many items are wanted.
+      seen: items to leave out.
+
+    Returns:
+      `(ids, scores)` from the best down, equal scores by id; fewer than `k` when no more
+      are left. Items without a finite score are left out.
+
+    Raises:
+      UserError: when there is no such client or `k` is not positive.
+    """
+    num_clients = fixed.data.num_clients
+    if not 0 <= client_id < num_clients:
+        raise UserError(f"no client {client_id}: client ids go from 0 to {num_clients - 1}")
+    if k < 1:
+        raise UserError(f"cannot recommend k = {k} items; use a positive integer")
+    slot = jnp.int32(client_id)
+    private, memory = _at((clients.private, clients.memory), slot)
+    scores = np.asarray(_score(algorithm, state, fixed, needs_history, slot, private, memory))
+    is_wanted = np.isfinite(scores)
+    is_wanted[np.asarray(seen, dtype=np.int64)] = False
+    ids = np.flatnonzero(is_wanted)
+    best = ids[np.argsort(-scores[ids], kind="stable")[:k]]
+    return best, scores[best]
+
+
+def _score(
+    algorithm: FederatedAlgorithm,
+    state: ServerState,
+    fixed: Fixed,
+    needs_history: bool,
+    client_id: Array,
+    private: PyTree,
+    memory: PyTree,
+) -> Array:
+    """`[I]` one client's scores of the whole catalogue."""
+    entry = Entry(client_id, client_id, is_valid=jnp.array(True))
+    view = tree.client_view(algorithm, state, fixed.frozen, entry, private, memory, {})
+    history = _history(fixed.data, client_id) if needs_history else None
+    scores = algorithm.model.score(view, Inputs(None, history, "item"))
+    if scores.shape != (fixed.data.num_items,):
+        raise ValueError(f"scores {scores.shape} are not one number for each item")
+    return scores
+
+
+def _history(data: ClientData, client_id: Array) -> History:
+    """One client's events, padded to the longest client's."""
+    longest = LengthClass(
+        0,
+        data.num_clients,
+        max(length.num_events for length in data.classes),
+        max(length.num_excluded for length in data.classes),
+    )
+    return data.history(client_id, longest)
+
+
+def _candidates(held_out: HeldOutSet, ids: Array, start: Array, num_items: int) -> Array:
+    """`[C, I]` which items the targets of a chunk of clients are ranked among."""
+    num_clients, size = held_out.targets.shape[0], ids.shape[0]
+    bounds = held_out.seen_offsets[jnp.minimum(start + jnp.arange(size + 1), num_clients)]
+    is_candidate = jnp.ones((size, num_items), bool)
+    if held_out.candidates is not None:
+        rows = jnp.arange(size)[:, None]
+        is_candidate = ~is_candidate.at[rows, held_out.candidates[ids]].set(False, mode="drop")
+    return _strike_out(is_candidate, bounds, held_out.seen_items)
+
+
+def _strike_out(is_candidate: Array, bounds: Array, seen_items: Array) -> Array:
+    """`[C, I]` without the items `seen_items[bounds[c] : bounds[c + 1]]` in row `c`.
+
+    The lists of a chunk lie one behind another, so they are read as one, in steps: no
+    client's list is padded to the longest one.
+    """
+    if not seen_items.shape[0]:
+        return is_candidate
+
+    def step(index: Array, is_candidate: Array) -> Array:
+        place = bounds[0] + index * SEEN_PER_STEP + jnp.arange(SEEN_PER_STEP)
+        row = jnp.searchsorted(bounds, place, side="right") - 1
+        row = jnp.where(place < bounds[-1], row, is_candidate.shape[0])
+        item = seen_items.at[place].get(mode="clip")
+        return is_candidate.at[row, item].set(False, mode="drop")
+
+    num_steps = -(-(bounds[-1] - bounds[0]) // SEEN_PER_STEP)
+    left: Array = jax.lax.fori_loop(0, num_steps, step, is_candidate)
+    return left
+
+
+def _at(store: PyTree, slots: Array) -> PyTree:
+    """The entries of some slots of a store, `[N, ...] -> [.., ...]`."""
+    return jax.tree.map(lambda leaf: leaf[slots], store)

@@ -1,0 +1,142 @@
+"""Top-K metrics from the ranks of the relevant items.
+
+Every metric is `metric(ranks, num_relevant, k) -> [..]`:
+
+* `ranks`: `[.., R]` 1-based ranks `r_1 .. r_R` of one client's relevant items; padding
+  and items that were not ranked hold `UNRANKED`.
+* `num_relevant`: `[..]` how many relevant items there are, at most `R`.
+* `k`: the cut-off, at least 1; a static integer.
+
+The result lies in [0, 1], and is 0 where a client has no relevant item.
+
+References: Manning, Raghavan and Schütze, "Introduction to Information Retrieval",
+Cambridge University Press 2008, chapter 8; Järvelin and Kekäläinen, "Cumulated
+gain-based evaluation of IR techniques", ACM TOIS 20(4), 2002.
+"""
+
+from collections.abc import Callable, Iterable
+
+import jax.numpy as jnp
+
+from fedjax_rec.base import Array
+from fedjax_rec.errors import UserError
+
+UNRANKED = 2**31 - 1
+"""Rank of padding, and of an item that the model gave no finite score."""
+
+Metric = Callable[[Array, Array, int], Array]
+
+
+def hit_rate(ranks: Array, num_relevant: Array, k: int) -> Array:
+    """`HR@K = 1 if any r_i <= K else 0`, also called success at K.
+
+    >>> hit_rate(jnp.array([7, 3]), jnp.array(2), 5).item()
+    1.0
+    """
+    return _hits(ranks, k).max(axis=-1)
+
+
+def ndcg(ranks: Array, num_relevant: Array, k: int) -> Array:
+    """`NDCG@K = DCG / IDCG`, `DCG = sum_{r_i <= K} 1 / log2(r_i + 1)`: binary gains.
+
+    `IDCG` is the `DCG` of the best ranking, which has `min(K, R)` hits. (Järvelin and
+    Kekäläinen discount from the second rank on; this is the form now in common use.)
+
+    >>> ndcg(jnp.array([3]), jnp.array(1), 5).item()
+    0.5
+    """
+    dcg = (_hits(ranks, k) / jnp.log2(ranks + 1.0)).sum(axis=-1)
+    positions = jnp.arange(1, k + 1)
+    is_filled = positions <= jnp.expand_dims(num_relevant, -1)
+    ideal = (is_filled / jnp.log2(positions + 1.0)).sum(axis=-1)
+    return _ratio(dcg, ideal)
+
+
+def mrr(ranks: Array, num_relevant: Array, k: int) -> Array:
+    """`RR@K = 1 / min_i r_i` if that is within K, else 0; averaged over clients, MRR.
+
+    >>> mrr(jnp.array([7, 4]), jnp.array(2), 5).item()
+    0.25
+    """
+    return (_hits(ranks, k) / ranks).max(axis=-1)
+
+
+def average_precision(ranks: Array, num_relevant: Array, k: int) -> Array:
+    """`AP@K = 1 / min(K, R) sum_{r_i <= K} P@r_i`; averaged over clients, MAP.
+
+    Convention: normalised by `min(K, R)`, the most hits possible, so that a perfect
+    ranking has 1. (The `map_cut` of trec_eval divides by `R` and cannot reach 1 when
+    `R > K`.)
+
+    >>> average_precision(jnp.array([4, 1]), jnp.array(2), 5).item()
+    0.75
+    """
+    by_rank = jnp.sort(ranks, axis=-1)
+    precisions = jnp.arange(1, ranks.shape[-1] + 1) / by_rank
+    return _ratio((_hits(by_rank, k) * precisions).sum(axis=-1), jnp.minimum(num_relevant, k))
+
+
+def precision(ranks: Array, num_relevant: Array, k: int) -> Array:
+    """`P@K = |{i: r_i <= K}| / K`, whatever the number of relevant items or candidates.
+
+    >>> precision(jnp.array([1, 2, 9]), jnp.array(3), 4).item()
+    0.5
+    """
+    return _hits(ranks, k).sum(axis=-1) / k
+
+
+def recall(ranks: Array, num_relevant: Array, k: int) -> Array:
+    """`R@K = |{i: r_i <= K}| / R`.
+
+    >>> recall(jnp.array([1, 2, 9, 10]), jnp.array(4), 5).item()
+    0.5
+    """
+    return _ratio(_hits(ranks, k).sum(axis=-1), num_relevant)
+
+
+METRICS: dict[str, Metric] = {
+    "hit_rate": hit_rate,
+    "ndcg": ndcg,
+    "mrr": mrr,
+    "map": average_precision,
+    "precision": precision,
+    "recall": recall,
+}
+"""Metrics by the name that stands before the `@` of a metric key."""
+
+
+def metric_keys(at_k: Iterable[int]) -> tuple[str, ...]:
+    """The keys of all metrics at some cut-offs.
+
+    Raises:
+      UserError: when a cut-off is not a positive integer.
+
+    >>> metric_keys([5])
+    ('hit_rate@5', 'ndcg@5', 'mrr@5', 'map@5', 'precision@5', 'recall@5')
+    """
+    return tuple(f"{name}@{_checked(k)}" for k in at_k for name in METRICS)
+
+
+def at_cutoffs(ranks: Array, num_relevant: Array, at_k: Iterable[int]) -> dict[str, Array]:
+    """Every metric at every cut-off, by key.
+
+    >>> at_cutoffs(jnp.array([2]), jnp.array(1), [1])["hit_rate@1"].item()
+    0.0
+    """
+    return {
+        f"{n}@{k}": metric(ranks, num_relevant, k) for k in at_k for n, metric in METRICS.items()
+    }
+
+
+def _hits(ranks: Array, k: int) -> Array:
+    return (ranks <= k).astype(jnp.float32)
+
+
+def _ratio(total: Array, count: Array) -> Array:
+    return jnp.where(count > 0, total / jnp.where(count > 0, count, 1), 0.0)
+
+
+def _checked(k: int) -> int:
+    if not isinstance(k, int) or isinstance(k, bool) or k < 1:
+        raise UserError(f"evaluation cut-off {k!r} is not a positive integer; use for example 10")
+    return k
