@@ -1,0 +1,205 @@
+"""The schema of a run: frozen dataclasses, an option's help text and range beside it.
+
+Standard library only: `fedjax-rec run --help` reads this and no jax.
+"""
+
+from collections.abc import Iterator
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+Scalar = int | float | str | bool
+
+
+def option(default: Any, help: str, **limits: Any) -> Any:
+    """An option of a section: its default (`MISSING`: required), help text and limits.
+
+    Args:
+      default: what holds when nothing is said.
+      help: one sentence, shown by `--help`.
+      limits: `least` and `most` (inclusive) or `above` and `below` (exclusive).
+    """
+    return field(default=default, metadata={"help": help, **limits})
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which interactions the clients hold."""
+
+    name: str = option(MISSING, "Data set; `fedjax-rec data list` names them.")
+    path: str = option("", "File or folder to read; empty: found or obtained by name.")
+    num_users: int = option(0, "Users of `synthetic`; 0: its own default.", least=0)
+    num_items: int = option(0, "Items of `synthetic`; 0: its own default.", least=0)
+    mean_events: float = option(
+        0.0, "Mean events a user of `synthetic`; 0: its own default.", least=0
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitConfig:
+    """Which events are held out."""
+
+    holdout: Literal["leave_one_out"] = option(
+        "leave_one_out", "leave_one_out: each user's latest event is the test item."
+    )
+    validation: Literal["second_latest", "none"] = option(
+        "second_latest", "The validation item, never trained on; none returns it to training."
+    )
+    ties: Literal["hash", "file_order", "item_id"] = option(
+        "hash", "Which of several events of one time is later: by hash, line or item id."
+    )
+    seed: int = option(0, "Seed of the hash that breaks ties.", least=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NegativesConfig:
+    """Which items training negatives avoid."""
+
+    exclude: Literal["train", "heldout"] = option(
+        "train", "A client's training items; heldout avoids its held-out items too (a leak)."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlgorithmConfig:
+    """The algorithm or baseline, and its own settings."""
+
+    name: str = option(MISSING, "Algorithm or baseline; `fedjax-rec algorithms` names them.")
+    settings: dict[str, Scalar] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CohortConfig:
+    """Which clients take part in a round."""
+
+    sampler: Literal["all", "uniform", "poisson"] = option(
+        "all", "All clients, `size` of them without replacement, or each by itself."
+    )
+    size: int = option(0, "Clients a round: exactly (uniform) or expected (poisson).", least=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AggregateConfig:
+    """What happens to an update on its way to the server."""
+
+    mean: Literal["client", "example", "row"] = option(
+        "client", "Mean of the updates by client, by example, or by touched row."
+    )
+    clip_norm: float = option(0.0, "Largest L2 norm of a client's update; 0: no clip.", least=0)
+    noise_multiplier: float = option(
+        0.0, "Gaussian noise, in units of clip_norm, on the sum; 0: none.", least=0
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerConfig:
+    """How the server moves."""
+
+    optimizer: str = option("sgd", "Any optax optimizer, by name: sgd, adam, yogi ...")
+    learning_rate: float = option(1.0, "The server's learning rate.", above=0)
+    momentum: float = option(0.0, "Momentum, for optimizers that take it.", least=0, below=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """How the model is judged."""
+
+    every: int = option(5, "Rounds between evaluations.", least=1)
+    at_k: tuple[int, ...] = option((5, 10, 20), "Cut-offs K of the metrics.", least=1)
+    candidates: Literal["full", "uni99"] = option(
+        "full", "Rank the whole catalogue, or the held-out item among 99 drawn uniformly."
+    )
+    score_ties: Literal["pessimistic", "optimistic"] = option(
+        "pessimistic", "Where the held-out item ranks among equal scores: last or first."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StopConfig:
+    """When training ends before its last round; the best round is restored."""
+
+    metric: str = option("valid/ndcg@10", "Validation metric that is watched.")
+    patience: int = option(0, "Evaluations without a better value; 0: never stop.", least=0)
+    target: float = option(0.0, "Value at which training stops; 0: none.", least=0, most=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointConfig:
+    """When the run is saved."""
+
+    every: int = option(1, "Rounds between checkpoints.", least=1)
+    seconds: float = option(0.0, "Least seconds between checkpoints.", least=0)
+    keep: int = option(3, "Checkpoints kept.", least=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutionConfig:
+    """How the simulation is run; it changes no result."""
+
+    chunk_size: int = option(16, "Clients trained at a time.", least=1)
+    debug: bool = option(False, "Un-jitted, one client at a time: slow, and open to a debugger.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommunicationConfig:
+    """What a real client would send and receive; the byte counts follow it."""
+
+    payload: Literal["table", "rows"] = option(
+        "table", "The whole item table, or only the rows a client touches (reveals which)."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """A run: everything its result depends on, and how it is executed."""
+
+    preset: str = option("", "The preset it came from.")
+    seed: int = option(0, "Root of every random number of the run.", least=0, most=2**32 - 1)
+    rounds: int = option(100, "Rounds, that is server updates.", least=1)
+    data: DataConfig
+    split: SplitConfig = SplitConfig()
+    negatives: NegativesConfig = NegativesConfig()
+    algorithm: AlgorithmConfig
+    cohort: CohortConfig = CohortConfig()
+    aggregate: AggregateConfig = AggregateConfig()
+    server: ServerConfig = ServerConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    stop: StopConfig = StopConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    execution: ExecutionConfig = ExecutionConfig()
+    communication: CommunicationConfig = CommunicationConfig()
+
+
+# --------------------------------------------------------------------- schema
+
+
+def options(section: type = RunConfig, prefix: str = "") -> Iterator[tuple[str, Any, Field[Any]]]:
+    """Every option of the schema: its dotted key, its type and its dataclass field.
+
+    >>> [key for key, _, _ in options() if key.startswith("server")]
+    ['server.optimizer', 'server.learning_rate', 'server.momentum']
+    """
+    hints = get_type_hints(section)
+    for entry in fields(section):
+        kind = hints[entry.name]
+        if is_dataclass(kind):
+            yield from options(kind, f"{prefix}{entry.name}.")  # type: ignore[arg-type]
+        elif entry.name != "settings":
+            yield prefix + entry.name, kind, entry
+
+
+OPTIONS = {key: (kind, entry) for key, kind, entry in options()}
+SECTIONS: dict[str, Any] = {
+    name: kind for name, kind in get_type_hints(RunConfig).items() if is_dataclass(kind)
+}
+
+
+def type_name(kind: Any) -> str:
+    """An option's type in words.
+
+    >>> type_name(int), type_name(Literal["a", "b"])
+    ('an integer', 'one of: a, b')
+    """
+    if get_origin(kind) is Literal:
+        return f"one of: {', '.join(get_args(kind))}"
+    words = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
+    return words.get(kind, "a list of integers")

@@ -1,0 +1,210 @@
+"""One validator for files and the command line; every mistake is a `UserError` of one line."""
+
+import difflib
+import math
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, get_args, get_origin
+
+from fedjax_rec.config.schema import OPTIONS, SECTIONS, RunConfig, Scalar, type_name
+from fedjax_rec.errors import UserError, did_you_mean
+
+
+def _conforms(kind: Any, value: Any) -> bool:
+    if isinstance(value, bool) or kind is bool:
+        return kind is bool and isinstance(value, bool)
+    if get_origin(kind) is tuple:
+        return isinstance(value, list | tuple) and all(_conforms(int, each) for each in value)
+    if kind is float:
+        return isinstance(value, int | float) and math.isfinite(value)
+    return isinstance(value, str if get_origin(kind) is Literal else kind)
+
+
+LIMITS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
+    "least": ("at least", operator.ge),
+    "most": ("at most", operator.le),
+    "above": ("above", operator.gt),
+    "below": ("below", operator.lt),
+}
+
+
+def _broken_limit(limits: Mapping[str, Any], value: Any) -> str:
+    for name, (words, holds) in LIMITS.items():
+        if name in limits and not holds(value, limits[name]):
+            return f"{words} {limits[name]}"
+    return ""
+
+
+def _checked(key: str, value: Any, where: str) -> Any:
+    """`value` as the type of the option `key`, or a `UserError`."""
+    kind, entry = OPTIONS[key]
+    if not _conforms(kind, value):
+        raise UserError(f"{key}: expected {type_name(kind)}, got {value!r} ({where})")
+    if get_origin(kind) is Literal and value not in get_args(kind):
+        hint = did_you_mean(value, get_args(kind))
+        raise UserError(f"{key}: {value!r} is not a choice{hint} ({where})")
+    if get_origin(kind) is tuple:
+        value = tuple(value)
+        if not value or len(set(value)) < len(value):
+            raise UserError(f"{key}: expected distinct integers, got {list(value)} ({where})")
+    for each in value if isinstance(value, tuple) else (value,):
+        if limit := _broken_limit(entry.metadata, each):
+            raise UserError(f"{key}: expected {limit}, got {each!r} ({where})")
+    return float(value) if kind is float else value
+
+
+def _unknown(key: str, where: str) -> UserError:
+    """Hints at the same name in another section, else at the nearest key."""
+    section, _, _ = key.rpartition(".")
+    names = [name for name in OPTIONS if name.endswith("." + key)]
+    if names:
+        return UserError(f"unknown key {key!r} (did you mean {names[0]!r}?) ({where})")
+    if section in SECTIONS:
+        names = [name for name in OPTIONS if name.startswith(section + ".")]
+    elif not section or not difflib.get_close_matches(key, OPTIONS, n=1):
+        names = [*SECTIONS, *(name for name in OPTIONS if "." not in name)]
+    return UserError(f"unknown key {key!r}{did_you_mean(key, names or OPTIONS)} ({where})")
+
+
+def _setting(key: str, value: Any, where: str) -> Scalar:
+    if not isinstance(value, int | float | str | bool):
+        raise UserError(
+            f"{key}: expected a number, a string or true/false, got {value!r} ({where})"
+        )
+    return value
+
+
+def _section(name: str, table: Any, where: str) -> Any:
+    """A section's dataclass from its TOML table."""
+    if not isinstance(table, Mapping):
+        raise UserError(f"{name}: expected a table [{name}], got {table!r} ({where})")
+    values: dict[str, Any] = {}
+    settings: dict[str, Scalar] = {}
+    for key, value in table.items():
+        dotted = f"{name}.{key}"
+        if dotted in OPTIONS:
+            values[key] = _checked(dotted, value, where)
+        elif name == "algorithm":
+            settings[key] = _setting(dotted, value, where)
+        else:
+            raise _unknown(dotted, where)
+    if name == "algorithm":
+        values["settings"] = settings
+    if name in ("data", "algorithm") and "name" not in values:
+        raise UserError(f"{name}.name: missing; add it to the table [{name}] ({where})")
+    return SECTIONS[name](**values)
+
+
+def _check_together(config: RunConfig, where: str) -> None:
+    """What no single option shows."""
+    cohort, stop, data = config.cohort, config.stop, config.data
+    if cohort.sampler == "all" and cohort.size:
+        raise UserError(f"cohort.size: set cohort.sampler to uniform or poisson too ({where})")
+    if cohort.sampler != "all" and not cohort.size:
+        raise UserError(f"cohort.size: {cohort.sampler} needs at least 1 client ({where})")
+    if data.name != "synthetic" and (data.num_users or data.num_items or data.mean_events):
+        raise UserError(f"data: sizes belong to synthetic, not to {data.name!r} ({where})")
+    if config.split.validation == "none" and (stop.patience or stop.target):
+        raise UserError(f"stop: needs a validation item, but split.validation is none ({where})")
+    if config.aggregate.noise_multiplier and not config.aggregate.clip_norm:
+        raise UserError(
+            f"aggregate.noise_multiplier: noise needs a bound; set aggregate.clip_norm ({where})"
+        )
+
+
+def from_dict(table: Mapping[str, Any], where: str) -> RunConfig:
+    """A validated configuration.
+
+    Args:
+      table: nested, as `tomllib` reads it.
+      where: named in errors, such as `in configs/ml-100k/fedmf.toml`.
+
+    Raises:
+      UserError: an unknown key, a wrong type, choice or range, or options at odds.
+
+    >>> config = from_dict({"data": {"name": "synthetic"}, "algorithm": {"name": "fedmf"}}, "here")
+    >>> config.rounds, config.evaluate.at_k
+    (100, (5, 10, 20))
+    """
+    values: dict[str, Any] = {}
+    for name in ("data", "algorithm"):
+        if name not in table:
+            raise UserError(f"{name}.name: missing; add a table [{name}] with a name ({where})")
+    for key, value in table.items():
+        if key in SECTIONS:
+            values[key] = _section(key, value, where)
+        elif key in OPTIONS:
+            values[key] = _checked(key, value, where)
+        else:
+            raise _unknown(key, where)
+    config = RunConfig(**values)
+    _check_together(config, where)
+    return config
+
+
+# --------------------------------------------------------------- command line
+
+
+def _parsed(kind: Any, word: str) -> Any:
+    """A word as a value of the type; the word itself where it is none, to be refused later."""
+    try:
+        if get_origin(kind) is tuple:
+            return [int(each) for each in word.split(",")]
+        if kind is bool:
+            return {"true": True, "false": False}.get(word.lower(), word)
+        return kind(word) if kind in (int, float) else word
+    except ValueError:
+        return word
+
+
+def _parsed_setting(word: str) -> Scalar:
+    for kind in (int, float):
+        if not isinstance(value := _parsed(kind, word), str):
+            return value  # type: ignore[no-any-return]
+    return _parsed(bool, word)  # type: ignore[no-any-return]
+
+
+def apply_overrides(table: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
+    """`table` with what the command line says in its place.
+
+    Args:
+      table: nested, as `tomllib` reads it; not changed.
+      words: `["--rounds", "3", "--split.ties", "file_order", "--evaluate.at_k", "5,10"]`.
+
+    Raises:
+      UserError: as `from_dict`, or a key without a value.
+
+    >>> apply_overrides({"rounds": 9}, ["--rounds", "3", "--server.learning-rate=0.5"])
+    {'rounds': 3, 'server': {'learning_rate': 0.5}}
+    """
+    where = "on the command line"
+    result = {key: dict(val) if isinstance(val, Mapping) else val for key, val in table.items()}
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("--"):
+            raise UserError(f"unexpected {word!r}: expected --key value ({where})")
+        key, equals, value = word[2:].replace("-", "_").partition("=")
+        if equals:
+            value = word.partition("=")[2]
+        elif not rest or rest[0].startswith("--"):
+            known = key in OPTIONS or key.startswith("algorithm.")
+            raise UserError(f"{key}: expected a value ({where})") if known else _unknown(key, where)
+        else:
+            value = rest.pop(0)
+        _put(result, key, value, where)
+    return result
+
+
+def _put(table: dict[str, Any], key: str, word: str, where: str) -> None:
+    section, _, name = key.rpartition(".")
+    if key in OPTIONS:
+        value = _checked(key, _parsed(OPTIONS[key][0], word), where)
+    elif section == "algorithm" and name:
+        value = _parsed_setting(word)
+    else:
+        raise _unknown(key, where)
+    place = table.setdefault(section, {}) if section else table
+    if not isinstance(place, dict):
+        raise UserError(f"{section}: expected a table [{section}], got {place!r} (in the file)")
+    place[name] = value
