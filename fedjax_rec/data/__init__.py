@@ -1,0 +1,50 @@
+"""Data on the host: events, splits, readers, the generator; and the clients' store.
+
+Public names are loaded when first used, so that only what needs JAX imports it.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fedjax_rec.data.clients import FederatedData, client_data, load
+    from fedjax_rec.data.generator import synthetic
+    from fedjax_rec.data.interactions import Interactions, describe, from_events
+    from fedjax_rec.data.reading import read
+    from fedjax_rec.data.registry import DATASETS
+    from fedjax_rec.data.splits import HeldOut, Split, leave_one_out
+
+__all__ = [
+    "DATASETS",
+    "FederatedData",
+    "HeldOut",
+    "Interactions",
+    "Split",
+    "client_data",
+    "describe",
+    "from_events",
+    "leave_one_out",
+    "load",
+    "read",
+    "synthetic",
+]
+
+_HOMES = {
+    "clients": ("FederatedData", "client_data", "load"),
+    "generator": ("synthetic",),
+    "interactions": ("Interactions", "describe", "from_events"),
+    "reading": ("read",),
+    "registry": ("DATASETS",),
+    "splits": ("HeldOut", "Split", "leave_one_out"),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

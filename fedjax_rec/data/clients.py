@@ -1,0 +1,174 @@
+"""The store of client histories on the device, and a data set ready to simulate."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from fedjax_rec.base import ClientData, LengthClass
+from fedjax_rec.data.reading import print_notice, read
+from fedjax_rec.data.splits import Split, Ties, Validation, leave_one_out
+from fedjax_rec.errors import UserError, did_you_mean
+
+Exclude = Literal["train", "heldout"]
+EXCLUDES: tuple[Exclude, ...] = ("train", "heldout")
+SMALLEST_CLASS = 32
+
+
+@dataclass(frozen=True, eq=False)
+class FederatedData:
+    """A data set parted into clients, training and held-out items.
+
+    Attributes:
+      name: the data set's name.
+      clients: the training histories, on the device.
+      split: the same events on the host, with the held-out items and raw ids.
+      exclude: what training negatives avoid: `train` or `heldout`.
+    """
+
+    name: str
+    clients: ClientData
+    split: Split
+    exclude: Exclude
+
+    @property
+    def num_clients(self) -> int:
+        """How many clients there are (N)."""
+        return self.split.train.num_users
+
+    @property
+    def num_items(self) -> int:
+        """Size of the catalogue (I)."""
+        return self.split.train.num_items
+
+    @property
+    def protocol(self) -> dict[str, str | int]:
+        """The part of the evaluation protocol that the data decides, by field."""
+        return {
+            "holdout": self.split.holdout,
+            "validation": self.split.validation,
+            "time_ties": self.split.ties,
+            "split_seed": self.split.seed,
+            "negatives_exclude": self.exclude,
+        }
+
+
+def load(
+    name: str,
+    *,
+    path: str = "",
+    validation: Validation = "second_latest",
+    ties: Ties = "hash",
+    split_seed: int = 0,
+    exclude: Exclude = "train",
+    notice: Callable[[str], None] = print_notice,
+    **options: int | float,
+) -> FederatedData:
+    """Obtains, reads and splits a data set; one user is one client.
+
+    Args:
+      name: one of `DATASETS`; with a path, any name.
+      path: file, folder, zip or wheel to read; by default it is searched for.
+      validation: see `leave_one_out`.
+      ties: see `leave_one_out`.
+      split_seed: see `leave_one_out`.
+      exclude: see `client_data`.
+      notice: gets the citation and terms of a data set when it is first used.
+      **options: of `synthetic`: `num_users`, `num_items`, `seed`, ...
+
+    Raises:
+      UserError: unknown name or option, nothing found, or a malformed file.
+
+    >>> data = load("synthetic", num_users=20, num_items=30, mean_events=6)
+    >>> data.num_clients, data.num_items, data.protocol["time_ties"]
+    (20, 30, 'hash')
+    """
+    interactions = read(name, path=path, notice=notice, **options)
+    split = leave_one_out(interactions, validation=validation, ties=ties, seed=split_seed)
+    return FederatedData(name, client_data(split, exclude=exclude), split, exclude)
+
+
+def client_data(split: Split, *, exclude: Exclude = "train") -> ClientData:
+    """Puts the training histories on the device.
+
+    Length classes are powers of two, the smallest 32; within a class all clients share
+    the longest exclusion list's length.
+
+    Args:
+      split: events client after client.
+      exclude: what training negatives avoid. `train`: the client's training items;
+        `heldout`: its validation and test items too, which leaks them (negatives then
+        mark every item but those) and is here to measure that.
+
+    Raises:
+      UserError: an unknown choice.
+
+    >>> from fedjax_rec.data.interactions import from_events
+    >>> split = leave_one_out(from_events([1, 1, 1, 2], [5, 6, 7, 5], times=[1, 2, 3, 1]))
+    >>> data = client_data(split)
+    >>> data.history(0, data.classes[0]).items[:3].tolist()
+    [0, 3, 3]
+    """
+    if exclude not in EXCLUDES:
+        raise UserError(f"exclude {exclude!r} is not known{did_you_mean(exclude, EXCLUDES)}")
+    train = split.train
+    offsets = _offsets(train.users, train.num_users)
+    users, excluded = _exclusions(split, exclude)
+    excluded_offsets = _offsets(users, train.num_users)
+    num_events = np.diff(offsets)
+    by_rank = np.argsort(-num_events, kind="stable")
+    rank = np.empty(train.num_users, np.int32)
+    rank[by_rank] = np.arange(train.num_users)
+    return ClientData(
+        items=jnp.asarray(train.items, jnp.int32),
+        values=jnp.asarray(train.values, jnp.float32),
+        times=jnp.asarray(_since_first(train.times), jnp.int32),
+        offsets=jnp.asarray(offsets, jnp.int32),
+        excluded=jnp.asarray(excluded, jnp.int32),
+        excluded_offsets=jnp.asarray(excluded_offsets, jnp.int32),
+        rank=jnp.asarray(rank),
+        classes=_length_classes(num_events[by_rank], np.diff(excluded_offsets)[by_rank]),
+        num_items=train.num_items,
+    )
+
+
+def _offsets(users: NDArray[np.integer], num_users: int) -> NDArray[np.int64]:
+    """`[N + 1]` where each client's entries begin in an array sorted by client."""
+    return np.append(0, np.cumsum(np.bincount(users, minlength=num_users)))
+
+
+def _exclusions(split: Split, exclude: Exclude) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Clients and items of all exclusions, by client, then item, each pair once."""
+    train = split.train
+    pairs = [train.users.astype(np.int64) * train.num_items + train.items]
+    if exclude == "heldout":
+        for held in (split.valid, split.test):
+            clients, places = np.nonzero(held.items < train.num_items)
+            pairs.append(clients * train.num_items + held.items[clients, places])
+    users, items = np.divmod(np.unique(np.concatenate(pairs)), train.num_items)
+    return users, items
+
+
+def _since_first(times: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Seconds since the first known time; 0 where unknown."""
+    is_known = times != 0
+    first = times[is_known].min() if is_known.any() else 0
+    return np.where(is_known, times - first, 0)
+
+
+def _length_classes(
+    num_events: NDArray[np.int64], num_excluded: NDArray[np.int64]
+) -> tuple[LengthClass, ...]:
+    """Length classes of clients in the order of their ranks."""
+    powers = np.ceil(np.log2(np.maximum(num_events, SMALLEST_CLASS))).astype(int)
+    starts = np.append(0, np.flatnonzero(np.diff(powers)) + 1)
+    stops = np.append(starts[1:], len(powers))
+    return tuple(
+        LengthClass(
+            int(start), int(stop), 2 ** int(powers[start]), int(num_excluded[start:stop].max())
+        )
+        for start, stop in zip(starts, stops, strict=True)
+    )

