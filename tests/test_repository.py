@@ -15,7 +15,7 @@ NEVER_COMMITTED = re.compile(
     r"(^|/)(uv\.lock|pylock\.toml|poetry\.lock|Pipfile\.lock)$"
     r"|\.(zip|gz|tar|whl|npz|npy|inter|parquet|safetensors|gguf|pt|ckpt|h5)$"
 )
-INDEX_ADDRESS = re.compile(r"https?://[^\s/]*(py" + r"pi|pythonhosted|npmjs|anaconda)|/simple/")
+INDEX_ADDRESS = re.compile(r"https?://(\S+/simple/|[^\s/]*(pypi|pythonhosted|npmjs|anaconda))")
 
 
 @pytest.fixture(scope="module")
