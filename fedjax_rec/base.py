@@ -265,15 +265,11 @@ class Entry(NamedTuple):
       slot: where its state lies in the store. Apart from `client_id`, so that a store
         may be paged.
       is_valid: False for padding.
-      weight: multiplies the client's own weight (importance, lateness).
-      staleness: how many rounds old the model is that this client trains on.
     """
 
     client_id: Array
     slot: Array
     is_valid: Array
-    weight: Array
-    staleness: Array
 
 
 Cohort = Entry
@@ -496,7 +492,7 @@ class CohortSampler(Protocol):
 
 # ------------------------------------------------------------------ random keys
 
-PREPARE, TRAIN, ENCODE, DECODE, INIT, INIT_PRIVATE, INIT_EXTRA, ORDER = range(8)
+PREPARE, TRAIN, ENCODE, DECODE, INIT, INIT_EXTRA = range(6)
 """What a random key is for."""
 
 SERVER = 0xFFFFFFFF

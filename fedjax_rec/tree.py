@@ -46,30 +46,6 @@ def take(part: PartT, row_ids: RowIds) -> PartT:
     return part._replace(rows={name: rows_of(name, tree) for name, tree in part.rows.items()})
 
 
-def put(part: PartT, row_ids: RowIds, rows: PartT) -> PartT:
-    """The part with some rows, and all dense leaves, replaced: the inverse of `take`.
-
-    Padding ids write nowhere.
-
-    >>> import jax.numpy as jnp
-    >>> table = Part({"item": jnp.zeros(3)}, ())
-    >>> put(table, {"item": jnp.array([2, 3])}, Part({"item": jnp.ones(2)}, ())).rows["item"].tolist()
-    [0.0, 0.0, 1.0]
-    """
-
-    def placed(table: str, tree: PyTree) -> PyTree:
-        ids = row_ids.get(table)
-        if ids is None:
-            return rows.rows[table]
-        return jax.tree.map(
-            lambda leaf, new: leaf.at[ids].set(new, mode="drop"), tree, rows.rows[table]
-        )
-
-    return part._replace(
-        rows={name: placed(name, tree) for name, tree in part.rows.items()}, dense=rows.dense
-    )
-
-
 def client_view(
     algorithm: FederatedAlgorithm,
     state: ServerState,
@@ -90,9 +66,12 @@ def client_view(
         shared, extra = take(state.shared, row_ids), take(state.extra, row_ids)
     else:
         shared, extra = algorithm.broadcast(state, entry, row_ids)
-    return View(
-        shared, take(private, row_ids), take(frozen, row_ids), take(memory, row_ids), extra
-    )
+    return View(shared, take(private, row_ids), take(frozen, row_ids), take(memory, row_ids), extra)
+
+
+def is_part(node: object) -> bool:
+    """For `is_leaf`: stops at parts."""
+    return isinstance(node, Part)
 
 
 def subtract(left: PyTree, right: PyTree) -> PyTree:

@@ -1,0 +1,7 @@
+"""Federated algorithms, one file each, and the registry that names them."""
+
+from fedjax_rec.algorithms.fedavg import fedavg, optax_server
+from fedjax_rec.algorithms.fedmf import fedmf
+from fedjax_rec.algorithms.registry import ALGORITHMS
+
+__all__ = ["ALGORITHMS", "fedavg", "fedmf", "optax_server"]

@@ -1,0 +1,11 @@
+"""Every algorithm that can be named: add one line to add one."""
+
+from collections.abc import Callable
+
+from fedjax_rec.algorithms.fedmf import fedmf
+from fedjax_rec.base import FederatedAlgorithm
+
+ALGORITHMS: dict[str, Callable[..., FederatedAlgorithm]] = {
+    "fedmf": fedmf,
+}
+"""Name -> factory `(num_items, *, own options, aggregate, server_optimizer)`."""

@@ -1,0 +1,5 @@
+"""How one client trains."""
+
+from fedjax_rec.clients.local import by_role, local_training, masked_loop
+
+__all__ = ["by_role", "local_training", "masked_loop"]

@@ -1,0 +1,44 @@
+"""Matrix factorisation: a shared table of item vectors, a private user vector."""
+
+import jax
+
+from fedjax_rec.base import Array, Inputs, Key, Model, Part, Private, View
+
+
+def matrix_factorization(num_items: int, dim: int = 32, *, init_stddev: float = 0.1) -> Model:
+    """Matrix factorisation without biases.
+
+    The score of item i for user u is `p_u . q_i`; p_u is private, q_i is shared.
+
+    Args:
+      num_items: size of the catalogue (I).
+      dim: width of a vector (D), at least 1.
+      init_stddev: standard deviation of the normal initial values of both.
+
+    Returns:
+      A model with rows `{"item": [I, D]}` and private dense `[D]`.
+
+    Reference:
+      Koren, Bell and Volinsky (2009), "Matrix factorization techniques for recommender
+      systems", equation 1. Difference: without the bias terms of equation 3.
+
+    >>> import jax
+    >>> model = matrix_factorization(num_items=5, dim=2)
+    >>> shared, frozen = model.init(jax.random.key(0))
+    >>> shared.rows["item"].shape, model.init_private(jax.random.key(1)).dense.shape
+    ((5, 2), (2,))
+    """
+
+    def init(key: Key) -> tuple[Part, Part]:
+        table = init_stddev * jax.random.normal(key, (num_items, dim))
+        return Part({"item": table}, ()), Part({}, ())
+
+    def init_private(key: Key) -> Private:
+        return Private({}, init_stddev * jax.random.normal(key, (dim,)))
+
+    def score(view: View, inputs: Inputs) -> Array:
+        table: Array = view.shared.rows["item"]
+        items = table if inputs.ids is None else table[inputs.ids]
+        return items @ view.private.dense
+
+    return Model({"item": num_items}, init, score, init_private)

@@ -1,0 +1,110 @@
+"""Cohort samplers: which clients take part in a round. Host side, NumPy."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fedjax_rec.base import SamplingEvent
+
+
+def _generator(seed: int, round: int) -> np.random.Generator:
+    # counter-based and keyed by the round, so that nothing has to be stored to resume
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, round])))
+
+
+@dataclass(frozen=True)
+class AllClients:
+    """Every client, every round.
+
+    >>> AllClients(3).draw(seed=0, round=0).tolist()
+    [0, 1, 2]
+    """
+
+    num_clients: int
+
+    @property
+    def event(self) -> SamplingEvent:
+        """How the cohort is drawn."""
+        return SamplingEvent("all", self.num_clients, float(self.num_clients), self.num_clients)
+
+    def draw(self, seed: int, round: int) -> np.ndarray:
+        """All client ids, `[N]`."""
+        return np.arange(self.num_clients, dtype=np.int32)
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """A fixed number of distinct clients, uniformly at random.
+
+    Not a Poisson sample: privacy amplification proved for Poisson does not hold for it.
+
+    Raises:
+      ValueError: `size` is not in `1 .. num_clients`.
+
+    >>> sampler = Uniform(num_clients=100, size=4)
+    >>> len(set(sampler.draw(seed=0, round=7).tolist()))
+    4
+    """
+
+    num_clients: int
+    size: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.size <= self.num_clients:
+            raise ValueError(
+                f"cohort size must be between 1 and the {self.num_clients} clients, got {self.size}"
+            )
+
+    @property
+    def event(self) -> SamplingEvent:
+        """How the cohort is drawn."""
+        return SamplingEvent("uniform", self.num_clients, float(self.size), self.size)
+
+    def draw(self, seed: int, round: int) -> np.ndarray:
+        """`[size]` distinct client ids."""
+        chosen = _generator(seed, round).choice(
+            self.num_clients, self.size, replace=False, shuffle=False
+        )
+        return np.asarray(chosen, np.int32)
+
+
+@dataclass(frozen=True)
+class TruncatedPoisson:
+    """Each client on its own with probability `expected_size / num_clients`.
+
+    A draw above the capacity, `expected_size` and seven standard deviations, keeps a
+    uniform subset; the event carries the capacity, for the accountant.
+
+    Raises:
+      ValueError: `expected_size` is not in `(0, num_clients]`.
+
+    >>> sampler = TruncatedPoisson(num_clients=10_000, expected_size=100)
+    >>> sampler.event.capacity
+    170
+    """
+
+    num_clients: int
+    expected_size: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.expected_size <= self.num_clients:
+            raise ValueError(
+                f"expected cohort size must be above 0 and at most the {self.num_clients} "
+                f"clients, got {self.expected_size}"
+            )
+
+    @property
+    def event(self) -> SamplingEvent:
+        """How the cohort is drawn."""
+        share = self.expected_size / self.num_clients
+        deviation = float(np.sqrt(self.expected_size * (1 - share)))
+        capacity = min(self.num_clients, int(np.ceil(self.expected_size + 7 * deviation)))
+        return SamplingEvent("poisson", self.num_clients, self.expected_size, capacity)
+
+    def draw(self, seed: int, round: int) -> np.ndarray:
+        """Distinct client ids, between none and the capacity of them."""
+        generator = _generator(seed, round)
+        size = generator.binomial(self.num_clients, self.expected_size / self.num_clients)
+        size = min(int(size), self.event.capacity)
+        chosen = generator.choice(self.num_clients, size, replace=False, shuffle=False)
+        return np.asarray(chosen, np.int32)
