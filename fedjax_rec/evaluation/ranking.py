@@ -37,6 +37,7 @@ def ranks(scores: Array, targets: Array, is_candidate: Array, ties: Ties = "pess
     >>> ranks(scores, jnp.array([0, 3]), everything, "optimistic").tolist()
     [2, 4]
     """
+    scores, targets, is_candidate = map(jnp.asarray, (scores, targets, is_candidate))
     num_items = scores.shape[0]
     is_real = (targets >= 0) & (targets < num_items)
     place = jnp.where(is_real, targets, num_items)

@@ -1,0 +1,75 @@
+"""Bytes counted by hand."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from fedjax_rec.base import Part
+from fedjax_rec.errors import UserError
+from fedjax_rec.evaluation.communication import ClientBytes, Communication, bytes_per_client
+
+SHARED = Part(
+    {"item": {"embedding": jnp.zeros((100, 8)), "bias": jnp.zeros(100)}},
+    {"layer": jnp.zeros((8, 2))},
+)
+UPDATE = Part(
+    {"item": {"embedding": jnp.zeros((100, 8), jnp.int8), "bias": jnp.zeros(100, jnp.int8)}},
+    {"layer": jnp.zeros((8, 2))},
+)
+
+
+def test_a_table_travels_whole_both_ways():
+    found = bytes_per_client(SHARED, UPDATE)
+    assert found == ClientBytes(down=100 * 9 * 4 + 16 * 4, up=100 * 9 * 1 + 16 * 4)
+
+
+def test_rows_travel_in_the_order_of_the_ids_that_were_asked_for():
+    found = bytes_per_client(SHARED, UPDATE, "rows", {"item": 7})
+    assert found == ClientBytes(down=7 * 9 * 4 + 16 * 4, up=7 * (9 * 1 + 4) + 16 * 4)
+
+
+def test_shapes_are_enough():
+    shapes = jax.eval_shape(lambda: (SHARED, UPDATE))
+    assert bytes_per_client(*shapes) == bytes_per_client(SHARED, UPDATE)
+
+
+def test_each_table_has_its_own_rows():
+    two = Part({"item": jnp.zeros((50, 2)), "word": jnp.zeros((90, 3), jnp.float16)}, ())
+    found = bytes_per_client(two, two, "rows", {"item": 5, "word": 6})
+    rows = 5 * 8 + 6 * 6
+    assert found == ClientBytes(down=rows, up=rows + 4 * 11)
+
+
+def test_nothing_sent_is_nothing_counted():
+    nothing = Part({}, ())
+    assert bytes_per_client(nothing, nothing) == ClientBytes(0, 0)
+    assert bytes_per_client(nothing, nothing, "rows", {}) == ClientBytes(0, 0)
+
+
+def test_an_unknown_payload_is_refused():
+    with pytest.raises(UserError, match=r"'row'.*'rows'"):
+        bytes_per_client(SHARED, UPDATE, "row")
+
+
+def test_rows_need_the_number_of_rows():
+    with pytest.raises(ValueError, match="rows_touched"):
+        bytes_per_client(SHARED, UPDATE, "rows")
+
+
+def test_a_record_adds_up_rounds_of_different_cohorts():
+    record = Communication("rows")
+    record = record.add(ClientBytes(down=10, up=20), num_clients=3)
+    record = record.add(ClientBytes(down=12.5, up=25), num_clients=2)
+    assert record.to_dict() == {
+        "payload": "rows",
+        "rounds": 2,
+        "client_rounds": 5,
+        "bytes_down_per_client_round": 11.0,
+        "bytes_up_per_client_round": 22.0,
+        "total_down": 55,
+        "total_up": 110,
+    }
+
+
+def test_a_record_of_no_rounds_is_zero():
+    assert Communication().to_dict()["bytes_up_per_client_round"] == 0

@@ -1,0 +1,346 @@
+"""The evaluator against a plain loop over clients and items, on a toy factor model.
+
+Factors are small integers: scores are exact in float32, and full of ties.
+"""
+
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fedjax_rec.base import (
+    AggregateTransform,
+    ClientData,
+    Clients,
+    ClientUpdate,
+    FederatedAlgorithm,
+    Fixed,
+    LengthClass,
+    Model,
+    Objective,
+    Part,
+    Private,
+    ServerState,
+    ServerUpdate,
+    empty,
+    nothing_private,
+)
+from fedjax_rec.errors import UserError
+from fedjax_rec.evaluation import UNRANKED, HeldOutSet, build_evaluator, item_lists, top_k
+
+NUM_CLIENTS, NUM_ITEMS, DIM = 23, 40, 3
+
+
+def untrained(*_):
+    raise AssertionError("evaluation does not train")
+
+
+def dot_product(view, inputs):
+    return view.shared.rows["item"] @ view.private.dense
+
+
+def toy_mf(score=dot_product, num_items=NUM_ITEMS, **slots):
+    return FederatedAlgorithm(
+        model=Model({"item": num_items}, init=untrained, score=score),
+        objective=Objective(prepare=untrained),
+        client_update=ClientUpdate(run=untrained),
+        aggregate=AggregateTransform(),
+        server_update=ServerUpdate(init=untrained, apply=untrained),
+        **slots,
+    )
+
+
+def client_data(users, items, num_clients, num_items):
+    order = np.argsort(users, kind="stable")
+    sizes = np.bincount(users, minlength=num_clients)
+    offsets = jnp.array(np.append(0, np.cumsum(sizes)), jnp.int32)
+    rank = np.argsort(np.argsort(-sizes, kind="stable"))
+    half = num_clients // 2
+    by_size = np.sort(sizes)[::-1]
+    return ClientData(
+        items=jnp.array(items[order], jnp.int32),
+        values=jnp.ones(len(items)),
+        times=jnp.arange(len(items), dtype=jnp.int32),
+        offsets=offsets,
+        excluded=jnp.array(items[order], jnp.int32),
+        excluded_offsets=offsets,
+        rank=jnp.array(rank, jnp.int32),
+        classes=(
+            LengthClass(0, half, int(by_size[0]), int(by_size[0])),
+            LengthClass(half, num_clients, int(by_size[half]), int(by_size[half])),
+        ),
+        num_items=num_items,
+    )
+
+
+class Problem:
+    """A trained toy: integer factors, events, and three held-out items at most."""
+
+    def __init__(self, num_clients=NUM_CLIENTS, num_items=NUM_ITEMS, dim=DIM, per_client=12):
+        rng = np.random.default_rng(5)
+        self.items = rng.integers(-2, 3, (num_items, dim)).astype(np.float32)
+        self.users = rng.integers(-2, 3, (num_clients, dim)).astype(np.float32)
+        sizes = rng.integers(1, per_client, num_clients)
+        sizes[-1] = per_client
+        self.event_users = np.repeat(np.arange(num_clients), sizes)
+        self.event_items = rng.integers(0, num_items, sizes.sum())
+        self.targets = np.full((num_clients, 3), num_items)
+        for user, size in enumerate(rng.integers(1, 4, num_clients)):
+            self.targets[user, :size] = rng.permutation(num_items)[:size]
+        self.targets[[0, 11]] = num_items  # nothing held out
+        self.targets[5, 0] = self.event_items[self.event_users == 5][0]  # a repeat
+        self.targets[5, 1:] = num_items
+        self.offsets, self.seen = item_lists(
+            self.event_users, self.event_items, num_clients, num_items
+        )
+
+    def arguments(self, candidates=None):
+        """What an evaluator takes."""
+        num_clients, num_items = len(self.users), len(self.items)
+        state = ServerState(
+            jax.random.key(0),
+            jnp.int32(0),
+            Part({"item": jnp.array(self.items)}, ()),
+            opt_state=(),
+            aggregate_state=(),
+            extra=empty(),
+        )
+        store = Clients(Private({}, jnp.array(self.users)), nothing_private(), ())
+        data = client_data(self.event_users, self.event_items, num_clients, num_items)
+        held_out = HeldOutSet(
+            jnp.array(self.targets, jnp.int32),
+            jnp.array(self.offsets),
+            jnp.array(self.seen),
+            None if candidates is None else jnp.array(candidates, jnp.int32),
+        )
+        return state, store, Fixed(empty(), data), held_out
+
+    def seen_by(self, user):
+        return set(self.seen[self.offsets[user] : self.offsets[user + 1]].tolist())
+
+
+@pytest.fixture
+def problem():
+    return Problem()
+
+
+def looped_ranks(problem, user, scores, ties="pessimistic", candidates=None):
+    """One client's ranks, item by item."""
+    num_items = len(scores)
+    targets = [t for t in problem.targets[user].tolist() if t < num_items]
+    among = set(range(num_items)) if candidates is None else set(candidates.tolist())
+    competing = (among - problem.seen_by(user) - {num_items}) | set(targets)
+    ranks = []
+    for place, target in enumerate(targets):
+        rank = 1
+        for item in competing - {target}:
+            is_tie_ahead = targets.index(item) < place if item in targets else ties == "pessimistic"
+            is_tie = scores[item] == scores[target]
+            rank += bool(scores[item] > scores[target] or (is_tie and is_tie_ahead))
+        ranks.append(rank)
+    return ranks
+
+
+@pytest.mark.parametrize("ties", ["pessimistic", "optimistic"])
+@pytest.mark.parametrize("is_sampled", [False, True])
+def test_the_evaluator_equals_a_plain_loop(problem, ties, is_sampled):
+    candidates = None
+    if is_sampled:  # repeats, padding, seen items and targets among them
+        candidates = np.random.default_rng(0).integers(0, NUM_ITEMS + 1, (NUM_CLIENTS, 15))
+    evaluate = build_evaluator(toy_mf(), at_k=(1, 5), ties=ties, chunk_size=6)
+    found = evaluate(*problem.arguments(candidates))
+
+    expected = []
+    for user in range(NUM_CLIENTS):
+        own = None if candidates is None else candidates[user]
+        scores = problem.items @ problem.users[user]
+        expected.append(looped_ranks(problem, user, scores, ties, own))
+    padded = [row + [UNRANKED] * (3 - len(row)) for row in expected]
+    assert found.ranks.tolist() == padded
+
+    asked = [row for row in expected if row]
+    assert found.num_clients == len(asked) == NUM_CLIENTS - 2
+    assert found.num_non_finite == 0
+    means = {
+        "hit_rate@5": np.mean([min(row) <= 5 for row in asked]),
+        "recall@5": np.mean([np.mean([rank <= 5 for rank in row]) for row in asked]),
+        "mrr@5": np.mean([1 / min(row) if min(row) <= 5 else 0 for row in asked]),
+        "precision@1": np.mean([1 in row for row in asked]),
+    }
+    for key, value in means.items():
+        assert found.metrics[key] == pytest.approx(value, rel=1e-6), key
+
+
+def test_clients_without_held_out_items_are_left_out_of_the_means(problem):
+    found = build_evaluator(toy_mf(), at_k=(5,))(*problem.arguments())
+    for key, values in found.per_client.items():
+        assert values.shape == (NUM_CLIENTS,)
+        assert np.flatnonzero(np.isnan(values)).tolist() == [0, 11]
+        assert found.metrics[key] == pytest.approx(np.nanmean(values), rel=1e-6)
+        assert 0 <= found.metrics[key] <= 1
+
+
+def test_the_size_of_a_chunk_changes_nothing(problem):
+    candidates = np.random.default_rng(0).integers(0, NUM_ITEMS + 1, (NUM_CLIENTS, 15))
+    arguments = problem.arguments(candidates)
+    expected = build_evaluator(toy_mf(), at_k=(5,), chunk_size=7)(*arguments)
+    for chunk_size in (1, 22, 1000, None):
+        found = build_evaluator(toy_mf(), at_k=(5,), chunk_size=chunk_size)(*arguments)
+        np.testing.assert_array_equal(found.ranks, expected.ranks)
+        assert found.metrics == expected.metrics
+
+
+def test_long_lists_of_seen_items_are_struck_out_whole(problem, monkeypatch):
+    expected = build_evaluator(toy_mf(), at_k=(5,))(*problem.arguments())
+    monkeypatch.setattr("fedjax_rec.evaluation.evaluate.SEEN_PER_STEP", 4)
+    found = build_evaluator(toy_mf(), at_k=(5,))(*problem.arguments())
+    np.testing.assert_array_equal(found.ranks, expected.ranks)
+
+
+def test_seen_items_are_never_ranked_but_a_seen_target_is(problem):
+    """A model that loves what was seen: the first target comes right behind nothing."""
+    loved = np.zeros((NUM_CLIENTS, NUM_ITEMS), np.float32)
+    for user in range(NUM_CLIENTS):
+        loved[user, list(problem.seen_by(user))] = 9
+        targets = problem.targets[user]
+        loved[user, targets[targets < NUM_ITEMS]] = 1
+    state, _, fixed, held_out = problem.arguments()
+    store = Clients(Private({}, jnp.array(loved)), nothing_private(), ())
+    algorithm = toy_mf(score=lambda view, inputs: view.private.dense)
+    found = build_evaluator(algorithm, at_k=(5,))(state, store, fixed, held_out)
+    assert found.metrics["hit_rate@5"] == 1
+    assert found.metrics["mrr@5"] == 1
+    assert found.ranks[5, 0] == 1
+
+
+def test_nothing_seen_leaves_everything_in_the_ranking(problem):
+    state, store, fixed, held_out = problem.arguments()
+    unseen = held_out._replace(
+        seen_offsets=jnp.zeros(NUM_CLIENTS + 1, jnp.int32), seen_items=jnp.zeros(0, jnp.int32)
+    )
+    problem.seen_by = lambda user: set()
+    found = build_evaluator(toy_mf(), at_k=(5,))(state, store, fixed, unseen)
+    for user in range(NUM_CLIENTS):
+        expected = looped_ranks(problem, user, problem.items @ problem.users[user])
+        assert found.ranks[user, : len(expected)].tolist() == expected
+
+
+@pytest.mark.parametrize("ties", ["pessimistic", "optimistic"])
+def test_a_model_of_nans_has_zero_everywhere_and_is_counted(problem, ties):
+    problem.users[:] = np.nan
+    evaluate = build_evaluator(toy_mf(), at_k=(1, 10, 1000), ties=ties)
+    found = evaluate(*problem.arguments())
+    assert set(found.metrics.values()) == {0.0}
+    assert found.num_non_finite == found.num_clients == NUM_CLIENTS - 2
+
+
+def test_one_broken_client_is_counted_and_harms_no_other(problem):
+    expected = build_evaluator(toy_mf(), at_k=(5,))(*problem.arguments())
+    problem.users[[0, 3]] = np.inf  # client 0 has nothing held out
+    found = build_evaluator(toy_mf(), at_k=(5,))(*problem.arguments())
+    assert found.num_non_finite == 1
+    assert (found.ranks[3] == UNRANKED).all()
+    others = np.arange(NUM_CLIENTS) != 3
+    np.testing.assert_array_equal(found.ranks[others], expected.ranks[others])
+
+
+def test_each_client_is_scored_on_what_the_server_sends_it(problem):
+    def broadcast(state, entry, row_ids):
+        shift = jnp.where(entry.client_id % 2 == 0, -1.0, 1.0)
+        return jax.tree.map(lambda leaf: leaf * shift, state.shared), state.extra
+
+    found = build_evaluator(toy_mf(broadcast=broadcast), at_k=(5,))(*problem.arguments())
+    problem.users[::2] *= -1
+    expected = build_evaluator(toy_mf(), at_k=(5,))(*problem.arguments())
+    np.testing.assert_array_equal(found.ranks, expected.ranks)
+
+
+def test_a_model_that_reads_history_gets_the_clients_own(problem):
+    def counts(view, inputs):
+        return jnp.zeros(NUM_ITEMS).at[inputs.history.items].add(1.0, mode="drop")
+
+    state, store, fixed, _ = problem.arguments()
+    for client_id in (0, 4, NUM_CLIENTS - 1):
+        own = problem.event_items[problem.event_users == client_id]
+        ids, scores = top_k(
+            toy_mf(score=counts), state, store, fixed, client_id, NUM_ITEMS, needs_history=True
+        )
+        found = np.zeros(NUM_ITEMS)
+        found[ids] = scores
+        assert found.tolist() == np.bincount(own, minlength=NUM_ITEMS).tolist()
+    evaluate = build_evaluator(toy_mf(score=counts), at_k=(5,), needs_history=True, chunk_size=5)
+    found = evaluate(*problem.arguments())
+    assert found.ranks[5, 0] == 1  # the one target that occurs in its client's history
+
+
+def test_the_evaluator_compiles_once_and_shares_one_table(problem):
+    traced = []
+
+    def score(view, inputs):
+        kinds = view.shared.rows["item"], view.private.dense
+        traced.append([type(leaf).__name__ == "BatchTracer" for leaf in kinds])
+        return dot_product(view, inputs)
+
+    evaluate = build_evaluator(toy_mf(score=score), at_k=(5,))
+    evaluate(*problem.arguments())
+    num_traced = len(traced)
+    problem.users += 1
+    evaluate(*problem.arguments())
+    assert len(traced) == num_traced
+    assert all(is_batched == [False, True] for is_batched in traced)
+
+
+def test_six_thousand_clients_and_four_thousand_items_take_about_a_second():
+    problem = Problem(num_clients=6040, num_items=3706, dim=64, per_client=330)
+    evaluate, arguments = build_evaluator(toy_mf(num_items=3706)), problem.arguments()
+    evaluate(*arguments)
+    seconds = []
+    for _ in range(3):
+        begin = time.perf_counter()
+        evaluate(*arguments)
+        seconds.append(time.perf_counter() - begin)
+    assert min(seconds) < 1.5
+
+
+def test_nothing_held_out_is_refused(problem):
+    problem.targets[:] = NUM_ITEMS
+    with pytest.raises(UserError, match="no client has a held-out item"):
+        build_evaluator(toy_mf(), at_k=(5,))(*problem.arguments())
+
+
+def test_a_wrong_cutoff_is_refused_when_built():
+    with pytest.raises(UserError, match="positive integer"):
+        build_evaluator(toy_mf(), at_k=(0,))
+
+
+def test_scores_of_a_wrong_shape_are_refused(problem):
+    algorithm = toy_mf(score=lambda view, inputs: view.shared.rows["item"])
+    with pytest.raises(ValueError, match="one number for each item"):
+        build_evaluator(algorithm, at_k=(5,))(*problem.arguments())
+
+
+@pytest.mark.parametrize("k", [1, 10, 1000])
+def test_top_k_equals_sorting_the_unseen_items(problem, k):
+    state, store, fixed, _ = problem.arguments()
+    for user in (0, 5, NUM_CLIENTS - 1):
+        seen = problem.seen_by(user)
+        scores = problem.items @ problem.users[user]
+        unseen = [item for item in range(NUM_ITEMS) if item not in seen]
+        expected = sorted(unseen, key=lambda item: (-scores[item], item))[:k]
+        ids, found = top_k(toy_mf(), state, store, fixed, user, k, list(seen))
+        assert ids.tolist() == expected
+        assert found.tolist() == scores[expected].tolist()
+
+
+def test_top_k_leaves_out_items_without_a_finite_score(problem):
+    problem.items[1], problem.items[2] = np.nan, np.inf
+    ids, _ = top_k(toy_mf(), *problem.arguments()[:3], 3, NUM_ITEMS)
+    assert sorted(ids.tolist()) == [0, *range(3, NUM_ITEMS)]
+
+
+@pytest.mark.parametrize(("client_id", "k"), [(-1, 5), (NUM_CLIENTS, 5), (0, 0)])
+def test_top_k_refuses_unknown_clients_and_empty_wishes(problem, client_id, k):
+    with pytest.raises(UserError):
+        top_k(toy_mf(), *problem.arguments()[:3], client_id, k)
