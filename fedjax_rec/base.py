@@ -240,13 +240,13 @@ class Objective:
 class Stat(NamedTuple):
     """A sum and its weight: merged by addition, divided once, when reported.
 
-    >>> merged = Stat(6.0, 2.0).merge(Stat(4.0, 2.0))
+    >>> merged = Stat(jnp.float32(6), jnp.float32(2)).merge(Stat(jnp.float32(4), jnp.float32(2)))
     >>> merged.mean()
     2.5
     """
 
-    total: Array | float
-    weight: Array | float
+    total: Array
+    weight: Array
 
     def merge(self, other: "Stat") -> "Stat":
         """The statistic of both groups together."""

@@ -34,10 +34,10 @@ def named_optimizer(
         raise UserError(f"optimizer {name}: learning_rate must be above 0, got {learning_rate}")
     factory = getattr(optax, name)
     if not momentum:
-        return factory(learning_rate)  # type: ignore[no-any-return]
+        return factory(learning_rate)
     if "momentum" not in inspect.signature(factory).parameters:
         raise UserError(f"optimizer {name} takes no momentum; leave it at 0 or use sgd")
-    return factory(learning_rate, momentum=momentum)  # type: ignore[no-any-return]
+    return factory(learning_rate, momentum=momentum)
 
 
 def _known_optimizers() -> list[str]:

@@ -45,11 +45,13 @@ def masked_loop(body: Callable[[Array, Carry], Carry], carry: Carry, task: Task)
 
     def masked(step: Array, carry: Carry) -> Carry:
         is_running = step < task.num_steps
-        return jax.tree.map(
+        kept: Carry = jax.tree.map(
             lambda new, old: jnp.where(is_running, new, old), body(step, carry), carry
         )
+        return kept
 
-    return jax.lax.fori_loop(0, task.max_steps, masked, carry)
+    done: Carry = jax.lax.fori_loop(0, task.max_steps, masked, carry)
+    return done
 
 
 def by_role(

@@ -39,6 +39,7 @@ def matrix_factorization(num_items: int, dim: int = 32, *, init_stddev: float = 
     def score(view: View, inputs: Inputs) -> Array:
         table: Array = view.shared.rows["item"]
         items = table if inputs.ids is None else table[inputs.ids]
-        return items @ view.private.dense
+        user: Array = view.private.dense
+        return items @ user
 
     return Model({"item": num_items}, init, score, init_private)

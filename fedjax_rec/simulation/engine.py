@@ -182,7 +182,9 @@ def _train_class(
         entries = entries._replace(is_valid=entries.is_valid & (place < end))
         return _train_chunk(this, length, entries, carry)
 
-    return jax.lax.fori_loop(0, (end - begin + chunk_size - 1) // chunk_size, chunk, carry)
+    num_chunks = (end - begin + chunk_size - 1) // chunk_size
+    trained: _Carry = jax.lax.fori_loop(0, num_chunks, chunk, carry)
+    return trained
 
 
 def _train_chunk(this: _Round, length: LengthClass, entries: Entry, carry: _Carry) -> _Carry:
@@ -249,19 +251,18 @@ def _one_client(
 def _observe(output: ClientOutput, entry: Entry, is_good: Array) -> RoundInfo:
     """The author's observations and the engine's own; a bad client adds to one only."""
     one = is_good.astype(jnp.float32)
-    changed = [jnp.sum(tree.touched(rows)) for rows in output.update.rows.values()]
-    seen = output.info | {
-        "clients": Stat(one, one),
-        "examples": Stat(output.weight, one),
-        "rows_touched": Stat(jnp.asarray(sum(changed), jnp.float32), one),
-    }
+    seen = output.info | {"clients": Stat(one, one), "examples": Stat(output.weight, one)}
+    for table, rows in output.update.rows.items():
+        num_touched = jnp.sum(tree.touched(rows)).astype(jnp.float32)
+        seen[f"rows_touched/{table}"] = Stat(num_touched, one)
     bad = Stat((entry.is_valid & ~is_good).astype(jnp.float32), one)
-    return tree.mask(is_good, seen) | {"bad_clients": bad}
+    observed: RoundInfo = tree.mask(is_good, seen)
+    return observed | {"bad_clients": bad}
 
 
 def _refuse_undeclared(template: Part, view: View, output: ClientOutput) -> None:
     """Refuses, while tracing, an update that carries anything but what was declared."""
-    declared, sent = jax.tree.structure(template), jax.tree.structure(output.update)
+    declared, sent = _structure(template), _structure(output.update)
     if isinstance(output.update, Private) or sent != declared:
         raise TypeError(
             f"ClientOutput.update must have the tree of the algorithm's template, {declared}; "
@@ -271,11 +272,14 @@ def _refuse_undeclared(template: Part, view: View, output: ClientOutput) -> None
         ("private", output.private, view.private),
         ("memory", output.memory, view.memory),
     ):
-        if jax.tree.structure(kept) != jax.tree.structure(had):
+        if _structure(kept) != _structure(had):
             raise TypeError(
-                f"ClientOutput.{name} must keep its tree, {jax.tree.structure(had)}; "
-                f"got {jax.tree.structure(kept)}"
+                f"ClientOutput.{name} must keep its tree, {_structure(had)}; got {_structure(kept)}"
             )
+
+
+def _structure(tree: PyTree) -> str:
+    return str(jax.tree.structure(tree))
 
 
 def _empty_carry(this: _Round, clients: Clients) -> _Carry:

@@ -1,0 +1,28 @@
+"""Rounds as programs, and the loop around them."""
+
+from fedjax_rec.simulation.engine import Engine, Execution, build, pad_cohort
+from fedjax_rec.simulation.loop import load_run, simulate
+from fedjax_rec.simulation.plans import (
+    CheckpointPlan,
+    EarlyStop,
+    EvaluationPlan,
+    Report,
+    Result,
+)
+from fedjax_rec.simulation.records import write_atomically, write_json
+
+__all__ = [
+    "CheckpointPlan",
+    "EarlyStop",
+    "Engine",
+    "EvaluationPlan",
+    "Execution",
+    "Report",
+    "Result",
+    "build",
+    "load_run",
+    "pad_cohort",
+    "simulate",
+    "write_atomically",
+    "write_json",
+]

@@ -1,0 +1,123 @@
+"""Checkpoints of a run: the only door to orbax.
+
+Each step holds the whole state and a JSON record with a checksum of every array, so that
+a damaged step is noticed and the one before is used.
+"""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from orbax import checkpoint as ocp
+
+from fedjax_rec.base import PyTree
+from fedjax_rec.errors import UserError
+
+
+@dataclass
+class _Preservation:
+    """Keeps the latest steps and one that is asked for by name."""
+
+    num_latest: int
+    pinned: int | None = None
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        latest = {info.step for info in checkpoints[-self.num_latest :]}
+        return [info.step in latest or info.step == self.pinned for info in checkpoints]
+
+
+class Checkpointer:
+    """Saves and restores the rounds of one run, without blocking it while it writes."""
+
+    def __init__(self, folder: Path, keep: int = 3) -> None:
+        """Opens `folder`, which is made when the first step is saved.
+
+        Args:
+          folder: where the steps lie, a subfolder each.
+          keep: how many of the latest steps stay.
+        """
+        self.folder = folder.absolute()
+        self._preservation = _Preservation(keep)
+        self._manager = ocp.CheckpointManager(
+            self.folder,
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=self._preservation,
+                cleanup_tmp_directories=True,
+                enable_async_checkpointing=True,
+            ),
+        )
+
+    def pin(self, step: int | None) -> None:
+        """Keeps this step however old it grows."""
+        self._preservation.pinned = step
+
+    def save(self, step: int, tree: PyTree, record: dict[str, Any]) -> None:
+        """Writes a step in the background, in place of what is there under its number.
+
+        Args:
+          step: rounds done.
+          tree: any pytree of arrays; it may be donated once this returns.
+          record: JSON beside it.
+        """
+        if step in self._manager.all_steps():
+            self._manager.wait_until_finished()
+            self._manager.delete(step)
+        record = record | {"checksums": _checksums(tree)}
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave(tree), record=ocp.args.JsonSave(record)
+        )
+        self._manager.save(step, args=items, force=True)
+
+    def steps(self) -> list[int]:
+        """The steps that are there, oldest first."""
+        return sorted(self._manager.all_steps())
+
+    def restore(self, step: int, like: PyTree) -> tuple[PyTree, dict[str, Any]]:
+        """One step's tree, in the structure of `like`, and its record.
+
+        Raises:
+          UserError: the step is damaged, or holds another kind of run.
+        """
+        abstract = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), like
+        )
+        try:
+            self._manager.wait_until_finished()
+            record = self._manager.restore(
+                step, args=ocp.args.Composite(record=ocp.args.JsonRestore())
+            ).record
+            known = record["checksums"]
+            if known.keys() != _checksums(like).keys():
+                raise ValueError("it holds the state of another algorithm")
+            items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
+            tree = self._manager.restore(step, args=items).state
+            if _checksums(tree) != known:
+                raise ValueError("checksums differ")
+        except Exception as error:  # orbax and tensorstore raise many kinds
+            reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
+            raise UserError(
+                f"checkpoint {self.folder / str(step)} is damaged ({reason})"
+            ) from error
+        return tree, record
+
+    def close(self) -> None:
+        """Waits for what is being written."""
+        self._manager.wait_until_finished()
+        self._manager.close()
+
+
+def _checksums(tree: PyTree) -> dict[str, str]:
+    """Path -> dtype, shape and CRC-32 of every array."""
+    sums = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.random.key_data(leaf)
+        array = np.asarray(jax.device_get(leaf))
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        sums[name] = f"{array.dtype}{list(array.shape)}:{zlib.crc32(array.tobytes()):08x}"
+    return sums

@@ -1,0 +1,220 @@
+"""The federated loop: rounds, evaluation, checkpoints, and when to end."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import jax
+
+from fedjax_rec.base import (
+    Clients,
+    CohortSampler,
+    FederatedAlgorithm,
+    Fixed,
+    Key,
+    Part,
+    ServerState,
+)
+from fedjax_rec.data import FederatedData
+from fedjax_rec.errors import UserError
+from fedjax_rec.evaluation import Communication, Payload
+from fedjax_rec.sampling import AllClients
+from fedjax_rec.simulation.checkpoint import Checkpointer
+from fedjax_rec.simulation.engine import Execution, build
+from fedjax_rec.simulation.plans import (
+    CheckpointPlan,
+    EarlyStop,
+    EvaluationPlan,
+    Report,
+    Result,
+    protocol_of,
+)
+from fedjax_rec.simulation.progress import Progress
+from fedjax_rec.simulation.rounds import Programs, draw_cohorts, host_seed, stretch_ends
+from fedjax_rec.simulation.scoring import Scorer
+from fedjax_rec.simulation.storage import (
+    FolderStorage,
+    MemoryStorage,
+    Storage,
+    restore_latest,
+)
+
+
+def simulate(
+    algorithm: FederatedAlgorithm,
+    data: FederatedData,
+    *,
+    key: Key,
+    rounds: int,
+    sampler: CohortSampler | None = None,
+    evaluation: EvaluationPlan = EvaluationPlan(),
+    stop: EarlyStop | None = None,
+    checkpoint: CheckpointPlan = CheckpointPlan(),
+    payload: Payload = "table",
+    output: Path | None = None,
+    resume: bool = True,
+    execution: Execution = Execution(),
+    report: Callable[[Report], None] = lambda report: None,
+    notice: Callable[[str], None] = print,
+) -> Result:
+    """Trains an algorithm on a data set, round after round, and evaluates it.
+
+    Args:
+      algorithm: the filled slots.
+      data: training histories and held-out items.
+      key: the root of all randomness; cohorts are drawn from it too.
+      rounds: server updates to make, at least 1.
+      sampler: who takes part; everyone by default.
+      evaluation: when, and on what terms.
+      stop: when to stop early; what is returned is then the best round on validation.
+      checkpoint: when to save, where there is an `output`.
+      payload: what a real client would send, for the bytes that are reported.
+      output: a folder for `metrics.jsonl` and `checkpoints/`; nothing is written without.
+      resume: go on from the folder's newest whole checkpoint; False starts over.
+      execution: how rounds are run; never changes results.
+      report: called after each stretch of rounds.
+      notice: gets lines for the user.
+
+    Returns:
+      What the run leaves. With an `output`, Ctrl-C ends the stretch, saves and returns.
+
+    Raises:
+      UserError: a request that cannot be met.
+
+    >>> import jax
+    >>> from fedjax_rec.baselines import popularity
+    >>> from fedjax_rec.data import load
+    >>> data = load("synthetic", num_users=30, num_items=40, mean_events=8)
+    >>> result = simulate(popularity(data.num_items), data, key=jax.random.key(0), rounds=1)
+    >>> 0 <= result.summary["metrics"]["test/ndcg@10"] <= 1
+    True
+    """
+    if rounds < 1:
+        raise UserError(f"rounds must be at least 1, got {rounds}")
+    sampler = sampler or AllClients(data.num_clients)
+    protocol = protocol_of(data.protocol, evaluation, stop)
+    scorer = Scorer(algorithm, data, evaluation, notice)
+    if stop:
+        scorer.refuse_unknown(stop.metric)
+    engine = build(algorithm, execution)
+    programs = Programs(engine, execution)
+    state, clients, frozen = _initial(algorithm, data, key)
+    fixed = Fixed(frozen, data.clients)
+    progress = Progress(Communication(payload))
+    storage: Storage = (
+        FolderStorage(output, checkpoint, resume=resume, notice=notice)
+        if output
+        else MemoryStorage()
+    )
+    try:
+        restored = storage.restore((state, clients))
+        if restored:
+            (state, clients), progress = restored
+        first_round, started = progress.round, time.monotonic()
+        with _interruptible(is_on=output is not None) as interrupt:
+            for end in stretch_ends(first_round, rounds, evaluation.every, checkpoint.every):
+                if progress.is_stopped or interrupt.is_set():
+                    break
+                cohorts = draw_cohorts(sampler, host_seed(key), progress.round, end)
+                with progress.clock("compile"):
+                    program = programs.get(state, clients, cohorts, fixed)
+                with progress.clock("train"):
+                    state, clients, info = program(state, clients, cohorts, fixed)
+                    info = jax.device_get(info)
+                num_before = progress.client_updates
+                lines = progress.add_rounds(info, state.shared)
+                is_best = False
+                if end % evaluation.every == 0 or end == rounds:
+                    with progress.clock("evaluate"):
+                        metrics, _ = scorer(state, clients, fixed)
+                    lines[-1] |= metrics
+                    is_best = stop is not None and progress.judge(stop, metrics)
+                is_last = end == rounds or progress.is_stopped or interrupt.is_set()
+                storage.append(lines)
+                storage.save((state, clients), progress, is_best=is_best, is_last=is_last)
+                num_trained = progress.client_updates - num_before
+                seconds = time.monotonic() - started
+                report(Report(end, rounds, seconds, num_trained, lines[-1]))
+            is_interrupted = interrupt.is_set() and progress.round < rounds
+        reported = progress.best_round if stop else progress.round
+        if reported != progress.round:
+            state, clients = storage.load_best((state, clients), progress)
+    finally:
+        storage.close()
+    metrics, per_client = scorer(state, clients, fixed)
+    summary = {
+        "metrics": metrics,
+        "protocol": protocol.to_dict(),
+        "privacy": None,
+        **progress.summary(),
+        "reported_round": reported,
+        "num_clients": data.num_clients,
+        "num_items": data.num_items,
+    }
+    return Result(
+        storage.lines, summary, per_client, state, clients, frozen, is_interrupted, first_round
+    )
+
+
+def load_run(
+    output: Path, algorithm: FederatedAlgorithm, data: FederatedData, *, key: Key
+) -> tuple[ServerState, Clients, Part]:
+    """The parameters that a run reports, from its folder.
+
+    Args:
+      output: the run's folder.
+      algorithm: as the run built it.
+      data: as the run read it.
+      key: the run's root key.
+
+    Returns:
+      `(state, clients, frozen)` of the best round where the run chose one by validation,
+      else of the newest.
+
+    Raises:
+      UserError: there is no whole checkpoint.
+    """
+    state, clients, frozen = _initial(algorithm, data, key)
+    checkpointer = Checkpointer(output / "checkpoints")
+    try:
+        restored = restore_latest(checkpointer, (state, clients), notice=lambda line: None)
+        if restored is None:
+            raise UserError(f"{output} holds no checkpoint: run it first")
+        (state, clients), progress = restored
+        if progress.best_round not in (0, progress.round):
+            (state, clients), _ = checkpointer.restore(progress.best_round, (state, clients))
+    finally:
+        checkpointer.close()
+    return state, clients, frozen
+
+
+def _initial(
+    algorithm: FederatedAlgorithm, data: FederatedData, key: Key
+) -> tuple[ServerState, Clients, Part]:
+    init = jax.jit(build(algorithm).init, static_argnums=1)
+    initial: tuple[ServerState, Clients, Part] = init(key, data.num_clients)
+    return initial
+
+
+@contextmanager
+def _interruptible(*, is_on: bool) -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C sets; the second interrupts at once."""
+    event = threading.Event()
+    if not is_on or threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    previous = signal.getsignal(signal.SIGINT)
+
+    def note(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, previous)
+        event.set()
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, previous)

@@ -1,0 +1,114 @@
+"""When a run evaluates, stops and saves; and what it tells its caller."""
+
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from fedjax_rec.base import Clients, Part, ServerState
+from fedjax_rec.evaluation import Protocol
+
+
+@dataclass(frozen=True)
+class EvaluationPlan:
+    """How often, and on what terms, a run is evaluated.
+
+    Attributes:
+      every: rounds between evaluations; the last round is evaluated too.
+      at_k: cut-offs of the metrics.
+      candidates: `full` catalogue, or `uni99` uniform items never touched.
+      candidates_seed: of those items.
+      score_ties: the rule among equal scores.
+    """
+
+    every: int = 5
+    at_k: tuple[int, ...] = (5, 10, 20)
+    candidates: Literal["full", "uni99"] = "full"
+    candidates_seed: int = 0
+    score_ties: Literal["pessimistic", "optimistic"] = "pessimistic"
+
+
+@dataclass(frozen=True)
+class EarlyStop:
+    """When to stop before the last round; the best round's parameters are restored.
+
+    Attributes:
+      metric: a validation metric; higher is better.
+      patience: stop after this many evaluations without a new best; 0 never does.
+      target: stop as soon as the metric reaches it; `None` never does.
+    """
+
+    metric: str = "valid/ndcg@10"
+    patience: int = 0
+    target: float | None = None
+
+
+@dataclass(frozen=True)
+class CheckpointPlan:
+    """When a run with an output folder saves itself.
+
+    Attributes:
+      every: rounds between checkpoints; the last round is saved too.
+      seconds: save only when this much time has passed since the last save.
+      keep: how many of the latest checkpoints stay.
+    """
+
+    every: int = 1
+    seconds: float = 0.0
+    keep: int = 3
+
+
+class Report(NamedTuple):
+    """What a run tells its caller after each stretch of rounds.
+
+    Attributes:
+      round: rounds done.
+      rounds: rounds asked for.
+      seconds: since this call began.
+      num_clients: clients trained since the last report.
+      line: the line of `metrics.jsonl` of that round.
+    """
+
+    round: int
+    rounds: int
+    seconds: float
+    num_clients: int
+    line: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run leaves.
+
+    Attributes:
+      metrics: one dict a round: `round`, `seconds`, `train/loss`, ...; at evaluations
+        `valid/ndcg@10`, `test/hit_rate@10`, ...
+      summary: the content of `summary.json`.
+      per_client: `[N]` test metrics of every client; NaN where it has no held-out item.
+      state: the server's, of the reported round.
+      clients: the store, of the reported round.
+      frozen: what was never trained.
+      is_interrupted: stopped by Ctrl-C, and saved where there is an output folder.
+      first_round: the round this call went on from.
+    """
+
+    metrics: list[dict[str, Any]]
+    summary: dict[str, Any]
+    per_client: dict[str, npt.NDArray[np.float32]]
+    state: ServerState
+    clients: Clients
+    frozen: Part
+    is_interrupted: bool
+    first_round: int
+
+
+def protocol_of(facts: dict[str, Any], plan: EvaluationPlan, stop: EarlyStop | None) -> Protocol:
+    """The protocol of a run, from the data's facts and the plans."""
+    return Protocol(
+        **facts,
+        candidates=plan.candidates,
+        candidates_seed=plan.candidates_seed,
+        score_ties=plan.score_ties,
+        selection="best on validation" if stop else "last",
+    )

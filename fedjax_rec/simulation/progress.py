@@ -1,0 +1,130 @@
+"""What a run has done so far: the host's side of a checkpoint."""
+
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from fedjax_rec.base import Part, RoundInfo, Stat
+from fedjax_rec.evaluation import Communication, bytes_per_client
+from fedjax_rec.simulation.plans import EarlyStop
+
+COUNTS = ("clients", "bad_clients", "examples")
+"""Observations that are reported as totals of a round; all others are means."""
+
+TOUCHED = "rows_touched/"
+
+
+@dataclass
+class Progress:
+    """Rounds, clocks, bytes and the best evaluation, over all sessions of a run.
+
+    Attributes:
+      round: rounds done.
+      best_round: round with the best value of the stop metric; 0 before the first.
+      best_value: that value.
+      num_stale: evaluations since then.
+      is_stopped: an early stop was reached.
+    """
+
+    communication: Communication
+    round: int = 0
+    best_round: int = 0
+    best_value: float = float("-inf")
+    num_stale: int = 0
+    is_stopped: bool = False
+    client_updates: int = 0
+    examples: float = 0.0
+    seconds: dict[str, float] = field(
+        default_factory=lambda: {"compile": 0.0, "train": 0.0, "evaluate": 0.0}
+    )
+
+    def record(self) -> dict[str, Any]:
+        """Plain data, for a checkpoint."""
+        return asdict(self) | {"best_value": repr(self.best_value)}
+
+    @staticmethod
+    def from_record(record: dict[str, Any]) -> "Progress":
+        """The inverse of `record`."""
+        known = {name: record[name] for name in Progress.__dataclass_fields__}
+        known["communication"] = Communication(**known["communication"])
+        known["best_value"] = float(known["best_value"])
+        return Progress(**known)
+
+    @contextmanager
+    def clock(self, name: str) -> Iterator[None]:
+        """Adds the time of its block to `seconds[name]`."""
+        begin = time.monotonic()
+        yield
+        self.seconds[name] += time.monotonic() - begin
+
+    def add_rounds(self, info: RoundInfo, shared: Part) -> list[dict[str, Any]]:
+        """Counts a stretch of rounds and returns their lines for the metrics log.
+
+        Args:
+          info: observations, every field `[rounds]`, on the host.
+          shared: the model, whose shapes give the bytes.
+        """
+        lines = []
+        for number in range(len(info["clients"].total)):
+            seen = {name: Stat(*(leaf[number] for leaf in stat)) for name, stat in info.items()}
+            self.round += 1
+            self.client_updates += round(float(seen["clients"].total))
+            self.examples += float(seen["examples"].total)
+            self._add_bytes(seen, shared)
+            lines.append(
+                {"round": self.round, "seconds": round(sum(self.seconds.values()), 3)}
+                | {f"train/{name}": _reported(name, stat) for name, stat in seen.items()}
+            )
+        return lines
+
+    def _add_bytes(self, seen: dict[str, Stat], shared: Part) -> None:
+        touched = {
+            name.removeprefix(TOUCHED): stat.mean()
+            for name, stat in seen.items()
+            if name.startswith(TOUCHED)
+        }
+        per_client = bytes_per_client(shared, shared, self.communication.payload, touched)
+        num_clients = round(float(seen["clients"].total + seen["bad_clients"].total))
+        self.communication = self.communication.add(per_client, num_clients)
+
+    def judge(self, stop: EarlyStop, metrics: dict[str, float]) -> bool:
+        """Notes an evaluation; returns whether it is the best so far."""
+        value = metrics[stop.metric]
+        is_best = value > self.best_value
+        if is_best:
+            self.best_round, self.best_value, self.num_stale = self.round, value, 0
+        else:
+            self.num_stale += 1
+        reached = stop.target is not None and value >= stop.target
+        self.is_stopped = reached or 0 < stop.patience <= self.num_stale
+        return is_best
+
+    def summary(self) -> dict[str, Any]:
+        """The parts of `summary.json` that count."""
+        train = max(self.seconds["train"], 1e-9)
+        return {
+            "communication": self.communication.to_dict(),
+            "timing": {f"{name}_seconds": value for name, value in self.seconds.items()}
+            | {
+                "clients_per_second": self.client_updates / train,
+                "examples_per_second": self.examples / train,
+            },
+            "memory": {"peak_mb": peak_megabytes()},
+            "rounds": self.round,
+        }
+
+
+def _reported(name: str, stat: Stat) -> float:
+    return float(stat.total) if name in COUNTS else stat.mean()
+
+
+def peak_megabytes() -> float:
+    """Peak resident memory of this process, in MB (10**6 bytes)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(np.round(peak * (1 if sys.platform == "darwin" else 1024) / 1e6, 1))

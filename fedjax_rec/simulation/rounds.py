@@ -1,0 +1,101 @@
+"""Stretches of rounds: which they are, their cohorts, and one program for each length."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from fedjax_rec.base import (
+    Clients,
+    Cohort,
+    CohortSampler,
+    Entry,
+    Fixed,
+    Key,
+    RoundInfo,
+    ServerState,
+)
+from fedjax_rec.simulation.engine import Engine, Execution
+
+Program = Callable[[ServerState, Clients, Cohort, Fixed], tuple[ServerState, Clients, RoundInfo]]
+
+
+def stretch_ends(first: int, rounds: int, *intervals: int) -> list[int]:
+    """The rounds after which the host looks: multiples of the intervals, and the last.
+
+    They do not depend on the first round otherwise, so that a resumed run repeats the
+    programs of an uninterrupted one.
+
+    >>> stretch_ends(4, 11, 5, 3)
+    [5, 6, 9, 10, 11]
+    """
+    return [
+        end
+        for end in range(first + 1, rounds + 1)
+        if end == rounds or any(end % interval == 0 for interval in intervals)
+    ]
+
+
+def host_seed(key: Key) -> int:
+    """The seed of what is drawn on the host, from the root key.
+
+    >>> host_seed(jax.random.key(7))
+    7
+    """
+    words = np.asarray(jax.random.key_data(key)).ravel()
+    return int.from_bytes(words.astype(">u4").tobytes(), "big")
+
+
+def draw_cohorts(sampler: CohortSampler, seed: int, first: int, end: int) -> Cohort:
+    """The cohorts of rounds `first .. end - 1`, padded: fields `[rounds, capacity]`.
+
+    Raises:
+      ValueError: the sampler draws a client twice, one that is not there, or too many.
+    """
+    event = sampler.event
+    ids = np.zeros((end - first, event.capacity), np.int32)
+    is_valid = np.zeros(ids.shape, bool)
+    for row, round in enumerate(range(first, end)):
+        drawn = np.asarray(sampler.draw(seed, round))
+        in_range = (drawn >= 0) & (drawn < event.num_clients)
+        if len(drawn) > event.capacity or not in_range.all():
+            raise ValueError(f"{sampler} drew too many clients, or unknown ones, in round {round}")
+        if len(np.unique(drawn)) < len(drawn):
+            raise ValueError(f"{sampler} drew a client twice in round {round}")
+        ids[row, : len(drawn)] = drawn
+        is_valid[row, : len(drawn)] = True
+    return Entry(jax.numpy.asarray(ids), jax.numpy.asarray(ids.copy()), jax.numpy.asarray(is_valid))
+
+
+class Programs:
+    """A compiled program for each length of stretch; state and store are donated."""
+
+    def __init__(self, engine: Engine, execution: Execution) -> None:
+        """Compiles nothing yet."""
+        self._step, self._is_debug = engine.step, execution.is_debug
+        self._compiled: dict[int, Program] = {}
+
+    def get(self, *args: Any) -> Program:
+        """The program for these `(state, clients, cohorts, fixed)`."""
+        if self._is_debug:
+            return self._unjitted
+        num_rounds = args[2].client_id.shape[0]
+        if num_rounds not in self._compiled:
+            jitted = jax.jit(self._scan, donate_argnums=(0, 1))
+            self._compiled[num_rounds] = jitted.lower(*args).compile()
+        return self._compiled[num_rounds]
+
+    def _scan(
+        self, state: ServerState, clients: Clients, cohorts: Cohort, fixed: Fixed
+    ) -> tuple[ServerState, Clients, RoundInfo]:
+        def one_round(carry: Any, cohort: Cohort) -> Any:
+            state, clients, info = self._step(carry[0], carry[1], cohort, fixed)
+            return (state, clients), info
+
+        (state, clients), info = jax.lax.scan(one_round, (state, clients), cohorts)
+        return state, clients, info
+
+    def _unjitted(self, *args: Any) -> tuple[ServerState, Clients, RoundInfo]:
+        with jax.disable_jit():
+            return self._scan(*args)

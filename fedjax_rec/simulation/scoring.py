@@ -1,0 +1,97 @@
+"""The evaluation of a run: its held-out items, put to every client."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+
+from fedjax_rec.base import Clients, FederatedAlgorithm, Fixed, ServerState
+from fedjax_rec.data import FederatedData
+from fedjax_rec.errors import UserError, did_you_mean
+from fedjax_rec.evaluation import (
+    Evaluation,
+    HeldOutSet,
+    build_evaluator,
+    item_lists,
+    metric_keys,
+    uniform_candidates,
+)
+from fedjax_rec.simulation.plans import EvaluationPlan
+
+
+class Scorer:
+    """Evaluates parameters on the validation items, where there are any, and the test items."""
+
+    def __init__(
+        self,
+        algorithm: FederatedAlgorithm,
+        data: FederatedData,
+        plan: EvaluationPlan,
+        notice: Callable[[str], None],
+    ) -> None:
+        """Lays the held-out items on the device.
+
+        Raises:
+          UserError: a cut-off that is not a positive integer, an unknown tie rule.
+        """
+        self._evaluate = build_evaluator(algorithm, at_k=plan.at_k, ties=plan.score_ties)
+        self._sets = held_out_sets(data, plan)
+        self._notice = notice
+        self.keys = [
+            f"{split}/{metric}" for split in self._sets for metric in metric_keys(plan.at_k)
+        ]
+
+    def refuse_unknown(self, key: str) -> None:
+        """Raises `UserError` for a metric that is not measured."""
+        if key not in self.keys:
+            raise UserError(f"unknown metric {key!r}{did_you_mean(key, self.keys)}")
+
+    def __call__(
+        self, state: ServerState, clients: Clients, fixed: Fixed
+    ) -> tuple[dict[str, float], dict[str, npt.NDArray[np.float32]]]:
+        """Metrics by key, `test/ndcg@10`, and each client's test metrics `[N]`."""
+        metrics: dict[str, float] = {}
+        per_client: dict[str, npt.NDArray[np.float32]] = {}
+        for split, held_out in self._sets.items():
+            evaluation: Evaluation = self._evaluate(state, clients, fixed, held_out)
+            metrics |= {f"{split}/{name}": value for name, value in evaluation.metrics.items()}
+            per_client = evaluation.per_client  # test comes last
+            if evaluation.num_non_finite:
+                self._notice(
+                    f"warning: {evaluation.num_non_finite} of {evaluation.num_clients} clients "
+                    f"have scores that are not finite; they rank last ({split})"
+                )
+        return metrics, per_client
+
+
+def held_out_sets(data: FederatedData, plan: EvaluationPlan) -> dict[str, HeldOutSet]:
+    """What each split asks of the clients: `valid` where there are such items, and `test`.
+
+    Seen items leave the ranking: training items, and at test the validation items.
+    """
+    train, valid, test = data.split.train, data.split.valid.items, data.split.test.items
+
+    def lists(*held_out: npt.NDArray[np.int32]) -> tuple[Any, Any]:
+        return item_lists(train.users, train.items, train.num_users, train.num_items, held_out)
+
+    def held_out_set(
+        targets: npt.NDArray[np.int32], seen: tuple[Any, Any], stream: int
+    ) -> HeldOutSet:
+        candidates = None
+        if plan.candidates == "uni99":
+            # validation and test draw apart: shared candidates would leak by selection
+            seed = (plan.candidates_seed, stream)
+            drawn = uniform_candidates(lists(valid, test), targets, data.num_items, 99, seed)
+            candidates = jnp.asarray(drawn)
+        offsets, items = seen
+        return HeldOutSet(
+            jnp.asarray(targets), jnp.asarray(offsets), jnp.asarray(items), candidates
+        )
+
+    sets = {}
+    if (valid < data.num_items).any():
+        sets["valid"] = held_out_set(valid, lists(), 0)
+    sets["test"] = held_out_set(test, lists(valid), 1)
+    return sets

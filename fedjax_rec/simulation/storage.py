@@ -1,0 +1,158 @@
+"""Where a run keeps what it has done: in its folder, or for as long as it lives."""
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from fedjax_rec.base import PyTree
+from fedjax_rec.errors import UserError
+from fedjax_rec.simulation.checkpoint import Checkpointer
+from fedjax_rec.simulation.plans import CheckpointPlan
+from fedjax_rec.simulation.progress import Progress
+from fedjax_rec.simulation.records import MetricsLog
+
+
+class Storage(Protocol):
+    """Metrics, line by line, and the state after some rounds."""
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """The metrics log."""
+
+    def restore(self, like: PyTree) -> tuple[PyTree, Progress] | None:
+        """The newest state and how far it is; `None` to start from the beginning."""
+
+    def append(self, lines: list[dict[str, Any]]) -> None:
+        """Adds lines to the metrics log."""
+
+    def save(self, tree: PyTree, progress: Progress, *, is_best: bool, is_last: bool) -> None:
+        """Saves the state where it is due."""
+
+    def load_best(self, like: PyTree, progress: Progress) -> PyTree:
+        """The state of the best round."""
+
+    def close(self) -> None:
+        """Finishes what is being written."""
+
+
+class MemoryStorage:
+    """Keeps the lines and a copy of the best state; nothing outlives the process."""
+
+    def __init__(self) -> None:
+        """Starts empty."""
+        self.lines: list[dict[str, Any]] = []
+        self._best: PyTree = None
+
+    def restore(self, like: PyTree) -> None:
+        """There is nothing to restore."""
+
+    def append(self, lines: list[dict[str, Any]]) -> None:
+        """Keeps the lines."""
+        self.lines += lines
+
+    def save(self, tree: PyTree, progress: Progress, *, is_best: bool, is_last: bool) -> None:
+        """Copies the best state: the next round overwrites its buffers."""
+        if is_best:
+            self._best = jax.tree.map(jnp.copy, tree)
+
+    def load_best(self, like: PyTree, progress: Progress) -> PyTree:
+        """The copy of the best state."""
+        return self._best
+
+    def close(self) -> None:
+        """There is nothing to finish."""
+
+
+class FolderStorage:
+    """`metrics.jsonl` and `checkpoints/` in a run's folder."""
+
+    def __init__(
+        self,
+        folder: Path,
+        plan: CheckpointPlan,
+        *,
+        resume: bool,
+        notice: Callable[[str], None],
+    ) -> None:
+        """Opens the folder; without `resume`, what an earlier run left is removed."""
+        checkpoints = folder / "checkpoints"
+        if not resume:
+            (folder / "metrics.jsonl").unlink(missing_ok=True)
+            shutil.rmtree(checkpoints, ignore_errors=True)
+        self._plan, self._notice = plan, notice
+        self._log = MetricsLog(folder / "metrics.jsonl")
+        self._checkpointer = Checkpointer(checkpoints, plan.keep)
+        self._saved_at = time.monotonic()
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """The metrics log."""
+        return self._log.lines
+
+    def restore(self, like: PyTree) -> tuple[PyTree, Progress] | None:
+        """The newest whole checkpoint; lines past it leave the log.
+
+        Raises:
+          UserError: there are checkpoints and all are damaged.
+        """
+        restored = restore_latest(self._checkpointer, like, self._notice)
+        self._log.keep(restored[1].round if restored else 0)
+        if restored:
+            self._checkpointer.pin(restored[1].best_round)
+        return restored
+
+    def append(self, lines: list[dict[str, Any]]) -> None:
+        """Adds lines to the file: before the checkpoint that knows them."""
+        for line in lines:
+            self._log.append(line)
+
+    def save(self, tree: PyTree, progress: Progress, *, is_best: bool, is_last: bool) -> None:
+        """Saves at the planned rounds, at a new best and at the end."""
+        if is_best:
+            self._checkpointer.pin(progress.round)
+        is_due = progress.round % self._plan.every == 0
+        is_due &= time.monotonic() - self._saved_at >= self._plan.seconds
+        if is_due or is_best or is_last:
+            self._checkpointer.save(progress.round, tree, progress.record())
+            self._saved_at = time.monotonic()
+
+    def load_best(self, like: PyTree, progress: Progress) -> PyTree:
+        """The checkpoint of the best round.
+
+        Raises:
+          UserError: it is damaged.
+        """
+        return self._checkpointer.restore(progress.best_round, like)[0]
+
+    def close(self) -> None:
+        """Waits for the last checkpoint."""
+        self._checkpointer.close()
+
+
+def restore_latest(
+    checkpointer: Checkpointer, like: PyTree, notice: Callable[[str], None]
+) -> tuple[PyTree, Progress] | None:
+    """The newest checkpoint that is whole, and how far it is; `None` without any.
+
+    Raises:
+      UserError: there are checkpoints and all are damaged.
+    """
+    steps = checkpointer.steps()
+    for step in reversed(steps):
+        try:
+            tree, record = checkpointer.restore(step, like)
+        except UserError as error:
+            notice(f"warning: {error}; trying the one before")
+        else:
+            return tree, Progress.from_record(record)
+    if steps:
+        raise UserError(
+            f"all checkpoints in {checkpointer.folder} are damaged: start over with "
+            "--no-resume, or choose another --output"
+        )
+    return None
