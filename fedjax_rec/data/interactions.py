@@ -109,8 +109,8 @@ def from_events(
     seconds = np.zeros(num_events) if times is None else np.asarray(times, np.float64)
     if {len(item_ids), len(ratings), len(seconds)} != {num_events}:
         raise UserError(f"{origin}: the columns have unequal lengths; give one entry an event")
-    _check_finite(origin, "value", ratings)
-    _check_finite(origin, "time", seconds)
+    _check_finite(origin, "value", ratings, float(np.finfo(np.float32).max))
+    _check_finite(origin, "time", seconds, 2.0**53)
     known = seconds[seconds != 0]
     if known.size and known.max() - known.min() > LONGEST_SPAN:
         raise UserError(
@@ -129,12 +129,12 @@ def from_events(
     )
 
 
-def _check_finite(origin: str, what: str, numbers: NDArray[np.float64]) -> None:
-    bad = np.flatnonzero(~np.isfinite(numbers.astype(np.float32)))
+def _check_finite(origin: str, what: str, numbers: NDArray[np.float64], largest: float) -> None:
+    bad = np.flatnonzero(~(np.abs(numbers) <= largest))  # NaN compares false
     if bad.size:
         raise UserError(
-            f"{origin}: event {bad[0] + 1}: {what} {numbers[bad[0]]} is not a finite number; "
-            "remove the event or mend it"
+            f"{origin}: event {bad[0] + 1}: {what} {numbers[bad[0]]} is not a finite number, "
+            "or is too large; remove the event or mend it"
         )
 
 

@@ -87,7 +87,7 @@ def _places(dataset: DataSet) -> Iterator[Path]:
 def _in_folder(root: Path, name: str) -> Iterator[Path]:
     """A data set's file or folder below a folder of data-set folders."""
     for folder in (root / name, root / f"{name}-recbole"):
-        if (folder / "u.data").is_file() or any(folder.glob("*.inter*")):
+        if _is_unpacked(folder):
             yield folder
         yield from sorted(entry for ending in ARCHIVES for entry in folder.glob(f"*{ending}"))
     yield from (
@@ -95,12 +95,16 @@ def _in_folder(root: Path, name: str) -> Iterator[Path]:
     )
 
 
+def _is_unpacked(folder: Path) -> bool:
+    return any(any(folder.glob(pattern)) for pattern in ("u.data", "*.inter", "*.inter.gz"))
+
+
 def _installed(wheel: Wheel) -> Iterator[Path]:
     """The data's folder in an installed package."""
     spec = importlib.util.find_spec(wheel.package)
     for location in (spec and spec.submodule_search_locations) or ():
         folder = Path(location) / wheel.folder
-        if any(folder.glob("*.inter*")):
+        if _is_unpacked(folder):
             yield folder
 
 
