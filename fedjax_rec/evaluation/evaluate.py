@@ -223,14 +223,14 @@ def _history(data: ClientData, client_id: Array) -> History:
 
 
 def _candidates(held_out: HeldOutSet, ids: Array, start: Array, num_items: int) -> Array:
-    """`[C, I]` which items the targets of a chunk of clients are ranked among."""
+    """`[C, I]` which items a chunk of clients is asked about, the targets included."""
     num_clients, size = held_out.targets.shape[0], ids.shape[0]
     bounds = held_out.seen_offsets[jnp.minimum(start + jnp.arange(size + 1), num_clients)]
-    is_candidate = jnp.ones((size, num_items), bool)
+    is_candidate, rows = jnp.ones((size, num_items), bool), jnp.arange(size)[:, None]
     if held_out.candidates is not None:
-        rows = jnp.arange(size)[:, None]
         is_candidate = ~is_candidate.at[rows, held_out.candidates[ids]].set(False, mode="drop")
-    return _strike_out(is_candidate, bounds, held_out.seen_items)
+    is_candidate = _strike_out(is_candidate, bounds, held_out.seen_items)
+    return is_candidate.at[rows, held_out.targets[ids]].set(True, mode="drop")
 
 
 def _strike_out(is_candidate: Array, bounds: Array, seen_items: Array) -> Array:
@@ -243,9 +243,9 @@ def _strike_out(is_candidate: Array, bounds: Array, seen_items: Array) -> Array:
         return is_candidate
 
     def step(index: Array, is_candidate: Array) -> Array:
+        # Places past the chunk's lists belong to row C, and are dropped.
         place = bounds[0] + index * SEEN_PER_STEP + jnp.arange(SEEN_PER_STEP)
         row = jnp.searchsorted(bounds, place, side="right") - 1
-        row = jnp.where(place < bounds[-1], row, is_candidate.shape[0])
         item = seen_items.at[place].get(mode="clip")
         return is_candidate.at[row, item].set(False, mode="drop")
 

@@ -246,6 +246,15 @@ def test_one_broken_client_is_counted_and_harms_no_other(problem):
     np.testing.assert_array_equal(found.ranks[others], expected.ranks[others])
 
 
+def test_a_target_without_a_finite_score_is_counted_even_when_no_candidate_is(problem):
+    problem.items[problem.targets[5, 0]] = np.nan  # client 5 has seen it
+    problem.targets[np.arange(NUM_CLIENTS) != 5] = NUM_ITEMS
+    candidates = np.full((NUM_CLIENTS, 1), (problem.targets[5, 0] + 1) % NUM_ITEMS)
+    found = build_evaluator(toy_mf(), at_k=(5,))(*problem.arguments(candidates))
+    assert (found.num_clients, found.num_non_finite) == (1, 1)
+    assert found.metrics["hit_rate@5"] == 0
+
+
 def test_each_client_is_scored_on_what_the_server_sends_it(problem):
     def broadcast(state, entry, row_ids):
         shift = jnp.where(entry.client_id % 2 == 0, -1.0, 1.0)
