@@ -1,1 +1,91 @@
-"""Federated recommendation at accelerator speed."""
+"""Federated recommendation at accelerator speed.
+
+Public names are loaded when they are first used, so that importing this package is light.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fedjax_rec.algorithms import ALGORITHMS, fedavg, fedmf
+    from fedjax_rec.base import FederatedAlgorithm
+    from fedjax_rec.baselines import BASELINES, popularity
+    from fedjax_rec.errors import UserError
+    from fedjax_rec.sampling import AllClients, TruncatedPoisson, Uniform
+    from fedjax_rec.simulation import (
+        CheckpointPlan,
+        EarlyStop,
+        EvaluationPlan,
+        Execution,
+        Result,
+        build,
+        evaluate,
+        load_run,
+        simulate,
+    )
+
+__version__ = "0.1.0"
+
+_MODULES = {
+    "algorithms": ("ALGORITHMS", "fedavg", "fedmf"),
+    "base": ("FederatedAlgorithm",),
+    "baselines": ("BASELINES", "popularity"),
+    "errors": ("UserError",),
+    "sampling": ("AllClients", "TruncatedPoisson", "Uniform"),
+    "simulation": (
+        "CheckpointPlan",
+        "EarlyStop",
+        "EvaluationPlan",
+        "Execution",
+        "Result",
+        "build",
+        "evaluate",
+        "load_run",
+        "simulate",
+    ),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+_PACKAGES = (
+    "clients",
+    "data",
+    "evaluation",
+    "models",
+    "objectives",
+    "testing",
+    "transforms",
+    "tree",
+)
+
+__all__ = [
+    "ALGORITHMS",
+    "BASELINES",
+    "AllClients",
+    "CheckpointPlan",
+    "EarlyStop",
+    "EvaluationPlan",
+    "Execution",
+    "FederatedAlgorithm",
+    "Result",
+    "TruncatedPoisson",
+    "Uniform",
+    "UserError",
+    "build",
+    "evaluate",
+    "fedavg",
+    "fedmf",
+    "load_run",
+    "popularity",
+    "simulate",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    if name in _MODULES or name in _PACKAGES:
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *_MODULES, *_PACKAGES])

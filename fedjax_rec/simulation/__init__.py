@@ -10,6 +10,7 @@ from fedjax_rec.simulation.plans import (
     Result,
 )
 from fedjax_rec.simulation.records import write_atomically, write_json
+from fedjax_rec.simulation.scoring import evaluate
 
 __all__ = [
     "CheckpointPlan",
@@ -20,6 +21,7 @@ __all__ = [
     "Report",
     "Result",
     "build",
+    "evaluate",
     "load_run",
     "pad_cohort",
     "simulate",

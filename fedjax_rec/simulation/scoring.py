@@ -18,7 +18,7 @@ from fedjax_rec.evaluation import (
     metric_keys,
     uniform_candidates,
 )
-from fedjax_rec.simulation.plans import EvaluationPlan
+from fedjax_rec.simulation.plans import EvaluationPlan, Result
 
 
 class Scorer:
@@ -53,17 +53,49 @@ class Scorer:
     ) -> tuple[dict[str, float], dict[str, npt.NDArray[np.float32]]]:
         """Metrics by key, `test/ndcg@10`, and each client's test metrics `[N]`."""
         metrics: dict[str, float] = {}
-        per_client: dict[str, npt.NDArray[np.float32]] = {}
-        for split, held_out in self._sets.items():
-            evaluation: Evaluation = self._evaluate(state, clients, fixed, held_out)
+        evaluations = self.evaluations(state, clients, fixed)
+        for split, evaluation in evaluations.items():
             metrics |= {f"{split}/{name}": value for name, value in evaluation.metrics.items()}
-            per_client = evaluation.per_client  # test comes last
             if evaluation.num_non_finite:
                 self._notice(
                     f"warning: {evaluation.num_non_finite} of {evaluation.num_clients} clients "
                     f"have scores that are not finite; they rank last ({split})"
                 )
-        return metrics, per_client
+        return metrics, evaluations["test"].per_client
+
+    def evaluations(
+        self, state: ServerState, clients: Clients, fixed: Fixed
+    ) -> dict[str, Evaluation]:
+        """One evaluation for each split."""
+        return {
+            split: self._evaluate(state, clients, fixed, held_out)
+            for split, held_out in self._sets.items()
+        }
+
+
+def evaluate(
+    algorithm: FederatedAlgorithm,
+    data: FederatedData,
+    result: Result,
+    plan: EvaluationPlan = EvaluationPlan(),
+) -> dict[str, Evaluation]:
+    """Evaluates what a run left, on any terms.
+
+    Args:
+      algorithm: as the run used it.
+      data: whose held-out items are asked for.
+      result: of `simulate`.
+      plan: cut-offs, candidates, ties.
+
+    Returns:
+      An evaluation, with each client's values, by split: `valid` (where there is one) and
+      `test`.
+
+    Raises:
+      UserError: terms that cannot be met.
+    """
+    scorer = Scorer(algorithm, data, plan, notice=lambda line: None)
+    return scorer.evaluations(result.state, result.clients, Fixed(result.frozen, data.clients))
 
 
 def held_out_sets(data: FederatedData, plan: EvaluationPlan) -> dict[str, HeldOutSet]:
