@@ -103,7 +103,7 @@ def build_evaluator(
     Raises:
       UserError: for a cut-off that is not a positive integer.
     """
-    metrics.metric_keys(at_k)
+    keys = metrics.metric_keys(at_k)
 
     @jax.jit
     def run(
@@ -142,8 +142,8 @@ def build_evaluator(
             )
         ranks, is_bad, values = jax.device_get(run(state, clients, fixed, held_out))
         return Evaluation(
-            metrics={k: float(v[has_target].mean(dtype=np.float64)) for k, v in values.items()},
-            per_client={k: np.where(has_target, v, np.float32(np.nan)) for k, v in values.items()},
+            metrics={k: float(values[k][has_target].mean(dtype=np.float64)) for k in keys},
+            per_client={k: np.where(has_target, values[k], np.float32(np.nan)) for k in keys},
             ranks=ranks,
             num_clients=int(has_target.sum()),
             num_non_finite=int(is_bad.sum()),

@@ -28,7 +28,14 @@ from fedjax_rec.base import (
     nothing_private,
 )
 from fedjax_rec.errors import UserError
-from fedjax_rec.evaluation import UNRANKED, HeldOutSet, build_evaluator, item_lists, top_k
+from fedjax_rec.evaluation import (
+    UNRANKED,
+    HeldOutSet,
+    build_evaluator,
+    item_lists,
+    metric_keys,
+    top_k,
+)
 
 NUM_CLIENTS, NUM_ITEMS, DIM = 23, 40, 3
 
@@ -174,7 +181,8 @@ def test_the_evaluator_equals_a_plain_loop(problem, ties, is_sampled):
 
 
 def test_clients_without_held_out_items_are_left_out_of_the_means(problem):
-    found = build_evaluator(toy_mf(), at_k=(5,))(*problem.arguments())
+    found = build_evaluator(toy_mf(), at_k=(5, 10))(*problem.arguments())
+    assert tuple(found.metrics) == tuple(found.per_client) == metric_keys((5, 10))
     for key, values in found.per_client.items():
         assert values.shape == (NUM_CLIENTS,)
         assert np.flatnonzero(np.isnan(values)).tolist() == [0, 11]
