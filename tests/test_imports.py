@@ -211,3 +211,19 @@ def test_the_library_imports_on_the_core_packages_alone():
         f"fedjax_rec.{module}".rstrip(".") for module in modules() if not is_inside(module, tools)
     ]
     run(only_core() + f"import importlib\nfor name in {names}: importlib.import_module(name)")
+
+
+def test_simulate_trains_evaluates_and_saves_on_the_core_packages_alone(tmp_path):
+    said = run(
+        only_core() + "import pathlib, jax, fedjax_rec\n"
+        "from fedjax_rec.data import load\n"
+        "data = load('synthetic', num_users=12, num_items=20, mean_events=6)\n"
+        "result = fedjax_rec.simulate(\n"
+        "    fedjax_rec.fedmf(data.num_items, dim=4), data, key=jax.random.key(0), rounds=1,\n"
+        f"    output=pathlib.Path({str(tmp_path)!r}),\n"
+        ")\n"
+        "print('metric', result.summary['metrics']['test/ndcg@10'])\n"
+    )
+    assert 0 <= float(said.split()[-1]) <= 1
+    assert (tmp_path / "metrics.jsonl").is_file()
+    assert any((tmp_path / "checkpoints").iterdir())
