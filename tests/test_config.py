@@ -158,7 +158,7 @@ def test_a_mistake_is_told_in_one_line(table, message):
     [
         ({"cohort": {"size": 3}}, "cohort.size: set cohort.sampler"),
         ({"cohort": {"sampler": "uniform"}}, "cohort.size: uniform needs at least 1 client"),
-        ({"data": {"name": "ml-100k", "num_users": 9}}, "data: sizes belong to synthetic"),
+        ({"data": {"name": "ml-100k", "num_users": 9}}, "data: sizes and seed belong to synthetic"),
         (
             {"split": {"validation": "none"}, "stop": {"patience": 2}},
             "stop: needs a validation item",

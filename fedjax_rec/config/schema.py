@@ -32,6 +32,7 @@ class DataConfig:
     mean_events: float = option(
         0.0, "Mean events a user of `synthetic`; 0: its own default.", least=0
     )
+    seed: int = option(0, "Seed of `synthetic`.", least=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +82,8 @@ class CohortConfig:
 class AggregateConfig:
     """What happens to an update on its way to the server."""
 
-    mean: Literal["client", "example", "row"] = option(
-        "client", "Mean of the updates by client, by example, or by touched row."
+    mean: Literal["client", "example", "row", "sum"] = option(
+        "client", "Mean of the updates by client, by example or by touched row; or their sum."
     )
     clip_norm: float = option(0.0, "Largest L2 norm of a client's update; 0: no clip.", least=0)
     noise_multiplier: float = option(
@@ -108,6 +109,7 @@ class EvaluateConfig:
     candidates: Literal["full", "uni99"] = option(
         "full", "Rank the whole catalogue, or the held-out item among 99 drawn uniformly."
     )
+    candidates_seed: int = option(0, "Seed of the drawn candidates.", least=0)
     score_ties: Literal["pessimistic", "optimistic"] = option(
         "pessimistic", "Where the held-out item ranks among equal scores: last or first."
     )

@@ -102,8 +102,9 @@ def _check_together(config: RunConfig, where: str) -> None:
         raise UserError(f"cohort.size: set cohort.sampler to uniform or poisson too ({where})")
     if cohort.sampler != "all" and not cohort.size:
         raise UserError(f"cohort.size: {cohort.sampler} needs at least 1 client ({where})")
-    if data.name != "synthetic" and (data.num_users or data.num_items or data.mean_events):
-        raise UserError(f"data: sizes belong to synthetic, not to {data.name!r} ({where})")
+    sizes = (data.num_users, data.num_items, data.mean_events, data.seed)
+    if data.name != "synthetic" and any(sizes):
+        raise UserError(f"data: sizes and seed belong to synthetic, not {data.name!r} ({where})")
     if config.split.validation == "none" and (stop.patience or stop.target):
         raise UserError(f"stop: needs a validation item, but split.validation is none ({where})")
     if config.aggregate.noise_multiplier and not config.aggregate.clip_norm:

@@ -1,0 +1,31 @@
+"""The command line: `fedjax-rec VERB ...`.
+
+Exit codes: 0 done; 2 a mistake in the request, told in one line; 1 a failure; 130
+interrupted. A verb's module holds its arguments and imports what it needs when it runs,
+so that `--help` is quick.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from fedjax_rec.cli.arguments import parse, take_overrides
+from fedjax_rec.errors import UserError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code.
+
+    Args:
+      argv: words after the program's name; those of the process by default.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        rest, overrides = take_overrides(words)
+        request = parse(rest, overrides)
+        return 0 if request is None else request.execute()
+    except UserError as error:
+        print("fedjax-rec: error:", " ".join(str(error).split()), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("fedjax-rec: interrupted", file=sys.stderr)
+        return 130

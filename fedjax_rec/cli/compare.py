@@ -1,0 +1,36 @@
+"""`fedjax-rec compare`: finished runs side by side."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from fedjax_rec.errors import UserError
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Finished runs side by side, in one table."""
+
+    runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN ...")] = ()
+    """Folders of runs, such as runs/ml-100k/fedmf."""
+
+    def execute(self) -> int:
+        """Prints the table, and a warning where rows are not comparable."""
+        from fedjax_rec.reporting import (
+            comparison_table,
+            finished_run,
+            open_console,
+            protocol_differences,
+        )
+
+        if not self.runs:
+            raise UserError("compare: name at least one folder of a run, such as runs/NAME")
+        records = [finished_run(folder) for folder in self.runs]
+        open_console().print(comparison_table(records))
+        if differences := protocol_differences(records):
+            warning = f"protocols differ, rows are not comparable: {', '.join(differences)}"
+            print(f"warning: {warning}", file=sys.stderr)
+        return 0

@@ -1,0 +1,74 @@
+"""`fedjax-rec recommend`: what a finished run recommends to one client."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import Positional, arg
+
+from fedjax_rec.errors import UserError
+
+if TYPE_CHECKING:
+    from fedjax_rec.experiment import Experiment
+
+
+@dataclass(frozen=True)
+class Recommend:
+    """Items that one client has not seen, the best first."""
+
+    run: Annotated[Positional[Path], arg(metavar="RUN")]
+    """Folder of a run, such as runs/ml-100k/fedmf."""
+
+    client: Annotated[str, arg(metavar="ID")]
+    """The client's id in the data."""
+
+    k: int = 10
+    """How many items."""
+
+    def execute(self) -> int:
+        """Prints rank, title, item id and score."""
+        from rich.markup import escape
+        from rich.table import Table
+
+        from fedjax_rec.config import from_dict
+        from fedjax_rec.experiment import build
+        from fedjax_rec.reporting import finished_run, open_console
+
+        record = finished_run(self.run)
+        experiment = build(from_dict(record.config, f"in {self.run / 'config.toml'}"))
+        train = experiment.data.split.train
+        table = Table("rank", "title", "item", "score")
+        for rank, (item, score) in enumerate(self._best(experiment), start=1):
+            title = train.item_titles[item] if train.item_titles else "-"
+            table.add_row(str(rank), escape(title), escape(train.item_labels[item]), f"{score:.4f}")
+        open_console().print(table)
+        return 0
+
+    def _best(self, experiment: "Experiment") -> list[tuple[int, float]]:
+        import numpy as np
+
+        from fedjax_rec.base import Fixed
+        from fedjax_rec.evaluation import top_k
+        from fedjax_rec.simulation import load_run
+
+        data = experiment.data
+        client = self._client(data.split.train.user_labels.tolist(), data.name)
+        state, clients, frozen = load_run(self.run, experiment.algorithm, data, key=experiment.key)
+        train, valid = data.split.train, data.split.valid.items[client]
+        seen = np.append(train.items[train.users == client], valid[valid < data.num_items])
+        items, scores = top_k(
+            experiment.algorithm,
+            state,
+            clients,
+            Fixed(frozen, data.clients),
+            client,
+            self.k,
+            seen,
+        )
+        return list(zip(items.tolist(), scores.tolist(), strict=True))
+
+    def _client(self, labels: list[str], name: str) -> int:
+        if self.client not in labels:
+            some = ", ".join(labels[:3])
+            raise UserError(f"no client {self.client!r} in {name}; ids are such as {some}")
+        return labels.index(self.client)

@@ -1,0 +1,144 @@
+"""`fedjax-rec run`: train and evaluate in a folder that can be gone on with."""
+
+import shlex
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import FlagCreatePairsOff, Positional, Suppress, arg
+
+from fedjax_rec.config import (
+    RunConfig,
+    first_difference,
+    from_dict,
+    load_preset,
+    read_toml,
+    to_toml,
+)
+from fedjax_rec.errors import UserError
+
+NOT_COMPARED = ("preset", "rounds", "checkpoint", "execution")
+"""What may differ when a run goes on: none of it changes a round's result."""
+
+NO_GUARANTEE = "privacy: noise was added, but no privacy guarantee is computed yet"
+
+
+@dataclass(frozen=True)
+class Run:
+    """Train and evaluate; a run that was stopped goes on where it was.
+
+    Every key below may be given; what is not given comes from the preset.
+    """
+
+    preset: Annotated[Positional[str], arg(metavar="PRESET|FILE.toml")]
+    """A preset such as ml-100k/fedmf, or a TOML file."""
+
+    output: Annotated[Path | None, arg(metavar="DIR")] = None
+    """Folder of the run; by default runs/PRESET."""
+
+    no_resume: Annotated[bool, FlagCreatePairsOff, arg(aliases=["--no-resume"])] = False
+    """Start over, deleting what the folder holds of an earlier run."""
+
+    overrides: Suppress[tuple[str, ...]] = ()
+
+    def execute(self) -> int:
+        """Runs, or prints the results of a run that is finished."""
+        from fedjax_rec.reporting import open_console, print_results, read_summary
+
+        config = load_preset(self.preset, self.overrides)
+        folder = self.output or default_output(self.preset)
+        earlier = self._earlier(folder, config)
+        if earlier and earlier.rounds == config.rounds and (summary := read_summary(folder)):
+            print(f"{folder}: finished earlier")
+            print_results(open_console(), summary)
+            return 0
+        return self._train(config, folder, is_going_on=earlier is not None)
+
+    def _earlier(self, folder: Path, config: RunConfig) -> RunConfig | None:
+        """The configuration of the run in the folder that is to be gone on with."""
+        from fedjax_rec.reporting import last_round
+
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"{folder}: is a file; choose another --output")
+        path = folder / "config.toml"
+        if not path.exists():
+            if any((folder / name).exists() for name in ("checkpoints", "metrics.jsonl")):
+                raise UserError(f"{folder}: holds something else; choose another --output")
+            return None
+        if self.no_resume:
+            return None
+        earlier = from_dict(read_toml(path), f"in {path}; choose another --output or --no-resume")
+        if difference := first_difference(earlier, config, NOT_COMPARED):
+            key, old, new = difference
+            raise UserError(
+                f"{folder}: holds a run of another configuration, with {key} {old!r} and not "
+                f"{new!r}; choose another --output, or start over with --no-resume"
+            )
+        if last_round(folder) > config.rounds:
+            raise UserError(
+                f"rounds: {config.rounds} is fewer than the {last_round(folder)} already done in "
+                f"{folder}; choose another --output, or start over with --no-resume"
+            )
+        return earlier
+
+    def _train(self, config: RunConfig, folder: Path, is_going_on: bool) -> int:
+        from fedjax_rec.data.reading import print_notice
+        from fedjax_rec.experiment import build
+        from fedjax_rec.reporting import ProgressLine, open_console, print_results
+        from fedjax_rec.simulation.records import write_json
+
+        experiment = build(config)
+        self._prepare(config, folder, is_going_on)
+        console = open_console()
+        with ProgressLine(console) as progress:
+            result = experiment.run(
+                folder, resume=is_going_on, report=progress, notice=print_notice
+            )
+        if result.is_interrupted:
+            done = result.metrics[-1]["round"] if result.metrics else 0
+            print(f"interrupted: saved after round {done} of {config.rounds}; to go on:")
+            print(f"  {shlex.join(replace(self, no_resume=False).command())}")
+            return 130
+        summary = dict(result.summary)
+        if config.aggregate.noise_multiplier:
+            summary["notes"] = [NO_GUARANTEE]
+        write_json(folder / "summary.json", summary)
+        print_results(console, summary)
+        print(f"written to {folder}")
+        return 0
+
+    def _prepare(self, config: RunConfig, folder: Path, is_going_on: bool) -> None:
+        """Writes what the run is before it runs."""
+        from fedjax_rec.reporting import environment
+        from fedjax_rec.simulation.records import write_atomically, write_json
+
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "summary.json").unlink(missing_ok=True)
+            if not is_going_on:  # before its configuration: a kill must not leave them under ours
+                shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+                (folder / "metrics.jsonl").unlink(missing_ok=True)
+            write_atomically(folder / "config.toml", to_toml(config))
+            write_json(folder / "environment.json", environment(self.command(), config.seed))
+        except OSError as error:
+            raise UserError(
+                f"{folder}: cannot be written ({error.strerror}); choose another --output"
+            ) from error
+
+    def command(self) -> list[str]:
+        """The words of a command that does this."""
+        words = ["fedjax-rec", "run", self.preset]
+        words += ["--output", str(self.output)] if self.output else []
+        words += ["--no-resume"] if self.no_resume else []
+        return [*words, *self.overrides]
+
+
+def default_output(preset: str) -> Path:
+    """`runs/<preset>`, or `runs/<name>` for a file.
+
+    >>> default_output("ml-100k/fedmf").as_posix(), default_output("my/own.toml").as_posix()
+    ('runs/ml-100k/fedmf', 'runs/own')
+    """
+    path = Path(preset)
+    return Path("runs") / (path.stem if path.suffix == ".toml" or path.is_file() else preset)

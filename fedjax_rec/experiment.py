@@ -1,0 +1,297 @@
+"""From a configuration to a run: the only bridge between `config` and the library."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from fedjax_rec.algorithms import ALGORITHMS
+from fedjax_rec.base import AggregateTransform, CohortSampler, FederatedAlgorithm
+from fedjax_rec.baselines import BASELINES
+from fedjax_rec.config import RunConfig
+from fedjax_rec.config.schema import AggregateConfig, CohortConfig, Scalar, StopConfig
+from fedjax_rec.data import FederatedData, load
+from fedjax_rec.data.reading import print_notice
+from fedjax_rec.errors import UserError, did_you_mean
+from fedjax_rec.evaluation import metric_keys
+from fedjax_rec.optimizers import named_optimizer
+from fedjax_rec.sampling import AllClients, TruncatedPoisson, Uniform
+from fedjax_rec.simulation import (
+    CheckpointPlan,
+    EarlyStop,
+    EvaluationPlan,
+    Execution,
+    Report,
+    Result,
+    simulate,
+)
+from fedjax_rec.transforms import chain, clip_by_norm, gaussian_noise, mean, total
+
+Factory = Callable[..., FederatedAlgorithm]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything a run is made of.
+
+    Attributes:
+      config: what it was built from.
+      data: clients and held-out items.
+      algorithm: the filled slots.
+      sampler: who takes part in a round.
+      evaluation: what is measured, and how often.
+      stop: when training ends early; `None`: never.
+      checkpoint: when the run is saved.
+      execution: how the simulation is run.
+    """
+
+    config: RunConfig
+    data: FederatedData
+    algorithm: FederatedAlgorithm
+    sampler: CohortSampler
+    evaluation: EvaluationPlan
+    stop: EarlyStop | None
+    checkpoint: CheckpointPlan
+    execution: Execution
+
+    @property
+    def key(self) -> jax.Array:
+        """Root of every random number."""
+        return jax.random.key(self.config.seed)
+
+    def run(
+        self,
+        output: Path,
+        *,
+        resume: bool,
+        report: Callable[[Report], None],
+        notice: Callable[[str], None],
+    ) -> Result:
+        """Simulates the run in a folder.
+
+        Args:
+          output: where metrics and checkpoints go.
+          resume: whether to go on from the last checkpoint there.
+          report: gets a report after each stretch of rounds.
+          notice: gets messages of one line.
+        """
+        return simulate(
+            self.algorithm,
+            self.data,
+            key=self.key,
+            rounds=self.config.rounds,
+            sampler=self.sampler,
+            evaluation=self.evaluation,
+            stop=self.stop,
+            checkpoint=self.checkpoint,
+            payload=self.config.communication.payload,
+            output=output,
+            resume=resume,
+            execution=self.execution,
+            report=report,
+            notice=notice,
+        )
+
+
+def build(config: RunConfig, notice: Callable[[str], None] = print_notice) -> Experiment:
+    """Builds all parts of a run; what is wrong is told before data are read, if possible.
+
+    Args:
+      config: validated (`config.from_dict`).
+      notice: gets the terms of a data set when it is first used; standard error by default.
+
+    Raises:
+      UserError: an unknown algorithm, setting, data set, metric or optimizer, or parts
+        that do not go together.
+    """
+    factory = find_factory(config.algorithm.name)
+    settings = check_settings(config.algorithm.name, factory, config.algorithm.settings)
+    check_unused(config, factory)
+    stop = early_stop(config.stop, config.evaluate.at_k)
+    data = load_data(config, notice)
+    sampler = build_sampler(config.cohort, data.num_clients)
+    parts: dict[str, Any] = {
+        "aggregate": aggregate_transform(config.aggregate, sampler.event.expected_size),
+        "server_optimizer": named_optimizer(
+            config.server.optimizer, config.server.learning_rate, config.server.momentum
+        ),
+    }
+    parts = {name: part for name, part in parts.items() if name in _parameters(factory)}
+    try:
+        algorithm = factory(data.num_items, **settings, **parts)
+    except ValueError as error:
+        raise UserError(f"algorithm {config.algorithm.name}: {error}") from error
+    return Experiment(
+        config=config,
+        data=data,
+        algorithm=algorithm,
+        sampler=sampler,
+        evaluation=EvaluationPlan(
+            every=config.evaluate.every,
+            at_k=config.evaluate.at_k,
+            candidates=config.evaluate.candidates,
+            candidates_seed=config.evaluate.candidates_seed,
+            score_ties=config.evaluate.score_ties,
+        ),
+        stop=stop,
+        checkpoint=CheckpointPlan(
+            every=config.checkpoint.every,
+            seconds=config.checkpoint.seconds,
+            keep=config.checkpoint.keep,
+        ),
+        execution=Execution(
+            chunk_size=config.execution.chunk_size, is_debug=config.execution.debug
+        ),
+    )
+
+
+# ------------------------------------------------------------------ algorithm
+
+
+def find_factory(name: str) -> Factory:
+    """The factory of an algorithm or baseline.
+
+    Raises:
+      UserError: there is none of that name.
+
+    >>> find_factory("fedmf").__name__
+    'fedmf'
+    """
+    known = ALGORITHMS | BASELINES
+    if name not in known:
+        raise UserError(f"unknown algorithm {name!r}{did_you_mean(name, known)}")
+    return known[name]
+
+
+def own_settings(factory: Factory) -> dict[str, Scalar]:
+    """A factory's own settings with their defaults: the keys that `[algorithm]` may hold.
+
+    >>> own_settings(find_factory("fedmf"))["dim"]
+    32
+    """
+    return {
+        name: parameter.default
+        for name, parameter in _parameters(factory).items()
+        if isinstance(parameter.default, int | float | str | bool)
+    }
+
+
+def _parameters(factory: Factory) -> dict[str, inspect.Parameter]:
+    return dict(inspect.signature(factory).parameters)
+
+
+def check_settings(name: str, factory: Factory, settings: dict[str, Scalar]) -> dict[str, Scalar]:
+    """The settings in the types of their defaults.
+
+    Raises:
+      UserError: an unknown setting or a wrong type.
+    """
+    known = own_settings(factory)
+    checked: dict[str, Scalar] = {}
+    for key, value in settings.items():
+        if key not in known:
+            hint = did_you_mean(key, known) if known else " (it has none)"
+            raise UserError(f"algorithm.{key}: {name} has no such setting{hint}")
+        kind = type(known[key])
+        if kind is float and type(value) is int:
+            value = float(value)
+        if type(value) is not kind:
+            words = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
+            raise UserError(f"algorithm.{key}: expected {words[kind]}, got {value!r}")
+        checked[key] = value
+    return checked
+
+
+def check_unused(config: RunConfig, factory: Factory) -> None:
+    """Refuses what an algorithm would ignore.
+
+    Raises:
+      UserError: `[aggregate]` or `[server]` is set for a factory that does not take it.
+    """
+    for section, parameter in (("aggregate", "aggregate"), ("server", "server_optimizer")):
+        chosen = getattr(config, section)
+        if parameter not in _parameters(factory) and chosen != type(chosen)():
+            raise UserError(
+                f"{section}: {config.algorithm.name} takes none; leave the table [{section}] out"
+            )
+
+
+def aggregate_transform(config: AggregateConfig, expected_size: float) -> AggregateTransform:
+    """Clip, mean and noise as one transform.
+
+    Args:
+      config: which of them.
+      expected_size: expected cohort size: the public divisor that noise needs.
+
+    Raises:
+      UserError: an unsound choice.
+    """
+    is_noisy = config.noise_multiplier > 0
+    try:
+        links = [clip_by_norm(config.clip_norm)] if config.clip_norm else []
+        if config.mean == "sum":
+            links.append(total())
+        elif config.mean == "client" and is_noisy:
+            links.append(mean("client", divisor=expected_size))
+        else:
+            links.append(mean(config.mean))
+        if is_noisy:
+            links.append(gaussian_noise(config.noise_multiplier))
+        return chain(*links)
+    except ValueError as error:
+        raise UserError(f"aggregate: {error}") from error
+
+
+# --------------------------------------------------------------- other parts
+
+
+def load_data(config: RunConfig, notice: Callable[[str], None] = print_notice) -> FederatedData:
+    """Obtains, reads and splits the data of a configuration."""
+    sizes = {
+        name: getattr(config.data, name)
+        for name in ("num_users", "num_items", "mean_events", "seed")
+        if getattr(config.data, name)
+    }
+    return load(
+        config.data.name,
+        path=config.data.path,
+        validation=config.split.validation,
+        ties=config.split.ties,
+        split_seed=config.split.seed,
+        exclude=config.negatives.exclude,
+        notice=notice,
+        **sizes,
+    )
+
+
+def build_sampler(config: CohortConfig, num_clients: int) -> CohortSampler:
+    """Who takes part in a round.
+
+    Raises:
+      UserError: more clients than there are.
+    """
+    try:
+        if config.sampler == "uniform":
+            return Uniform(num_clients, config.size)
+        if config.sampler == "poisson":
+            return TruncatedPoisson(num_clients, config.size)
+    except ValueError as error:
+        raise UserError(f"cohort.size: {error}") from error
+    return AllClients(num_clients)
+
+
+def early_stop(config: StopConfig, at_k: tuple[int, ...]) -> EarlyStop | None:
+    """When training ends early; `None` when it never does.
+
+    Raises:
+      UserError: an unknown metric, or one that is not measured on validation items.
+    """
+    is_used = bool(config.patience or config.target)
+    known = [f"valid/{key}" for key in metric_keys(at_k)]
+    if config.metric not in known and (is_used or config != StopConfig()):
+        hint = did_you_mean(config.metric, known)
+        raise UserError(f"stop.metric: {config.metric!r} is not measured{hint}")
+    return EarlyStop(config.metric, config.patience, config.target or None) if is_used else None

@@ -1,0 +1,33 @@
+"""What a run tells: progress, tables, and the records in its folder."""
+
+from fedjax_rec.reporting.environment import environment
+from fedjax_rec.reporting.progress import ProgressLine
+from fedjax_rec.reporting.records import (
+    RunRecord,
+    finished_run,
+    last_round,
+    read_summary,
+)
+from fedjax_rec.reporting.tables import (
+    comparison_table,
+    facts_table,
+    format_bytes,
+    open_console,
+    print_results,
+    protocol_differences,
+)
+
+__all__ = [
+    "ProgressLine",
+    "RunRecord",
+    "comparison_table",
+    "environment",
+    "facts_table",
+    "finished_run",
+    "format_bytes",
+    "last_round",
+    "open_console",
+    "print_results",
+    "protocol_differences",
+    "read_summary",
+]

@@ -1,0 +1,181 @@
+"""Tables of results, printed by the command line."""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from fedjax_rec.reporting.records import RunRecord
+
+KEY = re.compile(r"(valid|test)/(\w+)@(\d+)")
+SPLITS = ("valid", "test")
+METRICS = ("hit_rate", "ndcg", "mrr", "map", "precision", "recall")
+
+
+def open_console() -> Console:
+    """Standard output; wide enough for our tables when it is no terminal."""
+    console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = 120
+    return console
+
+
+def print_results(console: Console, summary: Mapping[str, Any]) -> None:
+    """Prints a finished run: metrics by split, then protocol, bytes, seconds and notes.
+
+    Args:
+      console: where to.
+      summary: the object in `summary.json`.
+    """
+    console.print(results_table(summary["metrics"]))
+    for line in _facts(summary):
+        console.print(escape(line), highlight=False, soft_wrap=True)
+
+
+def results_table(metrics: Mapping[str, float]) -> Table:
+    """A row a metric, a column for each split and cut-off."""
+    parts = [found.groups() for key in metrics if (found := KEY.fullmatch(key))]
+    columns = sorted(
+        {(split, int(cutoff)) for split, _, cutoff in parts},
+        key=lambda column: (SPLITS.index(column[0]), column[1]),
+    )
+    names = sorted({name for _, name, _ in parts}, key=lambda name: (*METRICS, name).index(name))
+    table = Table("metric")
+    for split, cutoff in columns:
+        table.add_column(f"{split} @{cutoff}", justify="right")
+    for name in names:
+        values = [metrics.get(f"{split}/{name}@{cutoff}") for split, cutoff in columns]
+        table.add_row(name, *map(_value, values))
+    return table
+
+
+def _facts(summary: Mapping[str, Any]) -> list[str]:
+    protocol, sent = summary.get("protocol") or {}, summary.get("communication") or {}
+    lines = [f"protocol: {protocol_line(protocol)}"]
+    if sent:
+        lines.append(
+            f"communication ({sent['payload']}): "
+            f"{format_bytes(sent['bytes_up_per_client_round'])} up and "
+            f"{format_bytes(sent['bytes_down_per_client_round'])} down per client and round, "
+            f"{format_bytes(sent['total_up'] + sent['total_down'])} in all"
+        )
+    lines.append(f"time: {_timing(summary.get('timing') or {})}")
+    lines.append(
+        f"after {summary.get('rounds')} rounds, {summary.get('num_clients')} clients, "
+        f"{summary.get('num_items')} items"
+    )
+    return lines + list(summary.get("notes") or [])
+
+
+def _timing(timing: Mapping[str, float]) -> str:
+    words = []
+    for name, value in timing.items():
+        if name.endswith("_seconds"):
+            words.append(f"{name.removesuffix('_seconds')} {value:.1f} s")
+        elif name.endswith("_per_second"):
+            words.append(f"{value:,.0f} {name.removesuffix('_per_second')}/s")
+    return ", ".join(words)
+
+
+def protocol_line(protocol: Mapping[str, Any]) -> str:
+    """A protocol's fields in one line.
+
+    >>> protocol_line({"candidates": "full", "time_ties": "hash"})
+    'candidates full, time ties hash'
+    """
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in protocol.items())
+
+
+def comparison_table(records: Sequence[RunRecord]) -> Table:
+    """One row a run: algorithm, protocol, test metrics, bytes and seconds."""
+    labels = _protocol_labels(records)
+    table = Table("run", "algorithm", "protocol")
+    for name in ("rounds", "HR@10", "NDCG@10", "MRR@10", "up/client/round", "seconds"):
+        table.add_column(name, justify="right")
+    for record, label in zip(records, labels, strict=True):
+        summary, metrics = record.summary, record.summary["metrics"]
+        sent = summary.get("communication") or {}
+        table.add_row(
+            escape(str(record.path)),
+            escape(str(record.config.get("algorithm", {}).get("name", "-"))),
+            label,
+            str(summary.get("rounds", "-")),
+            *(_value(metrics.get(f"test/{name}@10")) for name in ("hit_rate", "ndcg", "mrr")),
+            format_bytes(sent.get("bytes_up_per_client_round")),
+            _seconds(summary),
+        )
+    return table
+
+
+def _protocol_labels(records: Sequence[RunRecord]) -> list[str]:
+    """What is asked of the model; a letter tells protocols of the same candidates apart."""
+    protocols = [dict(record.summary.get("protocol") or {}, selection="") for record in records]
+    names = [str(protocol.get("candidates", "-")) for protocol in protocols]
+    distinct: list[Mapping[str, Any]] = []
+    for protocol in protocols:
+        if protocol not in distinct:
+            distinct.append(protocol)
+    if len(distinct) == 1:
+        return names
+    letters = [chr(ord("A") + distinct.index(protocol) % 26) for protocol in protocols]
+    return [f"{letter}: {name}" for letter, name in zip(letters, names, strict=True)]
+
+
+def protocol_differences(records: Sequence[RunRecord]) -> list[str]:
+    """Fields of the protocol that differ between runs, with their values; empty when none.
+
+    >>> a, b = ({"metrics": {}, "protocol": {"candidates": name}} for name in ("full", "uni99"))
+    >>> protocol_differences([RunRecord(None, {}, a), RunRecord(None, {}, b)])
+    ['candidates (full, uni99)']
+    """
+    protocols = [record.summary.get("protocol") or {} for record in records]
+    found = []
+    names = dict.fromkeys(name for protocol in protocols for name in protocol)
+    names.pop("selection", None)  # which round is reported: the question asked is the same
+    for name in names:
+        values = list(dict.fromkeys(str(protocol.get(name, "-")) for protocol in protocols))
+        if len(values) > 1:
+            found.append(f"{name} ({', '.join(values)})")
+    return found
+
+
+def facts_table(title: str, facts: Mapping[str, Any]) -> Table:
+    """Two columns: a name and its value."""
+    table = Table(title=escape(title), show_header=False)
+    for name, value in facts.items():
+        table.add_row(escape(name), escape(_fact(value)))
+    return table
+
+
+def _fact(value: Any) -> str:
+    if isinstance(value, bool | str):
+        return str(value)
+    return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"
+
+
+def _value(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _seconds(summary: Mapping[str, Any]) -> str:
+    timing = summary.get("timing") or {}
+    return f"{sum(v for name, v in timing.items() if name.endswith('_seconds')):.1f}"
+
+
+def format_bytes(count: float | None) -> str:
+    """A number of bytes in decimal units.
+
+    >>> format_bytes(215_296), format_bytes(12)
+    ('215.3 kB', '12 B')
+    """
+    if count is None:
+        return "-"
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:,.1f} TB"

@@ -1,0 +1,135 @@
+"""Tables, on summaries made by hand."""
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from fedjax_rec.reporting import (
+    RunRecord,
+    comparison_table,
+    facts_table,
+    format_bytes,
+    print_results,
+    protocol_differences,
+)
+
+SUMMARY = {
+    "metrics": {
+        "valid/ndcg@10": 0.25,
+        "valid/ndcg@5": 0.125,
+        "test/ndcg@5": 0.0625,
+        "test/ndcg@10": 0.1875,
+        "test/hit_rate@10": 0.5,
+        "test/mrr@10": 0.0123,
+    },
+    "protocol": {"candidates": "full", "time_ties": "hash", "selection": "last"},
+    "privacy": None,
+    "communication": {
+        "payload": "table",
+        "bytes_up_per_client_round": 2000.0,
+        "bytes_down_per_client_round": 3000.0,
+        "total_up": 40_000,
+        "total_down": 60_000,
+    },
+    "timing": {"compile_seconds": 1.0, "train_seconds": 2.5, "clients_per_second": 1234.0},
+    "rounds": 7,
+    "num_clients": 5,
+    "num_items": 9,
+}
+
+
+def record(name="a", algorithm="fedmf", **protocol):
+    summary = SUMMARY | {"protocol": SUMMARY["protocol"] | protocol}
+    return RunRecord(Path(name), {"algorithm": {"name": algorithm}}, summary)
+
+
+def printed(show):
+    console = Console(file=io.StringIO(), width=150)
+    show(console)
+    return console.file.getvalue()
+
+
+def rows(text):
+    """Cells of the lines of a table."""
+    return [
+        [cell.strip() for cell in line.strip("│┃ ").replace("┃", "│").split("│")]
+        for line in text.splitlines()
+        if line.startswith(("│", "┃"))
+    ]
+
+
+def test_results_have_a_row_a_metric_and_a_column_a_cutoff():
+    header, *body = rows(printed(lambda console: print_results(console, SUMMARY)))
+    assert header == ["metric", "valid @5", "valid @10", "test @5", "test @10"]
+    assert body == [
+        ["hit_rate", "-", "-", "-", "0.5000"],
+        ["ndcg", "0.1250", "0.2500", "0.0625", "0.1875"],
+        ["mrr", "-", "-", "-", "0.0123"],
+    ]
+
+
+def test_results_name_protocol_bytes_and_seconds():
+    text = printed(lambda console: print_results(console, SUMMARY | {"notes": ["no guarantee"]}))
+    assert "protocol: candidates full, time ties hash, selection last" in text
+    assert "(table): 2.0 kB up and 3.0 kB down per client and round, 100.0 kB in all" in text
+    assert "time: compile 1.0 s, train 2.5 s, 1,234 clients/s" in text
+    assert "after 7 rounds, 5 clients, 9 items" in text
+    assert text.splitlines()[-1] == "no guarantee"
+
+
+def test_results_need_no_more_than_metrics():
+    assert "0.5000" in printed(lambda c: print_results(c, {"metrics": {"test/ndcg@10": 0.5}}))
+
+
+def test_a_comparison_has_a_row_a_run():
+    table = comparison_table([record("runs/a"), record("runs/b", "popularity")])
+    header, first, second = rows(printed(lambda console: console.print(table)))
+    assert header[:3] == ["run", "algorithm", "protocol"]
+    values = ["full", "7", "0.5000", "0.1875", "0.0123", "2.0 kB", "3.5"]
+    assert first == ["runs/a", "fedmf", *values]
+    assert second == ["runs/b", "popularity", *values]
+
+
+def test_protocols_that_differ_are_marked_and_named():
+    records = [record(), record("b", time_ties="file_order"), record("c", candidates="uni99")]
+    table = rows(printed(lambda console: console.print(comparison_table(records))))
+    assert [row[2] for row in table[1:]] == ["A: full", "B: full", "C: uni99"]
+    assert protocol_differences(records) == [
+        "candidates (full, uni99)",
+        "time_ties (hash, file_order)",
+    ]
+
+
+def test_which_round_is_reported_does_not_make_rows_incomparable():
+    records = [record(), record("b", selection="best on validation")]
+    assert protocol_differences(records) == []
+    table = rows(printed(lambda console: console.print(comparison_table(records))))
+    assert [row[2] for row in table[1:]] == ["full", "full"]
+
+
+def test_names_in_brackets_are_shown_as_they_are():
+    assert "[red]" in printed(lambda c: c.print(comparison_table([record("[red]x")])))
+    assert "[red]" in printed(lambda c: c.print(facts_table("t", {"[red]": "[b]"})))
+
+
+def test_facts_are_shown_by_their_type():
+    table = facts_table("t", {"users": 12345, "density": 0.061234, "name": "x"})
+    text = rows(printed(lambda console: console.print(table)))
+    assert text == [["users", "12,345"], ["density", "0.06123"], ["name", "x"]]
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (None, "-"),
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (2.5e9, "2.5 GB"),
+        (3e15, "3,000.0 TB"),
+    ],
+)
+def test_bytes_are_shown_in_decimal_units(count, text):
+    assert format_bytes(count) == text
