@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import field, make_dataclass, replace
 from typing import Annotated, Any, Literal, Protocol, Union, get_args, get_origin
@@ -108,13 +107,15 @@ def condensed(panel: str) -> str:
     >>> condensed("╭─ Value error ───╮\n│ Error parsing   │\n│ --k: ten        │\n╰───╯")
     'Value error: Error parsing --k: ten'
     """
-    title, words = "", []
+    title = ""
+    words: list[str] = []
     for line in panel.splitlines():
-        text = line.strip(" │|")
-        if line.startswith(("╭", "+")):
-            title = text.strip("╭╮─+- ")
-        elif re.fullmatch(r"[╰─╯+-]+", text):
-            break
+        text = line.strip(" │╭╮╰╯─")
+        if not text.strip("-"):  # a frame or a rule, drawn with dashes where it must be ASCII
+            if words:
+                break
+        elif not title:
+            title = text
         else:
             words.append(text)
     text = " ".join(" ".join(words).split()).rstrip(".")

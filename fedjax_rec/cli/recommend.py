@@ -34,6 +34,9 @@ class Recommend:
         from fedjax_rec.experiment import build
         from fedjax_rec.reporting import finished_run, open_console
 
+        if self.k < 1:
+            raise UserError(f"k: expected at least 1, got {self.k}")
+
         record = finished_run(self.run)
         experiment = build(from_dict(record.config, f"in {self.run / 'config.toml'}"))
         train = experiment.data.split.train

@@ -1,0 +1,91 @@
+"""Verbs that train nothing: data, algorithms, and compare on folders made by hand."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fedjax_rec.cli import main
+
+
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def done(capsys, *words):
+    assert main(list(map(str, words))) == 0
+    return capsys.readouterr()
+
+
+def run_folder(path, algorithm, **protocol):
+    path.mkdir()
+    (path / "config.toml").write_text(f'[algorithm]\nname = "{algorithm}"\n')
+    summary = {
+        "metrics": {"test/hit_rate@10": 0.125, "test/ndcg@10": 0.0625, "test/mrr@10": 0.03125},
+        "protocol": {"candidates": "full", "time_ties": "hash"} | protocol,
+        "communication": {"bytes_up_per_client_round": 215_296.0},
+        "timing": {"train_seconds": 61.5},
+        "rounds": 40,
+    }
+    (path / "summary.json").write_text(json.dumps(summary))
+    return path
+
+
+def test_data_list_names_the_data_sets(capsys):
+    text = done(capsys, "data", "list").out
+    assert "ml-100k" in text
+    assert "100,000" in text
+    assert "synthetic" in text
+
+
+def test_data_describe_prints_statistics(capsys):
+    text = done(capsys, "data", "describe", "synthetic").out
+    assert "events_per_user_median" in text
+
+
+def test_data_get_says_where_it_is(capsys, ml_100k_folder):
+    place = done(capsys, "data", "get", "ml-100k").out.strip()
+    assert Path(place).is_relative_to(ml_100k_folder)
+
+
+def test_data_get_of_generated_data_needs_no_file(capsys):
+    assert "needs no file" in done(capsys, "data", "get", "synthetic").out
+
+
+def test_data_describe_of_a_missing_file_is_told(capsys, tmp_path):
+    assert main(["data", "describe", "mine", "--path", str(tmp_path / "none")]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_algorithms_lists_settings_and_defaults(capsys):
+    text = done(capsys, "algorithms").out
+    assert "fedmf" in text
+    assert "dim = 32" in text
+    assert "popularity" in text
+    assert "aggregate" not in text
+
+
+def test_compare_prints_one_table(capsys, tmp_path):
+    folders = [run_folder(tmp_path / "a", "popularity"), run_folder(tmp_path / "b", "fedmf")]
+    captured = done(capsys, "compare", *folders)
+    assert captured.err == ""
+    body = [line.split() for line in captured.out.splitlines() if "0.1250" in line]
+    assert [words[3] for words in body] == ["popularity", "fedmf"]
+    assert all("215.3 kB" in line for line in captured.out.splitlines() if "0.1250" in line)
+
+
+def test_compare_warns_where_protocols_differ(capsys, tmp_path):
+    folders = [
+        run_folder(tmp_path / "a", "fedmf"),
+        run_folder(tmp_path / "b", "fedmf", time_ties="file_order"),
+    ]
+    warning = "protocols differ, rows are not comparable: time_ties (hash, file_order)"
+    assert done(capsys, "compare", *folders).err == f"warning: {warning}\n"
+
+
+def test_compare_of_an_unfinished_run_is_told(capsys, tmp_path):
+    folder = run_folder(tmp_path / "a", "fedmf")
+    (folder / "summary.json").unlink()
+    assert main(["compare", str(folder)]) == 2
+    assert "not finished (stopped after round 0)" in capsys.readouterr().err

@@ -1,0 +1,154 @@
+"""From a configuration to the library's parts, and what is refused on the way."""
+
+import numpy as np
+import pytest
+
+from fedjax_rec.config import from_dict
+from fedjax_rec.errors import UserError
+from fedjax_rec.experiment import aggregate_transform, build, early_stop, own_settings
+from fedjax_rec.sampling import AllClients, TruncatedPoisson, Uniform
+from fedjax_rec.simulation import EarlyStop
+
+DATA = {"name": "synthetic", "num_users": 30, "num_items": 40, "mean_events": 8}
+
+
+def config(**sections):
+    return from_dict({"data": DATA, "algorithm": {"name": "fedmf"}} | sections, "here")
+
+
+def refusal(**sections):
+    with pytest.raises(UserError) as caught:
+        build(config(**sections))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_every_section_reaches_its_part():
+    experiment = build(
+        config(
+            split={"ties": "item_id", "validation": "second_latest", "seed": 3},
+            negatives={"exclude": "heldout"},
+            algorithm={"name": "fedmf", "dim": 4, "user_learning_rate": 1},
+            cohort={"sampler": "uniform", "size": 5},
+            evaluate={"every": 2, "at_k": [3], "candidates": "uni99", "candidates_seed": 7},
+            stop={"metric": "valid/mrr@3", "patience": 4},
+            checkpoint={"every": 6, "seconds": 1.5, "keep": 2},
+            execution={"chunk_size": 7, "debug": True},
+        )
+    )
+    assert (experiment.data.num_clients, experiment.data.num_items) == (30, 40)
+    assert experiment.data.protocol == {
+        "holdout": "leave_one_out",
+        "validation": "second_latest",
+        "time_ties": "item_id",
+        "split_seed": 3,
+        "negatives_exclude": "heldout",
+    }
+    assert experiment.sampler == Uniform(30, 5)
+    plan = experiment.evaluation
+    assert (plan.every, plan.at_k, plan.candidates, plan.candidates_seed) == (2, (3,), "uni99", 7)
+    assert plan.score_ties == "pessimistic"
+    assert experiment.stop == EarlyStop("valid/mrr@3", 4, None)
+    saving = experiment.checkpoint
+    assert (saving.every, saving.seconds, saving.keep) == (6, 1.5, 2)
+    assert (experiment.execution.chunk_size, experiment.execution.is_debug) == (7, True)
+
+
+def test_defaults_are_all_clients_and_no_early_stop():
+    experiment = build(config())
+    assert experiment.sampler == AllClients(30)
+    assert experiment.stop is None
+    poisson = build(config(cohort={"sampler": "poisson", "size": 5}))
+    assert poisson.sampler == TruncatedPoisson(30, 5)
+
+
+def test_a_target_alone_stops():
+    stop = early_stop(config(stop={"target": 0.5}).stop, (5, 10))
+    assert stop == EarlyStop("valid/ndcg@10", 0, 0.5)
+
+
+def test_the_data_seed_is_not_the_runs_seed():
+    first, second = build(config()), build(config(seed=1))
+    np.testing.assert_array_equal(first.data.split.train.items, second.data.split.train.items)
+    other = build(config(data=DATA | {"seed": 1}))
+    assert not np.array_equal(other.data.split.train.items, first.data.split.train.items)
+
+
+def test_a_baseline_takes_neither_aggregate_nor_server():
+    assert build(config(algorithm={"name": "popularity"})).algorithm.aggregate.is_noise is False
+    told = refusal(algorithm={"name": "popularity"}, aggregate={"clip_norm": 1.0})
+    assert told == "aggregate: popularity takes none; leave the table [aggregate] out"
+    told = refusal(algorithm={"name": "popularity"}, server={"optimizer": "adam"})
+    assert told == "server: popularity takes none; leave the table [server] out"
+
+
+def test_settings_are_the_scalars_of_the_factory():
+    def factory(num_items, *, dim=3, rate=0.5, name="a", flag=True, aggregate=None): ...
+
+    assert own_settings(factory) == {"dim": 3, "rate": 0.5, "name": "a", "flag": True}
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"algorithm": {"name": "fedmff"}}, "unknown algorithm 'fedmff' (did you mean 'fedmf'?)"),
+        (
+            {"algorithm": {"name": "fedmf", "dmi": 3}},
+            "algorithm.dmi: fedmf has no such setting (did you mean 'dim'?)",
+        ),
+        (
+            {"algorithm": {"name": "popularity", "dim": 3}},
+            "algorithm.dim: popularity has no such setting (it has none)",
+        ),
+        (
+            {"algorithm": {"name": "fedmf", "dim": "x"}},
+            "algorithm.dim: expected an integer, got 'x'",
+        ),
+        (
+            {"algorithm": {"name": "fedmf", "dim": True}},
+            "algorithm.dim: expected an integer, got True",
+        ),
+        ({"data": {"name": "ml-100"}}, "data set 'ml-100' is not known (did you mean 'ml-100k'?)"),
+        ({"server": {"optimizer": "adm"}}, "unknown optimizer 'adm' (did you mean 'adam'?)"),
+        (
+            {"stop": {"metric": "valid/ndgc@10"}},
+            "stop.metric: 'valid/ndgc@10' is not measured (did you mean 'valid/ndcg@10'?)",
+        ),
+        (
+            {"stop": {"patience": 1}, "evaluate": {"at_k": [5]}},
+            "stop.metric: 'valid/ndcg@10' is not measured (did you mean 'valid/ndcg@5'?)",
+        ),
+        (
+            {"cohort": {"sampler": "uniform", "size": 31}},
+            "cohort.size: cohort size must be between 1 and the 30 clients, got 31",
+        ),
+        (
+            {"cohort": {"sampler": "poisson", "size": 31}},
+            "cohort.size: expected cohort size must be",
+        ),
+        ({"server": {"optimizer": "adam", "momentum": 0.9}}, "optimizer adam takes no momentum"),
+        (
+            {"aggregate": {"mean": "example", "clip_norm": 1.0, "noise_multiplier": 1.0}},
+            "aggregate: noise",
+        ),
+        (
+            {"aggregate": {"mean": "row", "clip_norm": 1.0, "noise_multiplier": 1.0}},
+            "aggregate: noise beside a divisor",
+        ),
+    ],
+)
+def test_what_cannot_be_built_is_told_in_one_line(sections, message):
+    assert refusal(**sections).startswith(message)
+
+
+def test_noise_divides_by_the_expected_cohort_size():
+    section = config(aggregate={"clip_norm": 2.0, "noise_multiplier": 1.0}).aggregate
+    transform = aggregate_transform(section, 5.0)
+    assert transform.is_noise
+    assert not transform.releases_counts
+    assert transform.bound(float("inf"), None) == 2.0
+
+
+def test_a_sum_with_noise_has_no_divisor_to_leak():
+    section = config(aggregate={"mean": "sum", "clip_norm": 2.0, "noise_multiplier": 1.0}).aggregate
+    assert not aggregate_transform(section, 5.0).releases_counts
