@@ -1,0 +1,245 @@
+"""`run` from end to end on a tiny generated data set: files, going on, refusals."""
+
+import json
+import shlex
+import shutil
+import signal
+
+import pytest
+
+from fedjax_rec.cli import main
+from fedjax_rec.cli.run import NO_GUARANTEE
+from fedjax_rec.config import load_preset
+from fedjax_rec.reporting import ProgressLine
+
+PRESET = """
+rounds = 4
+
+[data]
+name = "synthetic"
+num_users = 30
+num_items = 40
+mean_events = 8.0
+
+[algorithm]
+name = "fedmf"
+dim = 4
+
+[evaluate]
+every = 2
+at_k = [5, 10]
+"""
+
+
+@pytest.fixture(scope="module")
+def preset(tmp_path_factory):
+    path = tmp_path_factory.mktemp("presets") / "tiny.toml"
+    path.write_text(PRESET)
+    return path
+
+
+@pytest.fixture(scope="module")
+def counting(tmp_path_factory):
+    """A preset that compiles quickly."""
+    path = tmp_path_factory.mktemp("presets") / "popularity.toml"
+    path.write_text(PRESET.replace('"fedmf"\ndim = 4', '"popularity"'))
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(preset, tmp_path_factory):
+    """The folder of a finished run of two rounds; tests work on copies."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    assert main(["run", str(preset), "--rounds", "2", "--output", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture
+def folder(trained, tmp_path):
+    return shutil.copytree(trained, tmp_path / "run")
+
+
+@pytest.fixture
+def run(preset, folder):
+    """Runs the preset in the folder with more words; the exit code."""
+    return lambda *words: main(["run", str(preset), "--output", str(folder), *words])
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def error(capsys):
+    """The one line of a mistake."""
+    text = capsys.readouterr().err
+    assert text.startswith("fedjax-rec: error: ")
+    assert text.count("\n") == 1
+    return text.removeprefix("fedjax-rec: error: ").rstrip()
+
+
+def test_a_run_leaves_its_files(trained, preset):
+    names = {path.name for path in trained.iterdir()}
+    files = {"config.toml", "environment.json", "metrics.jsonl", "summary.json"}
+    assert names == files | {"checkpoints"}
+    assert load_preset(str(trained / "config.toml")) == load_preset(str(preset), ["--rounds", "2"])
+    assert [line["round"] for line in lines(trained)] == [1, 2]
+    assert "valid/ndcg@10" in lines(trained)[1]
+    summary = json.loads((trained / "summary.json").read_text())
+    assert {"metrics", "protocol", "privacy", "communication", "timing", "memory"} <= set(summary)
+    assert summary["privacy"] is None
+    assert (summary["rounds"], summary["num_clients"], summary["num_items"]) == (2, 30, 40)
+    assert all(0 <= value <= 1 for value in summary["metrics"].values())
+    facts = json.loads((trained / "environment.json").read_text())
+    assert facts["command"][:3] == ["fedjax-rec", "run", str(preset)]
+    assert facts["seed"] == 0
+
+
+def test_a_finished_run_prints_its_results_again(run, folder, capsys):
+    before = (folder / "metrics.jsonl").read_bytes()
+    assert run("--rounds", "2") == 0
+    text = capsys.readouterr().out
+    assert "finished earlier" in text
+    assert "ndcg" in text
+    assert (folder / "metrics.jsonl").read_bytes() == before
+
+
+def test_more_rounds_go_on_from_where_it_was(run, folder, capsys):
+    before = lines(folder)
+    assert run("--execution.chunk_size", "4", "--checkpoint.every", "2") == 0
+    text = capsys.readouterr().out
+    assert "round 4/4" in text
+    assert "protocol: holdout leave_one_out" in text
+    assert lines(folder)[:2] == before
+    assert [line["round"] for line in lines(folder)] == [1, 2, 3, 4]
+    assert json.loads((folder / "summary.json").read_text())["rounds"] == 4
+
+
+def test_a_folder_of_another_configuration_is_refused(run, folder, capsys):
+    before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    assert run("--algorithm.dim", "5") == 2
+    assert error(capsys) == (
+        f"{folder}: holds a run of another configuration, with algorithm.dim 4 and not 5; "
+        "choose another --output, or start over with --no-resume"
+    )
+    assert before == {path: path.read_bytes() for path in before}
+
+
+def test_fewer_rounds_than_were_done_are_refused(run, capsys):
+    assert run("--rounds", "1") == 2
+    assert error(capsys).startswith("rounds: 1 is fewer than the 2 already done")
+
+
+def test_starting_over_is_another_run(counting, folder):
+    words = ["--no-resume", "--rounds", "1", "--seed", "3"]
+    assert main(["run", str(counting), "--output", str(folder), *words]) == 0
+    assert [line["round"] for line in lines(folder)] == [1]
+    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["1"]
+    assert load_preset(str(folder / "config.toml")).seed == 3
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(counting, tmp_path, capsys, monkeypatch):
+    def interrupt(self, report):
+        signal.raise_signal(signal.SIGINT)
+
+    words = ["run", str(counting), "--output", str(tmp_path / "new")]
+    with monkeypatch.context() as patch:
+        patch.setattr(ProgressLine, "__call__", interrupt)
+        assert main([*words, "--no-resume"]) == 130
+    text = capsys.readouterr().out.splitlines()
+    assert text == [
+        "interrupted: saved after round 1 of 4; to go on:",
+        f"  {shlex.join(['fedjax-rec', *words])}",
+    ]
+    assert not (tmp_path / "new" / "summary.json").exists()
+    assert main(["compare", str(tmp_path / "new")]) == 2
+    assert "not finished (stopped after round 1)" in error(capsys)
+    assert main(words) == 0
+    assert [line["round"] for line in lines(tmp_path / "new")] == [1, 2, 3, 4]
+
+
+def test_noise_is_told_to_have_no_guarantee_yet(preset, tmp_path, capsys):
+    words = ["--rounds", "1", "--aggregate.clip_norm", "1", "--aggregate.noise_multiplier", "1"]
+    words += ["--cohort.sampler", "poisson", "--cohort.size", "10"]
+    assert main(["run", str(preset), "--output", str(tmp_path / "noisy"), *words]) == 0
+    assert NO_GUARANTEE in capsys.readouterr().out
+    summary = json.loads((tmp_path / "noisy" / "summary.json").read_text())
+    assert summary["privacy"] is None
+    assert summary["notes"] == [
+        "privacy: noise was added, but no privacy guarantee is computed yet"
+    ]
+
+
+def test_a_baseline_stands_beside_a_model(counting, trained, tmp_path, capsys):
+    output = tmp_path / "popularity"
+    assert main(["run", str(counting), "--output", str(output), "--rounds", "1"]) == 0
+    capsys.readouterr()
+    assert main(["compare", str(trained), str(output)]) == 0
+    captured = capsys.readouterr()
+    assert "popularity" in captured.out
+    assert captured.err == ""
+
+
+def test_recommending_leaves_out_what_was_seen(trained, capsys, monkeypatch):
+    from fedjax_rec.experiment import build
+
+    monkeypatch.setenv("COLUMNS", "200")
+    data = build(load_preset(str(trained / "config.toml"))).data
+    assert main(["recommend", str(trained), "--client", "7", "--k", "40"]) == 0
+    rows = [line.split("│") for line in capsys.readouterr().out.splitlines() if "│" in line]
+    items = [row[3].strip() for row in rows]
+    scores = [float(row[4]) for row in rows]
+    train, client = data.split.train, data.split.train.user_labels.tolist().index("7")
+    seen = {*train.items[train.users == client].tolist(), *data.split.valid.items[client].tolist()}
+    unseen = {train.item_labels[item] for item in range(data.num_items) if item not in seen}
+    assert set(items) == unseen
+    assert len(items) == len(unseen)
+    assert scores == sorted(scores, reverse=True)
+    assert [row[1].strip() for row in rows] == [str(rank + 1) for rank in range(len(rows))]
+
+
+def test_recommending_to_an_unknown_client_is_told(trained, capsys):
+    assert main(["recommend", str(trained), "--client", "nobody"]) == 2
+    assert error(capsys) == "no client 'nobody' in synthetic; ids are such as 1, 2, 3"
+
+
+def test_damaged_checkpoints_are_told_in_one_line(run, folder, capsys):
+    for path in (folder / "checkpoints").rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"")
+    assert run("--rounds", "3") == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("fedjax-rec: error: ")
+
+
+@pytest.mark.parametrize(
+    ("words", "start"),
+    [
+        (["--algorithm.name", "fedfm"], "unknown algorithm 'fedfm' (did you mean 'fedmf'?)"),
+        (["--algorithm.dmi", "3"], "algorithm.dmi: fedmf has no such setting"),
+        (["--stop.metric", "valid/ndgc@10"], "stop.metric: 'valid/ndgc@10' is not measured"),
+        (["--data.num_users", "0", "--data.name", "ml-100"], "data: sizes and seed belong to"),
+    ],
+)
+def test_a_mistake_leaves_no_folder(preset, tmp_path, capsys, words, start):
+    output = tmp_path / "new"
+    assert main(["run", str(preset), "--output", str(output), *words]) == 2
+    assert error(capsys).startswith(start)
+    assert not output.exists()
+
+
+def test_an_output_that_is_a_file_is_refused(preset, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(["run", str(preset), "--output", str(tmp_path / "file")]) == 2
+    assert "is a file; choose another --output" in error(capsys)
+
+
+def test_an_output_that_cannot_be_made_is_refused(preset, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(["run", str(preset), "--output", str(tmp_path / "file" / "below")]) == 2
+    assert "cannot be written" in error(capsys)
+
+
+def test_a_folder_of_something_else_is_left_alone(preset, tmp_path, capsys):
+    (tmp_path / "checkpoints").mkdir()
+    assert main(["run", str(preset), "--output", str(tmp_path)]) == 2
+    assert "holds something else" in error(capsys)
+    assert (tmp_path / "checkpoints").is_dir()
