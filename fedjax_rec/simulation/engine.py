@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy.typing as npt
 
 from fedjax_rec import base, tree
 from fedjax_rec.base import (
@@ -82,7 +83,7 @@ def build(algorithm: FederatedAlgorithm, execution: Execution = Execution()) -> 
     return Engine(partial(_init, algorithm), partial(_step, algorithm, execution))
 
 
-def pad_cohort(client_ids: Array, capacity: int) -> Cohort:
+def pad_cohort(client_ids: npt.ArrayLike, capacity: int) -> Cohort:
     """Entries of these clients, padded to `capacity`; a client's slot is its id.
 
     >>> pad_cohort(jnp.array([4, 2]), 3).is_valid.tolist()

@@ -1,0 +1,59 @@
+"""What happens to an update between its client and the server."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from fedjax_rec.base.parts import Array, Key, Part, PyTree
+from fedjax_rec.base.slots import Support
+
+
+class Message(NamedTuple):
+    """What is summed over clients.
+
+    Attributes:
+      update: a client's is slice-shaped `[S, ...]`, the total is table-shaped.
+      weight: `[]`.
+      row_weight: table -> `[S]`, or `[I]` in the total; empty unless a transform fills it.
+      stats: anything else a transform needs summed.
+    """
+
+    update: Part
+    weight: Array
+    row_weight: dict[str, Array]
+    stats: dict[str, Array]
+
+
+@dataclass(frozen=True)
+class AggregateTransform:
+    """What happens to an update between the client and the server; two-sided.
+
+    `encode` runs on the client, left to right in a chain; messages are summed;
+    `decode` runs on the server, right to left.
+
+    Attributes:
+      init: `template -> state`, the server's.
+      init_residual: `template -> Private`, one client's (error feedback).
+      encode: `(key, message, state, residual, bound) -> (message, residual)`.
+      decode: `(key, total, state, bound) -> (total, state)`.
+      bound: `(bound, state) -> bound`: L2 norm of what leaves `encode` given that of
+        what enters; `state` is `None` when the chain is built.
+      support: as in `ClientUpdate`.
+      needs_bound: refused behind links that leave the update unbounded.
+      is_noise: adds noise for privacy.
+      releases_counts: its divisor depends on private data.
+    """
+
+    init: Callable[[Part], PyTree] = lambda template: ()
+    init_residual: Callable[[Part], PyTree] = lambda template: ()
+    encode: Callable[[Key, Message, PyTree, PyTree, Array], tuple[Message, PyTree]] = (
+        lambda key, message, state, residual, bound: (message, residual)
+    )
+    decode: Callable[[Key, Message, PyTree, Array], tuple[Message, PyTree]] = (
+        lambda key, total, state, bound: (total, state)
+    )
+    bound: Callable[[Any, PyTree], Any] = lambda bound, state: bound
+    support: Support = "slice"
+    needs_bound: bool = False
+    is_noise: bool = False
+    releases_counts: bool = False

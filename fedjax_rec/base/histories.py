@@ -1,0 +1,108 @@
+"""What a client knows: its training events, and the store of everybody's."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fedjax_rec.base.parts import Array
+
+
+class History(NamedTuple):
+    """One client's training events, oldest first, padded to the client's length class.
+
+    Attributes:
+      items: `[L]` item of each event; padding holds the number of items.
+      values: `[L]` rating, count or 1.
+      times: `[L]` seconds since the first event of the data set; 0 where unknown.
+      num_events: `[]` how many events are real.
+      excluded: `[X]` sorted distinct items that training negatives must avoid; padding
+        holds the number of items. Always contains every training item.
+      num_excluded: `[]` how many of `excluded` are real.
+    """
+
+    items: Array
+    values: Array
+    times: Array
+    num_events: Array
+    excluded: Array
+    num_excluded: Array
+
+
+class LengthClass(NamedTuple):
+    """Clients whose histories are padded to the same lengths (static facts).
+
+    Clients are ranked by falling number of events; a class is a range of ranks.
+    """
+
+    start: int
+    stop: int
+    num_events: int
+    num_excluded: int
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class ClientData:
+    """Every client's history, ragged, on the device.
+
+    Attributes:
+      items, values, times: `[E]` events of all clients, client after client.
+      offsets: `[N + 1]` where each client's events begin.
+      excluded: `[X]` what each client's negatives avoid, client after client.
+      excluded_offsets: `[N + 1]` where each client's exclusions begin.
+      rank: `[N]` place of each client when sorted by falling number of events.
+      classes: length classes, covering the ranks `0 .. N` in order.
+      num_items: size of the catalogue.
+    """
+
+    items: Array
+    values: Array
+    times: Array
+    offsets: Array
+    excluded: Array
+    excluded_offsets: Array
+    rank: Array
+    classes: tuple[LengthClass, ...] = field(metadata={"static": True})
+    num_items: int = field(metadata={"static": True})
+
+    @property
+    def num_clients(self) -> int:
+        """How many clients there are (N)."""
+        return self.rank.shape[0]
+
+    def history(self, client_id: Array, length: LengthClass) -> History:
+        """One client's history, padded to `length`."""
+
+        def read(flat: Array, offsets: Array, size: int, fill: int) -> tuple[Array, Array]:
+            begin = offsets[client_id]
+            count = jnp.minimum(offsets[client_id + 1] - begin, size)
+            place = jnp.arange(size)
+            values = flat.at[begin + place].get(mode="fill", fill_value=0)
+            return jnp.where(place < count, values, fill), count
+
+        size = length.num_events
+        items, num_events = read(self.items, self.offsets, size, self.num_items)
+        values, _ = read(self.values, self.offsets, size, 0)
+        times, _ = read(self.times, self.offsets, size, 0)
+        excluded, num_excluded = read(
+            self.excluded, self.excluded_offsets, length.num_excluded, self.num_items
+        )
+        return History(items, values, times, num_events, excluded, num_excluded)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Inputs:
+    """What a model is asked to score.
+
+    Attributes:
+      ids: `[B]` rows of the view to score; `None` scores every row of the view.
+      history: the client's past events, for models that read them; else `None`.
+      table: the table that `ids` index.
+    """
+
+    ids: Array | None
+    history: History | None = None
+    table: str = field(default="item", metadata={"static": True})

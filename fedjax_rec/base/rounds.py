@@ -1,0 +1,53 @@
+"""Who takes part in a round, and the random keys of each."""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import jax
+import numpy as np
+
+from fedjax_rec.base.parts import Array, Key
+
+
+@dataclass(frozen=True)
+class SamplingEvent:
+    """How a cohort was drawn, as plain data for a privacy accountant.
+
+    Attributes:
+      kind: `all`, `uniform` (fixed size, without replacement) or `poisson`.
+      num_clients: the population.
+      expected_size: expected cohort size.
+      capacity: most clients a round can hold; a larger Poisson draw is truncated.
+    """
+
+    kind: Literal["all", "uniform", "poisson"]
+    num_clients: int
+    expected_size: float
+    capacity: int
+
+
+class CohortSampler(Protocol):
+    """Draws the clients of a round and says how it drew them."""
+
+    @property
+    def event(self) -> SamplingEvent:
+        """How the cohort is drawn."""
+        ...
+
+    def draw(self, seed: int, round: int) -> np.ndarray:
+        """Distinct client ids, at most `event.capacity`, a function of its arguments."""
+        ...
+
+
+PREPARE, TRAIN, ENCODE, DECODE, INIT, INIT_EXTRA = range(6)
+"""What a random key is for."""
+
+SERVER = 0xFFFFFFFF
+"""The server's client id in `derive_key`."""
+
+
+def derive_key(root: Key, round: Array | int, client_id: Array | int, purpose: int) -> Key:
+    """The key of one purpose of one client in one round; never of a position."""
+    for part in (round, client_id, purpose):
+        root = jax.random.fold_in(root, part)
+    return root

@@ -1,0 +1,82 @@
+"""States, the server's step, and the algorithm that holds all slots."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from fedjax_rec.base.aggregation import AggregateTransform, Message
+from fedjax_rec.base.histories import ClientData
+from fedjax_rec.base.parts import Array, Key, Part, Private, PyTree, RowIds, empty, nothing_private
+from fedjax_rec.base.slots import ClientUpdate, Cohort, Entry, Model, Objective, Stat
+
+
+class Clients(NamedTuple):
+    """The store: every client's state, leaves `[N, ...]`, by slot. Three owners.
+
+    Attributes:
+      private: the model's.
+      memory: the algorithm's.
+      residual: the transforms'.
+    """
+
+    private: Private
+    memory: Private
+    residual: PyTree
+
+
+class ServerState(NamedTuple):
+    """What the next round needs. The round is the only clock."""
+
+    key: Key
+    round: Array
+    shared: Part
+    opt_state: PyTree
+    aggregate_state: PyTree
+    extra: Part
+
+
+class Fixed(NamedTuple):
+    """Arguments of a round that no round changes: never carried nor checkpointed."""
+
+    frozen: Part
+    data: ClientData
+
+
+RoundInfo = dict[str, Stat]
+"""What was observed in a round (by the simulation, not by the modelled server)."""
+
+
+@dataclass(frozen=True)
+class ServerUpdate:
+    """How the server moves.
+
+    Attributes:
+      init: `shared -> opt_state`.
+      apply: `(state, total, cohort) -> state`, given the decoded total.
+    """
+
+    init: Callable[[Part], PyTree]
+    apply: Callable[[ServerState, Message, Cohort], ServerState]
+
+
+@dataclass(frozen=True)
+class FederatedAlgorithm:
+    """The filled slots of a federated algorithm; it holds parts, not a loop.
+
+    Attributes:
+      broadcast: `(state, entry, row_ids) -> (shared, extra)`: what the server sends
+        this client; `None` sends the table's rows.
+      template: `shared -> Part`: the tree of `ClientOutput.update`.
+      init_memory: `shared -> Private`, one client's memory between rounds.
+      init_extra: `(key, shared) -> Part`, the server's own further state.
+    """
+
+    model: Model
+    objective: Objective
+    client_update: ClientUpdate
+    aggregate: AggregateTransform
+    server_update: ServerUpdate
+    broadcast: Callable[[ServerState, Entry, RowIds], tuple[Part, Part]] | None = None
+    template: Callable[[Part], Part] = lambda shared: shared
+    init_memory: Callable[[Part], Private] = lambda shared: nothing_private()
+    init_extra: Callable[[Key, Part], Part] = lambda key, shared: empty()

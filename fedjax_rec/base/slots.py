@@ -1,0 +1,155 @@
+"""What the author of an algorithm fills: model, objective, client update."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from fedjax_rec.base.histories import History, Inputs
+from fedjax_rec.base.parts import Array, Key, Part, Private, PyTree, RowIds, View, nothing_private
+
+Support = Literal["slice", "lazy", "table"]
+
+
+@dataclass(frozen=True)
+class Model:
+    """How items are scored.
+
+    Attributes:
+      num_rows: size of each table of rows.
+      init: `key -> (shared, frozen)`.
+      init_private: `key -> Private`, one client's.
+      score: `(view, inputs) -> scores`, higher is better; `inputs.ids` index the
+        view's rows, and a whole table is a view too.
+    """
+
+    num_rows: Mapping[str, int]
+    init: Callable[[Key], tuple[Part, Part]]
+    score: Callable[[View, Inputs], Array]
+    init_private: Callable[[Key], Private] = lambda key: nothing_private()
+
+
+class Sampled(NamedTuple):
+    """Examples of a sampled objective.
+
+    Attributes:
+      inputs: what to score, `[B]` ids.
+      label: `[B]` 1 for a training item, 0 for a sampled negative.
+      is_valid: `[B]` False for padding.
+    """
+
+    inputs: Inputs
+    label: Array
+    is_valid: Array
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Which examples a client draws and what it minimises.
+
+    Attributes:
+      prepare: `(key, history) -> (row_ids, plan)`. Every id inside `plan` is local to
+        `row_ids`. Ids are in range or padding, and no real id occurs twice.
+      num_steps: `plan -> []`, this client's own number of local steps.
+      batch: `(plan, step) -> examples`, which carry `inputs: Inputs`; made when needed.
+      loss: `(scores, examples) -> (loss, weight)`, per example; weight 0 is padding.
+
+    The last two are for objectives that are trained in batches; a closed-form client
+    reads its plan itself.
+    """
+
+    prepare: Callable[[Key, History], tuple[RowIds, PyTree]]
+    num_steps: Callable[[PyTree], Array | int] = lambda plan: 1
+    batch: Callable[[PyTree, Array], Any] | None = None
+    loss: Callable[[Array, Any], tuple[Array, Array]] | None = None
+
+
+class Stat(NamedTuple):
+    """A sum and its weight: merged by addition, divided once, when reported.
+
+    >>> import jax.numpy as jnp
+    >>> merged = Stat(jnp.float32(6), jnp.float32(2)).merge(Stat(jnp.float32(4), jnp.float32(2)))
+    >>> merged.mean()
+    2.5
+    """
+
+    total: Array
+    weight: Array
+
+    def merge(self, other: "Stat") -> "Stat":
+        """The statistic of both groups together."""
+        return Stat(self.total + other.total, self.weight + other.weight)
+
+    def mean(self) -> float:
+        """`total / weight`, as a Python float; 0 where nothing was weighed."""
+        return float(self.total) / float(self.weight) if self.weight else 0.0
+
+
+class Entry(NamedTuple):
+    """One cohort member; with arrays `[C]` in each field it is a cohort.
+
+    Attributes:
+      client_id: names the client: its data and its random keys.
+      slot: where its state lies in the store. Apart from `client_id`, so that a store
+        may be paged.
+      is_valid: False for padding.
+    """
+
+    client_id: Array
+    slot: Array
+    is_valid: Array
+
+
+Cohort = Entry
+
+
+class Task(NamedTuple):
+    """What one client has to do this round.
+
+    Attributes:
+      entry: who it is.
+      round: `[]` the server's round.
+      plan: what `Objective.prepare` planned.
+      num_steps: `[]` this client's own steps.
+      max_steps: `[]` the longest client's steps in the same chunk: loop to this, mask
+        at `num_steps` (`clients.masked_loop` does both).
+    """
+
+    entry: Entry
+    round: Array
+    plan: PyTree
+    num_steps: Array
+    max_steps: Array
+
+
+class ClientOutput(NamedTuple):
+    """What one client made.
+
+    Attributes:
+      update: what leaves the client, in the tree of `FederatedAlgorithm.template`;
+        for a change of the model, `local - global`.
+      private: the model's new private parameters.
+      memory: the algorithm's new per-client state.
+      weight: `[]` the client's size, for transforms that weigh (number of examples).
+      info: observations of the simulation; they are not part of the protocol.
+    """
+
+    update: Part
+    private: Private
+    memory: Private
+    weight: Array
+    info: dict[str, Stat]
+
+
+@dataclass(frozen=True)
+class ClientUpdate:
+    """How one client trains.
+
+    Attributes:
+      run: `(key, view, task) -> ClientOutput`, a pure function written for one client.
+      support: `slice` if rows the client does not touch stay untouched by exactness
+        (a whole table gives the same update); `lazy` if rows act only when touched,
+        which is another algorithm than the dense one; `table` if it needs every row.
+    """
+
+    run: Callable[[Key, View, Task], ClientOutput]
+    support: Support = "slice"

@@ -1,0 +1,324 @@
+"""Checks that any algorithm or transform can be put to: the laws, on a toy problem.
+
+`check_algorithm` runs all of `CHECKS`. The project's own conformance suite runs them over
+its registry; a package outside can run them over its algorithms.
+"""
+
+import inspect
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fedjax_rec.base import (
+    AggregateTransform,
+    ClientOutput,
+    Clients,
+    Cohort,
+    FederatedAlgorithm,
+    Fixed,
+    Key,
+    Message,
+    Part,
+    Private,
+    PyTree,
+    RoundInfo,
+    ServerState,
+    Task,
+    View,
+)
+from fedjax_rec.data import FederatedData, load
+from fedjax_rec.simulation import Execution, build, pad_cohort
+
+TOLERANCE = 1e-5
+"""Relative L2 distance of two equal rounds, of what a leaf moved by."""
+
+COHORT = np.array([5, 1, 19, 8, 14, 2, 11])
+
+CHUNKED = Execution(chunk_size=3)
+
+Round = tuple[ServerState, Clients, RoundInfo]
+
+
+def toy_data() -> FederatedData:
+    """Twenty clients and 400 items: two length classes, slices smaller than the table."""
+    return load("synthetic", num_users=20, num_items=400, mean_events=25, size_sigma=0.8, seed=3)
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """An algorithm's factory under test, with what every check needs.
+
+    Attributes:
+      factory: `(num_items, **options) -> FederatedAlgorithm`.
+      options: its keyword arguments.
+      data: the toy problem.
+      key: the root key.
+    """
+
+    factory: Callable[..., FederatedAlgorithm]
+    options: dict[str, Any] = field(default_factory=dict)
+    data: FederatedData = field(default_factory=toy_data)
+    key: Key = field(default_factory=lambda: jax.random.key(0))
+
+    def make(self, **changes: Any) -> FederatedAlgorithm:
+        """Another copy of the algorithm."""
+        return self.factory(self.data.num_items, **self.options | changes)
+
+    @cached_property
+    def algorithm(self) -> FederatedAlgorithm:
+        """The algorithm, built with the subject's options."""
+        return self.make()
+
+    @cached_property
+    def start(self) -> tuple[ServerState, Clients, Fixed]:
+        """Where every round begins."""
+        init = jax.jit(build(self.algorithm).init, static_argnums=1)
+        state, clients, frozen = init(self.key, self.data.num_clients)
+        return state, clients, Fixed(frozen, self.data.clients)
+
+    def program(
+        self, algorithm: FederatedAlgorithm | None = None, execution: Execution = CHUNKED
+    ) -> Callable[[Cohort], Round]:
+        """One round from the start, as a jitted function of its cohort."""
+        state, clients, fixed = self.start
+        step = jax.jit(build(algorithm or self.algorithm, execution).step)
+        return lambda cohort: step(state, clients, cohort, fixed)
+
+    @cached_property
+    def step(self) -> Callable[..., Round]:
+        """The usual step, jitted once for all checks."""
+        return jax.jit(build(self.algorithm, CHUNKED).step)
+
+    def round(self, client_ids: np.ndarray = COHORT) -> Round:
+        """The usual round of these clients."""
+        state, clients, fixed = self.start
+        return self.step(state, clients, pad_cohort(client_ids, self.data.num_clients), fixed)
+
+    def assert_same(self, one: Round, other: Round, what: str) -> None:
+        """Both rounds moved server and clients alike, up to rounding."""
+        assert_same_movement(self.start[:2], one[:2], other[:2], what)
+
+
+def assert_same_movement(before: PyTree, one: PyTree, other: PyTree, what: str) -> None:
+    """Every leaf moved from `before` to the same place, within `TOLERANCE`."""
+    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(before)]
+    leaves = zip(paths, *map(jax.tree.leaves, (before, one, other)), strict=True)
+    for path, *values in leaves:
+        start, left, right = (_as_numbers(leaf) for leaf in values)
+        moved, error = np.linalg.norm(left - start), np.linalg.norm(left - right)
+        # what is left of float32 after adding a movement to a value
+        allowed = TOLERANCE * moved + 3e-7 * np.linalg.norm(start)
+        assert error <= allowed, f"{what}: {path} differs by {error:.2e} of {moved:.2e}"
+
+
+def _as_numbers(leaf: Any) -> np.ndarray:
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        leaf = jax.random.key_data(leaf)
+    return np.asarray(leaf, np.float64)
+
+
+# ---------------------------------------------------------------------- checks
+
+
+def keeps_its_trees(subject: Subject) -> None:
+    """A round changes no shape, no dtype and no structure of state and store."""
+    for before, after in zip(subject.start[:2], subject.round()[:2], strict=True):
+        assert _shapes(before) == _shapes(after), "a round changed a tree, a shape or a dtype"
+
+
+def keeps_private_at_home(subject: Subject) -> None:
+    """The server's state holds no private part, and the store nothing else."""
+
+    def is_private(node: object) -> bool:
+        return isinstance(node, Private)
+
+    state, clients, _ = subject.round()
+    on_server = [n for n in jax.tree.leaves(state, is_leaf=is_private) if is_private(n)]
+    assert not on_server, "the server's state holds private parameters"
+    for name in ("private", "memory"):
+        assert is_private(getattr(clients, name)), f"the store's {name} is not Private"
+
+
+def is_traced_once_and_resumes_exactly(subject: Subject) -> None:
+    """Rounds are one program, and a fresh build goes on from their state to the bit."""
+    num_traces = itertools.count()
+    fresh = build(subject.make(), CHUNKED).step
+
+    @jax.jit
+    def counted(*args: Any) -> Any:
+        next(num_traces)
+        return fresh(*args)
+
+    capacity = subject.data.num_clients
+    first, second = pad_cohort(COHORT, capacity), pad_cohort(COHORT[2:], capacity)
+    state, clients, fixed = subject.start
+    halfway = subject.step(state, clients, first, fixed)[:2]
+    through = subject.step(*halfway, second, fixed)[:2]
+    counted(state, clients, first, fixed)
+    resumed = counted(*halfway, second, fixed)[:2]
+    assert next(num_traces) == 1, "a round is traced again: a shape or dtype in the state changes"
+    for one, two in zip(jax.tree.leaves(through), jax.tree.leaves(resumed), strict=True):
+        same = np.array_equal(_as_numbers(one), _as_numbers(two), equal_nan=True)
+        assert same, "something is kept outside the state: a fresh build goes on differently"
+
+
+def ignores_order(subject: Subject) -> None:
+    """A cohort in another order gives the same round."""
+    other = subject.round(COHORT[::-1])
+    subject.assert_same(subject.round(), other, "the order of the cohort matters")
+
+
+def ignores_padding(subject: Subject) -> None:
+    """Padding clients change nothing."""
+    few = subject.program()(pad_cohort(COHORT, len(COHORT)))
+    subject.assert_same(subject.round(), few, "padding clients matter")
+
+
+def ignores_chunks(subject: Subject) -> None:
+    """Clients trained one at a time give the same round."""
+    single = subject.program(execution=Execution(chunk_size=1))
+    other = single(pad_cohort(COHORT, subject.data.num_clients))
+    subject.assert_same(subject.round(), other, "the chunk size matters")
+
+
+def equals_debug(subject: Subject) -> None:
+    """Without jit, one client at a time, the round is the same."""
+    ids = COHORT[:2]
+    state, clients, fixed = subject.start
+    step = build(subject.algorithm, Execution(chunk_size=1, is_debug=True)).step
+    with jax.disable_jit():
+        other = step(state, clients, pad_cohort(ids, len(ids)), fixed)
+    subject.assert_same(subject.round(ids), other, "the round differs without jit and vmap")
+
+
+def equals_whole_table(subject: Subject) -> None:
+    """With slices or the whole table, the round is the same, and untouched rows stay."""
+    is_optional = "is_sliced" in inspect.signature(subject.factory).parameters
+    if not is_optional or subject.algorithm.client_update.support == "lazy":
+        return
+    whole = subject.program(subject.make(is_sliced=False))
+    one, other = subject.round(), whole(pad_cohort(COHORT, subject.data.num_clients))
+    subject.assert_same(one, other, "slices and the whole table differ")
+    tables = [part.rows for part in (subject.start[0].shared, one[0].shared, other[0].shared)]
+    for start, sliced, dense in zip(*map(jax.tree.leaves, tables), strict=True):
+        is_still = np.asarray(sliced == start) == np.asarray(dense == start)
+        assert is_still.all(), "slices and the whole table move different rows"
+
+
+def survives_a_bad_client(subject: Subject) -> None:
+    """A client that diverges counts for nothing: the round is the cohort's without it."""
+    victim = int(COHORT[2])
+    honest = subject.algorithm.client_update
+
+    def diverge(key: Key, view: View, task: Task) -> ClientOutput:
+        spoil = jnp.where(task.entry.client_id == victim, jnp.nan, 1.0)
+        spoilt: ClientOutput = jax.tree.map(
+            lambda leaf: leaf * spoil, honest.run(key, view, task)
+        )
+        return spoilt
+
+    spoiled = replace(subject.algorithm, client_update=replace(honest, run=diverge))
+    harmed = subject.program(spoiled)(pad_cohort(COHORT, subject.data.num_clients))
+    expected = subject.round(np.setdiff1d(COHORT, [victim]))
+    subject.assert_same(expected, harmed, "a diverging client harms others")
+    assert float(harmed[2]["bad_clients"].total) == 1, "the diverging client is not counted"
+
+
+def survives_an_empty_cohort(subject: Subject) -> None:
+    """A round in which nobody answers leaves finite parameters."""
+    state, clients, _ = subject.round(COHORT[:0])
+    for leaf in jax.tree.leaves((state, clients)):
+        assert np.isfinite(_as_numbers(leaf)).all(), "a round without clients gives NaN"
+
+
+def learns(subject: Subject) -> None:
+    """Where a loss is observed, it falls over ten rounds of everyone."""
+    state, clients, fixed = subject.start
+    everyone = pad_cohort(np.arange(subject.data.num_clients), subject.data.num_clients)
+    losses = []
+    for _ in range(10):
+        state, clients, info = subject.step(state, clients, everyone, fixed)
+        losses += [info["loss"].mean()] if "loss" in info else []
+    assert not losses or losses[-1] < 0.95 * losses[0], f"the loss does not fall: {losses}"
+
+
+CHECKS: dict[str, Callable[[Subject], None]] = {
+    check.__name__: check
+    for check in (
+        keeps_its_trees,
+        keeps_private_at_home,
+        is_traced_once_and_resumes_exactly,
+        ignores_order,
+        ignores_padding,
+        ignores_chunks,
+        equals_debug,
+        equals_whole_table,
+        survives_a_bad_client,
+        survives_an_empty_cohort,
+        learns,
+    )
+}
+"""Every law that an algorithm is put to, by name."""
+
+
+def check_algorithm(factory: Callable[..., FederatedAlgorithm], **options: Any) -> None:
+    """Puts an algorithm to every check.
+
+    Args:
+      factory: `(num_items, **options) -> FederatedAlgorithm`. Where it takes `is_sliced`,
+        slices are compared with whole tables.
+      **options: its keyword arguments.
+
+    Raises:
+      AssertionError: a law is broken; the message says which.
+    """
+    subject = Subject(factory, options)
+    for check in CHECKS.values():
+        check(subject)
+
+
+def check_transform(transform: AggregateTransform, seed: int = 0) -> None:
+    """Puts an aggregate transform to its contract.
+
+    Nothing encodes to nothing; what leaves `encode` keeps the bound it states; `decode` of
+    a finite total is finite, of an empty one too; states keep their trees.
+
+    Raises:
+      AssertionError: the contract is broken; the message says where.
+    """
+    rng = np.random.default_rng(seed)
+    template = Part({"item": jnp.zeros((6, 3))}, {"head": jnp.zeros(4)})
+    state, residual = transform.init(template), transform.init_residual(template)
+    bound, key = jnp.float32(jnp.inf), jax.random.key(seed)
+
+    def message(scale: float) -> Message:
+        update = jax.tree.map(
+            lambda leaf: jnp.asarray(scale * rng.normal(size=leaf.shape), jnp.float32), template
+        )
+        return Message(update, jnp.float32(7), {}, {})
+
+    nothing, _ = transform.encode(key, message(0.0), state, residual, bound)
+    sent = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(nothing.update))
+    assert sent == 0, "a client without an update sends something"
+    stated = float(transform.bound(float("inf"), None))
+    for scale in (1e-6, 1.0, 1e6):
+        encoded, kept = transform.encode(key, message(scale), state, residual, bound)
+        assert _shapes(kept) == _shapes(residual), "encode changes the residual's tree"
+        norm = np.sqrt(sum(np.sum(_as_numbers(x) ** 2) for x in jax.tree.leaves(encoded.update)))
+        assert norm <= stated * (1 + 1e-5), f"norm {norm:.3g} is above the bound {stated:.3g}"
+        for total in (encoded, jax.tree.map(jnp.zeros_like, encoded)):
+            decoded, after = transform.decode(key, total, state, jnp.float32(1))
+            assert _shapes(after) == _shapes(state), "decode changes the state's tree"
+            for leaf in jax.tree.leaves(decoded.update):
+                assert np.isfinite(_as_numbers(leaf)).all(), "decode gives NaN"
+
+
+def _shapes(tree: PyTree) -> tuple[Any, list[Any]]:
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, [(jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves]

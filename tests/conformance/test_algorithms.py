@@ -1,0 +1,22 @@
+"""Every registered algorithm and baseline, put to every check."""
+
+from functools import cache
+
+import pytest
+
+from fedjax_rec.algorithms import ALGORITHMS
+from fedjax_rec.baselines import BASELINES
+from fedjax_rec.testing import CHECKS, Subject
+
+FACTORIES = {**ALGORITHMS, **BASELINES}
+
+
+@cache
+def subject(name):
+    return Subject(FACTORIES[name])
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("name", FACTORIES)
+def test_algorithm_keeps_the_law(name, check):
+    CHECKS[check](subject(name))
