@@ -65,8 +65,8 @@ def _facts(summary: Mapping[str, Any]) -> list[str]:
         )
     lines.append(f"time: {_timing(summary.get('timing') or {})}")
     lines.append(
-        f"after {summary.get('rounds')} rounds, {summary.get('num_clients')} clients, "
-        f"{summary.get('num_items')} items"
+        f"rounds: {summary.get('rounds')}, clients: {summary.get('num_clients')}, "
+        f"items: {summary.get('num_items')}"
     )
     return lines + list(summary.get("notes") or [])
 
@@ -87,7 +87,9 @@ def protocol_line(protocol: Mapping[str, Any]) -> str:
     >>> protocol_line({"candidates": "full", "time_ties": "hash"})
     'candidates full, time ties hash'
     """
-    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in protocol.items())
+    unused = {"candidates_seed"} if protocol.get("candidates") == "full" else set()
+    shown = {name: value for name, value in protocol.items() if name not in unused}
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in shown.items())
 
 
 def comparison_table(records: Sequence[RunRecord]) -> Table:

@@ -75,7 +75,7 @@ def test_results_name_protocol_bytes_and_seconds():
     assert "protocol: candidates full, time ties hash, selection last" in text
     assert "(table): 2.0 kB up and 3.0 kB down per client and round, 100.0 kB in all" in text
     assert "time: compile 1.0 s, train 2.5 s, 1,234 clients/s" in text
-    assert "after 7 rounds, 5 clients, 9 items" in text
+    assert "rounds: 7, clients: 5, items: 9" in text
     assert text.splitlines()[-1] == "no guarantee"
 
 
