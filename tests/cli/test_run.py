@@ -169,7 +169,8 @@ def test_noise_is_told_to_have_no_guarantee_yet(preset, tmp_path, capsys):
     ]
 
 
-def test_a_baseline_stands_beside_a_model(counting, trained, tmp_path, capsys):
+def test_a_baseline_stands_beside_a_model(counting, trained, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
     output = tmp_path / "popularity"
     assert main(["run", str(counting), "--output", str(output), "--rounds", "1"]) == 0
     capsys.readouterr()

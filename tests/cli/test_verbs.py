@@ -10,7 +10,7 @@ from fedjax_rec.cli import main
 
 @pytest.fixture(autouse=True)
 def _wide(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "300")
 
 
 def done(capsys, *words):
