@@ -25,7 +25,7 @@ from fedjax_rec.transforms import total
 
 
 def popularity(num_items: int) -> FederatedAlgorithm:
-    """Scores an item by the number of clients of the last cohort that trained on it.
+    """Popularity: an item scores the number of clients of the last cohort that have it.
 
     `s_i = #{c : i in train(c)}`, for every client alike.
 

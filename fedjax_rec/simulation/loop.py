@@ -115,6 +115,12 @@ def simulate(
         if restored:
             (state, clients), progress = restored
         first_round, started = progress.round, time.monotonic()
+        if output:
+            notice(
+                f"going on from round {first_round} of {rounds}"
+                if restored
+                else "starting at round 0"
+            )
         with _interruptible(is_on=output is not None) as interrupt:
             for end in stretch_ends(first_round, rounds, evaluation.every, checkpoint.every):
                 if progress.is_stopped or interrupt.is_set():
