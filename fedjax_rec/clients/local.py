@@ -114,7 +114,7 @@ def local_training(
         view = view._replace(shared=trained[0], private=trained[1])
         losses, weights = loss(model.score(view, examples.inputs), examples)
         total, weight = jnp.sum(losses * weights), jnp.sum(weights)
-        return total / jnp.maximum(weight, 1.0), (total, weight)
+        return total / jnp.where(weight > 0, weight, 1.0), (total, weight)
 
     def run(key: Key, view: View, task: Task) -> ClientOutput:
         def local_step(step: Array, carry: PyTree) -> PyTree:
