@@ -15,7 +15,7 @@ def named_optimizer(
     Args:
       name: any optax optimizer whose first argument is a learning rate: `sgd`, `adam`,
         `yogi`, `adagrad`, ...
-      learning_rate: its learning rate, positive.
+      learning_rate: its learning rate, positive and finite.
       momentum: passed on where it is not 0 and the optimizer takes it.
 
     Raises:
@@ -30,8 +30,10 @@ def named_optimizer(
     known = _known_optimizers()
     if name not in known:
         raise UserError(f"unknown optimizer {name!r}{did_you_mean(name, known)}")
-    if learning_rate <= 0:
-        raise UserError(f"optimizer {name}: learning_rate must be above 0, got {learning_rate}")
+    if not 0 < learning_rate < float("inf"):
+        raise UserError(
+            f"optimizer {name}: learning_rate must be above 0 and finite, got {learning_rate}"
+        )
     factory = getattr(optax, name)
     if not momentum:
         return factory(learning_rate)
