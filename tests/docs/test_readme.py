@@ -1,0 +1,56 @@
+"""README.md: its script runs, and what it names is there."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def script() -> str:
+    (code,) = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    return code
+
+
+def test_the_script_is_short_and_imports_public_names_only(script):
+    lines = [line for line in script.splitlines() if line.strip()]
+    assert len(lines) <= 20
+    imported = [node for node in ast.walk(ast.parse(script)) if isinstance(node, ast.ImportFrom)]
+    assert {node.module for node in imported} == {"fedjax_rec", "fedjax_rec.data"}
+
+
+def test_the_script_prints_a_model_that_beats_popularity_and_on_what_terms(script, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    printed = {}
+    for line in done.stdout.splitlines():
+        name, brace, rest = line.partition(" {")
+        printed[name] = ast.literal_eval(brace.strip() + rest) if brace else None
+    popularity, fedmf = printed["popularity"], printed["fedmf"]
+    metrics = ("hit_rate", "ndcg", "mrr", "map", "precision", "recall")
+    assert list(fedmf) == list(popularity) == [f"test/{metric}@10" for metric in metrics]
+    assert fedmf["test/ndcg@10"] > 1.2 * popularity["test/ndcg@10"] > 0
+    assert printed["fedmf, 99 candidates"]["hit_rate@10"] > fedmf["test/hit_rate@10"]
+    assert printed["protocol"]["negatives_exclude"] == "train"
+    assert re.search(r"^bytes up, per client and round 217600\.0$", done.stdout, re.MULTILINE)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_make_targets_that_are_named_exist():
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    named = set(re.findall(r"make (run|test|check|slow|clean)\b", README))
+    assert {"run", "test"} <= named <= set(targets)
