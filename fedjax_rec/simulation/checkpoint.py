@@ -4,6 +4,8 @@ Each step holds the whole state and a JSON record with a checksum of every array
 a damaged step is noticed and the one before is used.
 """
 
+import gc
+import sys
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -86,23 +88,24 @@ class Checkpointer:
         abstract = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), like
         )
+        reason = ""
+        tree, record = None, {}
         try:
             self._manager.wait_until_finished()
-            record = self._manager.restore(
-                step, args=ocp.args.Composite(record=ocp.args.JsonRestore())
-            ).record
-            known = record["checksums"]
-            if known.keys() != _checksums(like).keys():
-                raise ValueError("it holds the state of another algorithm")
-            items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
-            tree = self._manager.restore(step, args=items).state
-            if _checksums(tree) != known:
-                raise ValueError("checksums differ")
-        except Exception as error:  # orbax and tensorstore raise many kinds
-            reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
-            raise UserError(
-                f"checkpoint {self.folder / str(step)} is damaged ({reason})"
-            ) from error
+            items = ocp.args.Composite(record=ocp.args.JsonRestore())
+            record = self._manager.restore(step, args=items).record
+            if record["checksums"].keys() != _by_name(like).keys():
+                reason = "it holds the state of another algorithm"
+            else:
+                items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
+                tree = self._manager.restore(step, args=items).state
+                if _checksums(tree) != record["checksums"]:
+                    reason = "checksums differ"
+        except Exception as error:  # noqa: BLE001  orbax and tensorstore raise many kinds
+            reason = (str(error) or type(error).__name__).splitlines()[0][:100]
+        if reason:
+            _forget_failed_reads()
+            raise UserError(f"checkpoint {self.folder / str(step)} is damaged ({reason})")
         return tree, record
 
     def close(self) -> None:
@@ -111,13 +114,30 @@ class Checkpointer:
         self._manager.close()
 
 
+def _forget_failed_reads() -> None:
+    """Collects the coroutines that a failed restore leaves, which complain when they die."""
+    hook = sys.unraisablehook
+    sys.unraisablehook = lambda unraisable: None
+    try:
+        gc.collect()
+    finally:
+        sys.unraisablehook = hook
+
+
+def _by_name(tree: PyTree) -> dict[str, Any]:
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
+
+
 def _checksums(tree: PyTree) -> dict[str, str]:
-    """Path -> dtype, shape and CRC-32 of every array."""
-    sums = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+    """Name -> dtype, shape and CRC-32 of every array."""
+
+    def checksum(leaf: Any) -> str:
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             leaf = jax.random.key_data(leaf)
         array = np.asarray(jax.device_get(leaf))
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
-        sums[name] = f"{array.dtype}{list(array.shape)}:{zlib.crc32(array.tobytes()):08x}"
-    return sums
+        return f"{array.dtype}{list(array.shape)}:{zlib.crc32(array.tobytes()):08x}"
+
+    return {name: checksum(leaf) for name, leaf in _by_name(tree).items()}
