@@ -43,7 +43,7 @@ class Shape(NamedTuple):
 SHAPES = [
     Shape(1, 2, 1, batch_size=3),
     Shape(7, 4, 7, num_negatives=3, num_epochs=2, batch_size=5),
-    Shape(13, 2, 4, num_negatives=2, num_epochs=3),
+    Shape(16, 2, 4, num_negatives=2, num_epochs=3),  # as many slots as items
     Shape(30, 3, 6, num_negatives=2, num_epochs=2, batch_size=5),
     Shape(60, 6, 60, batch_size=8),
     Shape(60, 5, 8, num_negatives=4, num_epochs=2, batch_size=16),
