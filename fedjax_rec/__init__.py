@@ -51,6 +51,7 @@ _PACKAGES = (
     "evaluation",
     "models",
     "objectives",
+    "optimizers",
     "testing",
     "transforms",
     "tree",

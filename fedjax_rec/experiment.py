@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from fedjax_rec.base import AggregateTransform, CohortSampler, FederatedAlgorith
 from fedjax_rec.baselines import BASELINES
 from fedjax_rec.config import RunConfig
 from fedjax_rec.config.schema import AggregateConfig, CohortConfig, Scalar, StopConfig
-from fedjax_rec.data import FederatedData, load
+from fedjax_rec.data import FederatedData, load, synthetic
 from fedjax_rec.data.reading import print_notice
 from fedjax_rec.errors import UserError, did_you_mean
 from fedjax_rec.evaluation import metric_keys
@@ -31,6 +31,9 @@ from fedjax_rec.simulation import (
 from fedjax_rec.transforms import chain, clip_by_norm, gaussian_noise, mean, total
 
 Factory = Callable[..., FederatedAlgorithm]
+
+SIZES = ("num_users", "num_items", "mean_events", "seed")
+"""Options of generated data; 0 stands for the generator's own default."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,31 @@ class Experiment:
             report=report,
             notice=notice,
         )
+
+
+def resolve(config: RunConfig) -> RunConfig:
+    """The configuration with every default of algorithm and data written out.
+
+    A run that is read back does not depend on what the defaults are by then.
+
+    Raises:
+      UserError: an unknown algorithm or setting.
+
+    >>> from fedjax_rec.config import load_preset
+    >>> resolve(load_preset("synthetic/fedmf")).algorithm.settings["local_epochs"]
+    1
+    """
+    name, data = config.algorithm.name, config.data
+    factory = find_factory(name)
+    settings = own_settings(factory) | check_settings(name, factory, config.algorithm.settings)
+    if data.name == "synthetic":
+        defaults = {
+            size: parameter.default
+            for size, parameter in inspect.signature(synthetic).parameters.items()
+            if size in SIZES and not getattr(data, size)
+        }
+        data = replace(data, **defaults)
+    return replace(config, data=data, algorithm=replace(config.algorithm, settings=settings))
 
 
 def build(config: RunConfig, notice: Callable[[str], None] = print_notice) -> Experiment:
@@ -230,6 +258,11 @@ def aggregate_transform(config: AggregateConfig, expected_size: float) -> Aggreg
       UserError: an unsound choice.
     """
     is_noisy = config.noise_multiplier > 0
+    if is_noisy and config.mean not in ("client", "sum"):
+        raise UserError(
+            f"aggregate.mean: {config.mean!r} divides by private counts, which noise does not "
+            "hide; set it to client (divides by the expected cohort size) or sum"
+        )
     try:
         links = [clip_by_norm(config.clip_norm)] if config.clip_norm else []
         if config.mean == "sum":
@@ -250,11 +283,7 @@ def aggregate_transform(config: AggregateConfig, expected_size: float) -> Aggreg
 
 def load_data(config: RunConfig, notice: Callable[[str], None] = print_notice) -> FederatedData:
     """Obtains, reads and splits the data of a configuration."""
-    sizes = {
-        name: getattr(config.data, name)
-        for name in ("num_users", "num_items", "mean_events", "seed")
-        if getattr(config.data, name)
-    }
+    sizes = {name: getattr(config.data, name) for name in SIZES if getattr(config.data, name)}
     return load(
         config.data.name,
         path=config.data.path,

@@ -42,6 +42,9 @@ COHORT = np.array([5, 1, 19, 8, 14, 2, 11])
 
 CHUNKED = Execution(chunk_size=3)
 
+SETTINGS = {"dim": 4, "local_epochs": 2, "batch_size": 48}
+"""Given to every factory that takes them: several local steps, items that recur, quick."""
+
 Round = tuple[ServerState, Clients, RoundInfo]
 
 
@@ -56,7 +59,7 @@ class Subject:
 
     Attributes:
       factory: `(num_items, **options) -> FederatedAlgorithm`.
-      options: its keyword arguments.
+      options: its keyword arguments; those of `SETTINGS` that it takes stand behind them.
       data: the toy problem.
       key: the root key.
     """
@@ -68,7 +71,9 @@ class Subject:
 
     def make(self, **changes: Any) -> FederatedAlgorithm:
         """Another copy of the algorithm."""
-        return self.factory(self.data.num_items, **self.options | changes)
+        taken = inspect.signature(self.factory).parameters
+        settings = {name: value for name, value in SETTINGS.items() if name in taken}
+        return self.factory(self.data.num_items, **settings | self.options | changes)
 
     @cached_property
     def algorithm(self) -> FederatedAlgorithm:

@@ -129,11 +129,11 @@ def test_settings_are_the_scalars_of_the_factory():
         ({"server": {"optimizer": "adam", "momentum": 0.9}}, "optimizer adam takes no momentum"),
         (
             {"aggregate": {"mean": "example", "clip_norm": 1.0, "noise_multiplier": 1.0}},
-            "aggregate: noise",
+            "aggregate.mean: 'example' divides by private counts",
         ),
         (
             {"aggregate": {"mean": "row", "clip_norm": 1.0, "noise_multiplier": 1.0}},
-            "aggregate: noise beside a divisor",
+            "aggregate.mean: 'row' divides by private counts",
         ),
     ],
 )
@@ -142,7 +142,8 @@ def test_what_cannot_be_built_is_told_in_one_line(sections, message):
 
 
 def test_noise_divides_by_the_expected_cohort_size():
-    section = config(aggregate={"clip_norm": 2.0, "noise_multiplier": 1.0}).aggregate
+    sections = {"mean": "client", "clip_norm": 2.0, "noise_multiplier": 1.0}
+    section = config(aggregate=sections).aggregate
     transform = aggregate_transform(section, 5.0)
     assert transform.is_noise
     assert not transform.releases_counts

@@ -1,7 +1,7 @@
 """FedMF: matrix factorisation whose user vectors stay on their clients.
 
 After Chai et al. (2020), "Secure federated matrix factorization", in the implicit form
-that later papers use as their baseline: binary cross-entropy with sampled negatives.
+that later papers use as their baseline.
 """
 
 import optax
@@ -12,6 +12,7 @@ from fedjax_rec.clients import by_role, local_training
 from fedjax_rec.models import matrix_factorization
 from fedjax_rec.objectives import Sampler, binary_cross_entropy, sampled
 from fedjax_rec.optimizers import named_optimizer
+from fedjax_rec.transforms import mean
 
 
 def fedmf(
@@ -29,7 +30,41 @@ def fedmf(
     aggregate: AggregateTransform | None = None,
     server_optimizer: optax.GradientTransformation | None = None,
 ) -> FederatedAlgorithm:
-    """Federated matrix factorisation by local steps and averaging."""
+    """Federated matrix factorisation of implicit feedback.
+
+    Client u keeps p_u and trains it with the item vectors q_i that it touches, on
+    `-log sigmoid(p_u . q_i)` for its items and `-log sigmoid(-p_u . q_j)` for sampled
+    negatives j; the changes of q are averaged.
+
+    Args:
+      num_items: size of the catalogue (I).
+      dim: width of a vector (D), at least 1.
+      init_stddev: standard deviation of the initial vectors.
+      num_negatives: negatives to each positive, at least 1.
+      batch_size: examples of a local step, positives and negatives together.
+      local_epochs: passes over a client's items in a round, at least 1.
+      local_optimizer: any optax optimizer by name, started afresh each round.
+      user_learning_rate: of p_u. Losses are means over a batch, so rates are large.
+      item_learning_rate: of q, on the client. The default suits a mean by row; a mean by
+        client divides a row's change by the whole cohort, and wants more in proportion.
+      is_sliced: False gives every client the whole table: the oracle of the slices.
+      aggregate: what happens to updates; `mean("row")` by default.
+      server_optimizer: `optax.sgd(1.0)` by default.
+
+    Returns:
+      The algorithm's filled slots.
+
+    Raises:
+      UserError: an unknown optimizer, or a learning rate that is not positive.
+
+    Reference:
+      Chai et al. (2020), Algorithm 1. Differences: binary cross-entropy with sampled
+      negatives in place of squared error on ratings, several local steps in place of one
+      gradient, no regularisation, and updates in the clear.
+
+    >>> fedmf(num_items=100, dim=8).model.num_rows
+    {'item': 100}
+    """
     model = matrix_factorization(num_items, dim, init_stddev=init_stddev)
     sampler = Sampler(num_items, num_negatives, local_epochs, batch_size, is_sliced=is_sliced)
     objective = sampled(sampler, binary_cross_entropy)
@@ -38,4 +73,4 @@ def fedmf(
         private=named_optimizer(local_optimizer, user_learning_rate),
     )
     client_update = local_training(model, objective, optimizer)
-    return fedavg(model, objective, client_update, aggregate, server_optimizer)
+    return fedavg(model, objective, client_update, aggregate or mean("row"), server_optimizer)

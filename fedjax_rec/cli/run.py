@@ -44,9 +44,10 @@ class Run:
 
     def execute(self) -> int:
         """Runs, or prints the results of a run that is finished."""
+        from fedjax_rec.experiment import resolve
         from fedjax_rec.reporting import open_console, print_results, read_summary
 
-        config = load_preset(self.preset, self.overrides)
+        config = resolve(load_preset(self.preset, self.overrides))
         folder = self.output or default_output(self.preset)
         earlier = self._earlier(folder, config)
         if earlier and earlier.rounds == config.rounds and (summary := read_summary(folder)):

@@ -82,8 +82,8 @@ class CohortConfig:
 class AggregateConfig:
     """What happens to an update on its way to the server."""
 
-    mean: Literal["client", "example", "row", "sum"] = option(
-        "client", "Mean of the updates by client, by example or by touched row; or their sum."
+    mean: Literal["row", "client", "example", "sum"] = option(
+        "row", "Mean of the updates by touched row, by client or by example; or their sum."
     )
     clip_norm: float = option(0.0, "Largest L2 norm of a client's update; 0: no clip.", least=0)
     noise_multiplier: float = option(

@@ -106,7 +106,10 @@ def _check_together(config: RunConfig, where: str) -> None:
     if data.name != "synthetic" and any(sizes):
         raise UserError(f"data: sizes and seed belong to synthetic, not {data.name!r} ({where})")
     if config.split.validation == "none" and (stop.patience or stop.target):
-        raise UserError(f"stop: needs a validation item, but split.validation is none ({where})")
+        raise UserError(
+            "stop: needs a validation item, but split.validation is none; set stop.patience and "
+            f"stop.target to 0 ({where})"
+        )
     if config.aggregate.noise_multiplier and not config.aggregate.clip_norm:
         raise UserError(
             f"aggregate.noise_multiplier: noise needs a bound; set aggregate.clip_norm ({where})"

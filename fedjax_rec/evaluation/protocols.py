@@ -24,7 +24,7 @@ class Protocol:
       split_seed: of that hash.
       negatives_exclude: what training negatives avoid. `train`: only what was trained
         on; `heldout`: also validation and test items (many published papers; it tells
-        training what was held out); `heldout_and_candidates`: also the candidates.
+        training what was held out).
       candidates: what a held-out item is ranked among: the `full` catalogue, or `uni99`
         uniform items the client never touched.
       candidates_seed: of those items; unused by `full`.
@@ -43,7 +43,7 @@ class Protocol:
     validation: Literal["second_latest", "none"] = "second_latest"
     time_ties: Literal["hash", "file_order", "item_id"] = "hash"
     split_seed: int = 0
-    negatives_exclude: Literal["train", "heldout", "heldout_and_candidates"] = "train"
+    negatives_exclude: Literal["train", "heldout"] = "train"
     candidates: Literal["full", "uni99"] = "full"
     candidates_seed: int = 0
     seen_items: Literal["removed"] = "removed"

@@ -77,8 +77,7 @@ def build(algorithm: FederatedAlgorithm, execution: Execution = Execution()) -> 
       ValueError: when traced: a part needs whole tables and the objective slices them.
       TypeError: when traced: an update does not have the declared tree.
 
-    Differences from DESIGN: none; `step` sorts the cohort itself, so that its order
-    cannot matter.
+    `step` sorts the cohort by size itself, so that its order cannot matter.
     """
     return Engine(partial(_init, algorithm), partial(_step, algorithm, execution))
 

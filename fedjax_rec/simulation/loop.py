@@ -20,6 +20,7 @@ from fedjax_rec.base import (
     ServerState,
 )
 from fedjax_rec.data import FederatedData
+from fedjax_rec.data.reading import print_notice
 from fedjax_rec.errors import UserError
 from fedjax_rec.evaluation import Communication, Payload
 from fedjax_rec.sampling import AllClients
@@ -59,7 +60,7 @@ def simulate(
     resume: bool = True,
     execution: Execution = Execution(),
     report: Callable[[Report], None] = lambda report: None,
-    notice: Callable[[str], None] = print,
+    notice: Callable[[str], None] = print_notice,
 ) -> Result:
     """Trains an algorithm on a data set, round after round, and evaluates it.
 
@@ -77,7 +78,7 @@ def simulate(
       resume: go on from the folder's newest whole checkpoint; False starts over.
       execution: how rounds are run; never changes results.
       report: called after each stretch of rounds.
-      notice: gets lines for the user.
+      notice: gets lines for the user; they go to standard error by default.
 
     Returns:
       What the run leaves. With an `output`, Ctrl-C ends the stretch, saves and returns.
@@ -105,6 +106,7 @@ def simulate(
     state, clients, frozen = _initial(algorithm, data, key)
     fixed = Fixed(frozen, data.clients)
     progress = Progress(Communication(payload))
+    intervals = [evaluation.every, *([checkpoint.every] if output else [])]
     storage: Storage = (
         FolderStorage(output, checkpoint, resume=resume, notice=notice)
         if output
@@ -122,7 +124,7 @@ def simulate(
                 else "starting at round 0"
             )
         with _interruptible(is_on=output is not None) as interrupt:
-            for end in stretch_ends(first_round, rounds, evaluation.every, checkpoint.every):
+            for end in stretch_ends(first_round, rounds, intervals):
                 if progress.is_stopped or interrupt.is_set():
                     break
                 cohorts = draw_cohorts(sampler, host_seed(key), progress.round, end)

@@ -1,6 +1,6 @@
 """Stretches of rounds: which they are, their cohorts, and one program for each length."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -21,13 +21,13 @@ from fedjax_rec.simulation.engine import Engine, Execution
 Program = Callable[[ServerState, Clients, Cohort, Fixed], tuple[ServerState, Clients, RoundInfo]]
 
 
-def stretch_ends(first: int, rounds: int, *intervals: int) -> list[int]:
+def stretch_ends(first: int, rounds: int, intervals: Sequence[int]) -> list[int]:
     """The rounds after which the host looks: multiples of the intervals, and the last.
 
     They do not depend on the first round otherwise, so that a resumed run repeats the
     programs of an uninterrupted one.
 
-    >>> stretch_ends(4, 11, 5, 3)
+    >>> stretch_ends(4, 11, [5, 3])
     [5, 6, 9, 10, 11]
     """
     return [

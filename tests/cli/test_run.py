@@ -10,6 +10,7 @@ import pytest
 from fedjax_rec.cli import main
 from fedjax_rec.cli.run import NO_GUARANTEE
 from fedjax_rec.config import load_preset
+from fedjax_rec.experiment import resolve
 from fedjax_rec.reporting import ProgressLine
 
 PRESET = """
@@ -81,7 +82,9 @@ def test_a_run_leaves_its_files(trained, preset):
     names = {path.name for path in trained.iterdir()}
     files = {"config.toml", "environment.json", "metrics.jsonl", "summary.json"}
     assert names == files | {"checkpoints"}
-    assert load_preset(str(trained / "config.toml")) == load_preset(str(preset), ["--rounds", "2"])
+    written = load_preset(str(trained / "config.toml"))
+    assert written == resolve(load_preset(str(preset), ["--rounds", "2"]))
+    assert written.algorithm.settings["num_negatives"] == 4
     assert [line["round"] for line in lines(trained)] == [1, 2]
     assert "valid/ndcg@10" in lines(trained)[1]
     summary = json.loads((trained / "summary.json").read_text())
@@ -159,6 +162,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(counting, tmp_path, capsys, monkeypa
 
 def test_noise_is_told_to_have_no_guarantee_yet(preset, tmp_path, capsys):
     words = ["--rounds", "1", "--aggregate.clip_norm", "1", "--aggregate.noise_multiplier", "1"]
+    words += ["--aggregate.mean", "client"]
     words += ["--cohort.sampler", "poisson", "--cohort.size", "10"]
     assert main(["run", str(preset), "--output", str(tmp_path / "noisy"), *words]) == 0
     assert NO_GUARANTEE in capsys.readouterr().out
