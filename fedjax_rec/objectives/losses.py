@@ -1,5 +1,6 @@
 """Losses of sampled examples."""
 
+import chex
 import optax
 
 from fedjax_rec.base import Array, Sampled
@@ -27,5 +28,6 @@ def binary_cross_entropy(scores: Array, examples: Sampled) -> tuple[Array, Array
     >>> f"{float(loss[0]):.4f} {float(weight[0])}"
     '0.6931 1.0'
     """
+    chex.assert_equal_shape([scores, examples.label, examples.is_valid])
     loss = optax.sigmoid_binary_cross_entropy(scores, examples.label)
     return loss, examples.is_valid.astype(loss.dtype)

@@ -110,6 +110,26 @@ def test_memory_with_rows_is_kept_by_client_and_by_item():
     np.testing.assert_array_equal(clients.memory.rows["item"], expected)
 
 
+def test_frozen_rows_are_sliced_for_the_client_and_kept_out_of_the_state():
+    features = jnp.arange(DATA.num_items * 3.0).reshape(-1, 3)
+
+    def run(key, view, task):
+        update = Part({"item": view.frozen.rows["item"]}, ones(view).dense)
+        return ClientOutput(update, view.private, view.memory, jnp.float32(1), {})
+
+    algorithm = bare_algorithm(run)
+    thawed = algorithm.model.init
+    model = replace(
+        algorithm.model, init=lambda key: (thawed(key)[0], Part({"item": features}, ()))
+    )
+    state, _, _ = one_round(replace(algorithm, model=model))
+    events = DATA.split.train
+    counts = np.bincount(events.items[np.isin(events.users, COHORT)], minlength=DATA.num_items)
+    np.testing.assert_allclose(state.shared.rows["item"], counts[:, None] * features, rtol=1e-6)
+    shapes = [leaf.shape for leaf in jax.tree.leaves(state)]
+    assert shapes.count(features.shape) == 1, "the state holds the shared table and no frozen one"
+
+
 def test_broadcast_decides_what_a_client_sees_and_extra_lives_on_the_server():
     def broadcast(state, entry, row_ids):
         sent = jax.tree.map(lambda leaf: leaf + entry.client_id, state.shared)
