@@ -78,8 +78,6 @@ def chain(*links: AggregateTransform) -> AggregateTransform:
         decode=decode,
         bound=bound_after,
         support=min((link.support for link in links), key=_strictness, default="slice"),
-        needs_bound=any(link.needs_bound for link in links)
-        and not math.isfinite(bound_after(math.inf, None)),
         is_noise=any(link.is_noise for link in links),
         releases_counts=any(link.releases_counts for link in links),
     )

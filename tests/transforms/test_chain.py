@@ -197,3 +197,10 @@ def test_noise_of_a_chain_is_scaled_to_the_bound_behind_the_clip() -> None:
     links = chain(clip_by_norm(3.0), clip_by_norm(0.1), mean(divisor=4), gaussian_noise(2.0))
     decoded, _ = links.decode(KEY, sent, links.init(template), NO_BOUND)
     assert np.std(decoded.update.dense) == pytest.approx(2.0 * 0.1 / 4, rel=0.03)
+
+
+def test_what_has_its_bound_inside_a_chain_needs_none_from_outside() -> None:
+    fixed_point = AggregateTransform(needs_bound=True)
+    flat = [CLIP, fixed_point, mean("example")]  # weights leave it without a bound, behind
+    assert not chain(*flat).needs_bound
+    assert chain(chain(*flat)).bound(math.inf, None) == math.inf
