@@ -13,10 +13,13 @@ def matrix_factorization(num_items: int, dim: int = 32, *, init_stddev: float = 
     Args:
       num_items: size of the catalogue (I).
       dim: width of a vector (D), at least 1.
-      init_stddev: standard deviation of the normal initial values of both.
+      init_stddev: standard deviation of the normal initial values of both, at least 0.
 
     Returns:
       A model with rows `{"item": [I, D]}` and private dense `[D]`.
+
+    Raises:
+      ValueError: `dim` or `init_stddev` is out of range.
 
     Reference:
       Koren, Bell and Volinsky (2009), "Matrix factorization techniques for recommender
@@ -28,6 +31,10 @@ def matrix_factorization(num_items: int, dim: int = 32, *, init_stddev: float = 
     >>> shared.rows["item"].shape, model.init_private(jax.random.key(1)).dense.shape
     ((5, 2), (2,))
     """
+    if dim < 1:
+        raise ValueError(f"dim must be at least 1, got {dim}")
+    if not 0 <= init_stddev < float("inf"):
+        raise ValueError(f"init_stddev must be at least 0 and finite, got {init_stddev}")
 
     def init(key: Key) -> tuple[Part, Part]:
         table = init_stddev * jax.random.normal(key, (num_items, dim))

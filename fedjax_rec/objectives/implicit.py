@@ -23,6 +23,9 @@ class Sampler:
       table: the table of rows that items index.
       is_sliced: False gives every client the whole table: for client updates and
         transforms whose support is `table`, and as the oracle of the sliced form.
+
+    Raises:
+      ValueError: a number is below 1.
     """
 
     num_items: int
@@ -31,6 +34,11 @@ class Sampler:
     batch_size: int = 256
     table: str = "item"
     is_sliced: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("num_items", "num_negatives", "num_epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
 
 class SampledPlan(NamedTuple):

@@ -1,5 +1,7 @@
 """Matrix factorisation, against a product in NumPy."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -68,3 +70,20 @@ def test_both_start_normal_with_the_given_deviation(stddev: float) -> None:
         law = ("norm", (0, stddev))
         assert stats.kstest(np.ravel(values), *law).pvalue > 1e-3
         assert stats.kstest(1.15 * np.ravel(values), *law).pvalue < 1e-3
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        {"dim": 0},
+        {"dim": -3},
+        {"init_stddev": -0.1},
+        {"init_stddev": float("nan")},
+        {"init_stddev": float("inf")},
+    ],
+    ids=str,
+)
+def test_a_width_or_deviation_out_of_range_is_refused(argument: dict[str, Any]) -> None:
+    (name,) = argument
+    with pytest.raises(ValueError, match=f"^{name} must be at least"):
+        matrix_factorization(7, **argument)

@@ -294,3 +294,10 @@ def test_examples_and_rows_name_the_samplers_table(table: str) -> None:
     assert list(rows) == [table]
     examples = jax.eval_shape(objective.batch, plan, jnp.int32(0))
     assert examples.inputs.table == table
+
+
+@pytest.mark.parametrize("field", ["num_items", "num_negatives", "num_epochs", "batch_size"])
+@pytest.mark.parametrize("number", [0, -1])
+def test_a_sampler_of_nothing_is_refused(field: str, number: int) -> None:
+    with pytest.raises(ValueError, match=f"^{field} must be at least 1, got {number}$"):
+        Sampler(**{"num_items": 5, field: number})
