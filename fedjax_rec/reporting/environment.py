@@ -24,6 +24,7 @@ def environment(command: Sequence[str], seed: int) -> dict[str, Any]:
     return {
         "versions": {"python": platform.python_version(), **library_versions()},
         "platform": platform.platform(),
+        "processor": processor(),
         "backend": jax.default_backend(),
         "devices": [device.device_kind for device in devices],
         "num_devices": len(devices),
@@ -33,6 +34,16 @@ def environment(command: Sequence[str], seed: int) -> dict[str, Any]:
         "seed": seed,
         "command": list(command),
     }
+
+
+def processor() -> str:
+    """The name of the CPU, or of its architecture where the system does not tell."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def library_versions() -> dict[str, str | None]:
