@@ -73,18 +73,18 @@ class Draw(NamedTuple):
         return self.ids if self.rows is None else self.rows[self.ids]
 
 
-def history(shape: Shape, client: Client) -> History:
-    def padded(values: list[int], size: int) -> jax.Array:
-        return jnp.asarray(values + [shape.num_items] * (size - len(values)), jnp.int32)
+def history(shape: Shape, client: Client) -> Any:
+    def padded(values: list[int], size: int) -> NDArray[np.int32]:
+        return np.array(values + [shape.num_items] * (size - len(values)), np.int32)
 
     items = padded(client.items, shape.num_events)
     return History(
         items,
-        jnp.ones(items.shape),
-        jnp.zeros_like(items),
-        jnp.int32(len(client.items)),
+        np.ones(items.shape, np.float32),
+        np.zeros_like(items),
+        np.int32(len(client.items)),
         padded(sorted(client.excluded), shape.num_excluded),
-        jnp.int32(len(client.excluded)),
+        np.int32(len(client.excluded)),
     )
 
 
@@ -268,7 +268,7 @@ def test_a_slice_never_uses_its_pool_up() -> None:
 
 def test_negatives_are_uniform_over_what_is_not_excluded() -> None:
     objective = sampled(Sampler(60, num_negatives=4), binary_cross_entropy)
-    client = history(LIGHT, REPEATS)
+    client = jax.tree.map(jnp.asarray, history(LIGHT, REPEATS))
     keys = jax.random.split(jax.random.key(5), 5000)
     rows = np.asarray(
         jax.jit(jax.vmap(lambda key: objective.prepare(key, client)[0]["item"]))(keys)
