@@ -18,7 +18,7 @@ class Sampler:
     Attributes:
       num_items: size of the catalogue.
       num_negatives: negatives to each positive, at least 1.
-      num_epochs: local epochs, at least 1.
+      local_epochs: passes over the positives in a round, at least 1.
       batch_size: examples (positives and negatives) in a local step.
       table: the table of rows that items index.
       is_sliced: False gives every client the whole table: for client updates and
@@ -30,13 +30,13 @@ class Sampler:
 
     num_items: int
     num_negatives: int = 4
-    num_epochs: int = 1
+    local_epochs: int = 1
     batch_size: int = 256
     table: str = "item"
     is_sliced: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("num_items", "num_negatives", "num_epochs", "batch_size"):
+        for name in ("num_items", "num_negatives", "local_epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
@@ -100,7 +100,7 @@ def sampled(sampler: Sampler, loss: Callable[[Array, Sampled], tuple[Array, Arra
 
     def prepare(key: Key, history: History) -> tuple[RowIds, SampledPlan]:
         key_order, key_negatives = jax.random.split(key)
-        num_places = history.items.shape[0] * sampler.num_negatives * sampler.num_epochs
+        num_places = history.items.shape[0] * sampler.num_negatives * sampler.local_epochs
         negatives, num_distinct = draw_negatives(
             key_negatives, history, sampler.num_items, min(num_places, sampler.num_items)
         )
@@ -108,7 +108,7 @@ def sampled(sampler: Sampler, loss: Callable[[Array, Sampled], tuple[Array, Arra
         is_sliced = sampler.is_sliced and rows.shape[0] < sampler.num_items
         plan = SampledPlan(
             ids=jnp.arange(rows.shape[0]) if is_sliced else rows,
-            order=shuffled_positives(key_order, history, sampler.num_epochs),
+            order=shuffled_positives(key_order, history, sampler.local_epochs),
             num_positives=history.num_events,
             num_distinct=num_distinct,
             first_negative=jnp.int32(history.excluded.shape[0]),
@@ -116,7 +116,7 @@ def sampled(sampler: Sampler, loss: Callable[[Array, Sampled], tuple[Array, Arra
         return {sampler.table: rows if is_sliced else None}, plan
 
     def num_steps(plan: SampledPlan) -> Array:
-        return sampler.num_epochs * steps_per_epoch(plan.num_positives)
+        return sampler.local_epochs * steps_per_epoch(plan.num_positives)
 
     def batch(plan: SampledPlan, step: Array) -> Sampled:
         steps = jnp.maximum(steps_per_epoch(plan.num_positives), 1)
@@ -165,10 +165,10 @@ def draw_negatives(
     return jnp.where(is_real, item, num_items), num_distinct
 
 
-def shuffled_positives(key: Key, history: History, num_epochs: int) -> Array:
+def shuffled_positives(key: Key, history: History, local_epochs: int) -> Array:
     """`[epochs, L]` places in `history.excluded` of the training items, in random order."""
     place = jnp.arange(history.items.shape[0])
     slots = jnp.searchsorted(history.excluded, history.items)
-    draws = jax.random.uniform(key, (num_epochs, place.shape[0]))
+    draws = jax.random.uniform(key, (local_epochs, place.shape[0]))
     draws = jnp.where(place < history.num_events, draws, jnp.inf)  # padding goes last
     return slots[jnp.argsort(draws, axis=1)]

@@ -50,6 +50,9 @@ def permuted(key: Key, places: Array, size: Array) -> Array:
       `[Q]` int32 elements: distinct for places below M, which misses `size` by less than
       `2 sqrt(size) + 1`; place `q` and `q + M` hold the same element.
 
+    The elements beyond the grid are one block of neighbours, so runs of three neighbours
+    come together slightly too often: by a factor of about `1 + 1 / sqrt(size)`.
+
     Reference:
       Luby and Rackoff (1988), "How to construct pseudorandom permutations from
       pseudorandom functions". Difference: sums modulo the sides of a grid in place of

@@ -50,7 +50,7 @@ def task(plan: Any, num_steps: Any, max_steps: Any) -> Task:
 
 
 class Case(NamedTuple):
-    num_epochs: int
+    local_epochs: int
     momentum: float
 
 
@@ -90,7 +90,7 @@ def by_hand(
 
 @pytest.mark.parametrize("case", [Case(1, 0.0), Case(1, 0.9), Case(3, 0.0), Case(3, 0.9)], ids=str)
 def test_local_training_equals_a_loop_in_numpy(case: Case) -> None:
-    sampler = Sampler(NUM_ITEMS, num_negatives=2, num_epochs=case.num_epochs, batch_size=5)
+    sampler = Sampler(NUM_ITEMS, num_negatives=2, local_epochs=case.local_epochs, batch_size=5)
     objective = sampled(sampler, binary_cross_entropy)
     rates = (0.8, 0.3)
     optimizer = by_role(
@@ -107,12 +107,12 @@ def test_local_training_equals_a_loop_in_numpy(case: Case) -> None:
         num_steps = objective.num_steps(plan)
         # whole tables, so that rows stand for items here and in the loop
         plan = plan._replace(ids=plan.ids if row_ids["item"] is None else row_ids["item"])
-        examples = jax.vmap(objective.batch, (None, 0))(plan, jnp.arange(3 * case.num_epochs))
+        examples = jax.vmap(objective.batch, (None, 0))(plan, jnp.arange(3 * case.local_epochs))
         output = update.run(key, view, task(plan, num_steps, num_steps + 4))
         return num_steps, examples, output
 
     num_steps, examples, output = client(jax.random.key(3), SHARED, PRIVATE)
-    assert num_steps == 3 * case.num_epochs  # 12 examples by fives
+    assert num_steps == 3 * case.local_epochs  # 12 examples by fives
     batches = list(zip(examples.inputs.ids, examples.label, examples.is_valid, strict=True))
     batches = [tuple(np.asarray(values) for values in batch) for batch in batches]
     start = np.asarray(SHARED.rows["item"], np.float64), np.asarray(PRIVATE.dense, np.float64)
@@ -125,7 +125,7 @@ def test_local_training_equals_a_loop_in_numpy(case: Case) -> None:
     assert type(output.update) is Part
     assert type(output.private) is Private
 
-    assert output.weight == 12 * case.num_epochs
+    assert output.weight == 12 * case.local_epochs
     assert output.info["loss"].weight == output.weight
     assert output.info["loss"].total == pytest.approx(loss, rel=1e-5)
     np.testing.assert_array_equal(output.memory.dense, memory.dense)

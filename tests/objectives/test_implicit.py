@@ -24,17 +24,17 @@ class Shape(NamedTuple):
     num_events: int  # L
     num_excluded: int  # X
     num_negatives: int = 1
-    num_epochs: int = 1
+    local_epochs: int = 1
     batch_size: int = 4
 
     @property
     def num_slots(self) -> int:
-        places = self.num_events * self.num_negatives * self.num_epochs
+        places = self.num_events * self.num_negatives * self.local_epochs
         return self.num_excluded + min(places, self.num_items)
 
     @property
     def max_steps(self) -> int:
-        return self.num_epochs * self.steps(self.num_events)
+        return self.local_epochs * self.steps(self.num_events)
 
     def steps(self, num_positives: int) -> int:
         return -(-num_positives * (1 + self.num_negatives) // self.batch_size)
@@ -42,11 +42,11 @@ class Shape(NamedTuple):
 
 SHAPES = [
     Shape(1, 2, 1, batch_size=3),
-    Shape(7, 4, 7, num_negatives=3, num_epochs=2, batch_size=5),
-    Shape(16, 2, 4, num_negatives=2, num_epochs=3),  # as many slots as items
-    Shape(30, 3, 6, num_negatives=2, num_epochs=2, batch_size=5),
+    Shape(7, 4, 7, num_negatives=3, local_epochs=2, batch_size=5),
+    Shape(16, 2, 4, num_negatives=2, local_epochs=3),  # as many slots as items
+    Shape(30, 3, 6, num_negatives=2, local_epochs=2, batch_size=5),
     Shape(60, 6, 60, batch_size=8),
-    Shape(60, 5, 8, num_negatives=4, num_epochs=2, batch_size=16),
+    Shape(60, 5, 8, num_negatives=4, local_epochs=2, batch_size=16),
     Shape(60, 6, 20, num_negatives=4, batch_size=7),
 ]
 
@@ -98,7 +98,7 @@ def program(shape: Shape) -> Callable[[Any, History], Any]:
             sampler = Sampler(
                 shape.num_items,
                 shape.num_negatives,
-                shape.num_epochs,
+                shape.local_epochs,
                 shape.batch_size,
                 is_sliced=is_sliced,
             )
@@ -154,7 +154,7 @@ def period(pool: int) -> int:
 
 def by_epoch(shape: Shape, values: NDArray[Any]) -> NDArray[Any]:
     """`[steps, B]` as one stream for each epoch."""
-    return values.reshape(shape.num_epochs, -1)
+    return values.reshape(shape.local_epochs, -1)
 
 
 @settings(max_examples=150)
@@ -165,7 +165,9 @@ def test_a_round_has_every_positive_once_an_epoch_and_only_allowed_negatives(
     shape, client, seed = problem
     pool = shape.num_items - len(client.excluded)
     sliced, whole = draw(shape, client, seed)
-    assert sliced.num_steps == whole.num_steps == shape.num_epochs * shape.steps(len(client.items))
+    assert (
+        sliced.num_steps == whole.num_steps == shape.local_epochs * shape.steps(len(client.items))
+    )
 
     # the same examples, whichever rows the client gets
     ids, label, is_valid = sliced.global_ids, sliced.label, sliced.is_valid
@@ -189,7 +191,7 @@ def test_a_round_has_every_positive_once_an_epoch_and_only_allowed_negatives(
 
     # positives: each event once an epoch; negatives: as many as asked for
     num_negatives = shape.num_negatives if pool else 0
-    for epoch in range(shape.num_epochs) if client.items else ():
+    for epoch in range(shape.local_epochs) if client.items else ():
         of_epoch = tuple(by_epoch(shape, values)[epoch] for values in (ids, label, is_valid))
         positives = of_epoch[0][(of_epoch[1] == 1) & of_epoch[2]]
         assert sorted(positives.tolist()) == sorted(client.items)
@@ -204,7 +206,7 @@ def test_a_round_has_every_positive_once_an_epoch_and_only_allowed_negatives(
         np.testing.assert_array_equal(negatives[len(first) :], negatives[: -len(first)])
 
 
-LIGHT = Shape(60, 5, 8, num_negatives=4, num_epochs=2, batch_size=16)
+LIGHT = Shape(60, 5, 8, num_negatives=4, local_epochs=2, batch_size=16)
 REPEATS = Client([9, 3, 9, 41], [3, 9, 41, 50])
 
 
@@ -262,7 +264,7 @@ def test_a_client_without_events_has_no_steps() -> None:
 def test_a_slice_never_uses_its_pool_up() -> None:
     for shape in SHAPES:
         if shape.num_slots < shape.num_items:
-            places = shape.num_events * shape.num_negatives * shape.num_epochs
+            places = shape.num_events * shape.num_negatives * shape.local_epochs
             assert places < shape.num_items - shape.num_excluded
 
 
@@ -296,7 +298,7 @@ def test_examples_and_rows_name_the_samplers_table(table: str) -> None:
     assert examples.inputs.table == table
 
 
-@pytest.mark.parametrize("field", ["num_items", "num_negatives", "num_epochs", "batch_size"])
+@pytest.mark.parametrize("field", ["num_items", "num_negatives", "local_epochs", "batch_size"])
 @pytest.mark.parametrize("number", [0, -1])
 def test_a_sampler_of_nothing_is_refused(field: str, number: int) -> None:
     with pytest.raises(ValueError, match=f"^{field} must be at least 1, got {number}$"):

@@ -20,6 +20,7 @@ from fedjax_rec.base import (
     Private,
     ServerUpdate,
 )
+from fedjax_rec.data import client_data, from_events, leave_one_out
 from fedjax_rec.simulation import Execution, build, pad_cohort
 from fedjax_rec.testing import COHORT, Subject, equals_whole_table, toy_data
 from fedjax_rec.transforms import mean
@@ -39,6 +40,18 @@ SMALL = {"dim": 3, "batch_size": 64}
 )
 def test_slices_equal_the_whole_table_where_items_recur(options):
     equals_whole_table(Subject(fedmf, SMALL | options, DATA))
+
+
+def test_slices_equal_the_whole_table_where_a_client_meets_an_item_again():
+    rng = np.random.default_rng(0)
+    users, items = rng.integers(0, 20, 300), rng.integers(0, 400, 300) ** 2 // 400
+    events = from_events([*users, 0], [*items, 399], times=np.arange(301))
+    split = leave_one_out(events)
+    pairs = np.stack([split.train.users, split.train.items])
+    assert len(np.unique(pairs, axis=1).T) < split.train.num_events
+    data = replace(DATA, clients=client_data(split), split=split)
+    for local_epochs in (1, 2):
+        equals_whole_table(Subject(fedmf, {"local_epochs": local_epochs}, data))
 
 
 def one_round(algorithm, ids=COHORT, rounds=1):
