@@ -1,0 +1,24 @@
+"""Figures in the documents are those that are stored."""
+
+import json
+import runpy
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+EXPERIMENT = ROOT / "experiments" / "protocols"
+
+
+def test_the_table_of_protocols_is_made_from_the_stored_results():
+    cells = json.loads((EXPERIMENT / "results.json").read_text())
+    table = runpy.run_path(str(EXPERIMENT / "run.py"))["table"](cells)
+    assert table in (ROOT / "docs" / "protocols.md").read_text()
+
+
+def test_every_cell_ran_under_the_protocol_that_its_name_says():
+    cells = json.loads((EXPERIMENT / "results.json").read_text())
+    assert len(cells) == 18
+    for name, cell in cells.items():
+        protocol = cell["protocol"]
+        fields = ("negatives_exclude", "candidates", "time_ties")
+        assert name == "-".join([cell["model"], *(protocol[field] for field in fields)])
+        assert cell["environment"]["git"]["is_dirty"] is False
