@@ -1,7 +1,7 @@
 """What the choices of a protocol do to the figures of one model on one data set.
 
-Runs every cell of the table in `docs/protocols.md`, keeps `results.json` beside this file
-and prints the table. A cell that is there is not run again; a run that was stopped goes on.
+Runs every cell of the table in `docs/protocols.md`, then writes `results.json` beside this
+file and prints the table. A run that was stopped goes on; one that is finished is kept.
 
     .venv/bin/python experiments/protocols/run.py
 """
@@ -26,7 +26,7 @@ def run_cell(model: str, exclude: str, candidates: str, ties: str) -> dict:
     words = ["run", f"ml-100k/{model}", "--output", str(folder), "--split.ties", ties]
     words += ["--negatives.exclude", exclude, "--evaluate.candidates", candidates]
     if main(words):
-        sys.exit(f"{folder}: the run failed; results so far are kept")
+        sys.exit(f"{folder}: the run did not end; the next call goes on with it")
     summary = json.loads((folder / "summary.json").read_text())
     facts = json.loads((folder / "environment.json").read_text())
     return {
@@ -58,14 +58,13 @@ def table(cells: dict[str, dict]) -> str:
 
 
 def run_all() -> None:
-    """Runs what is missing and prints the table."""
-    cells = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    for model, excludes in MODELS.items():
-        for exclude, candidates, ties in itertools.product(excludes, CANDIDATES, TIES):
-            name = f"{model}-{exclude}-{candidates}-{ties}"
-            if name not in cells:
-                cells[name] = run_cell(model, exclude, candidates, ties)
-                RESULTS.write_text(json.dumps(cells, indent=1) + "\n")
+    """Runs what is missing, stores the results and prints the table."""
+    cells = {
+        "-".join((model, *choices)): run_cell(model, *choices)
+        for model, excludes in MODELS.items()
+        for choices in itertools.product(excludes, CANDIDATES, TIES)
+    }
+    RESULTS.write_text(json.dumps(cells, indent=1) + "\n")
     print(table(cells))
 
 
