@@ -64,8 +64,10 @@ def _facts(summary: Mapping[str, Any]) -> list[str]:
             f"{format_bytes(sent['total_up'] + sent['total_down'])} in all"
         )
     lines.append(f"time: {_timing(summary.get('timing') or {})}")
+    rounds, reported = summary.get("rounds"), summary.get("reported_round")
+    chosen = f" (reported: round {reported})" if reported not in (None, rounds) else ""
     lines.append(
-        f"rounds: {summary.get('rounds')}, clients: {summary.get('num_clients')}, "
+        f"rounds: {rounds}{chosen}, clients: {summary.get('num_clients')}, "
         f"items: {summary.get('num_items')}"
     )
     return lines + list(summary.get("notes") or [])

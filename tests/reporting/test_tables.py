@@ -77,6 +77,8 @@ def test_results_name_protocol_bytes_and_seconds():
     assert "time: compile 1.0 s, train 2.5 s, 1,234 clients/s" in text
     assert "rounds: 7, clients: 5, items: 9" in text
     assert text.splitlines()[-1] == "no guarantee"
+    chosen = printed(lambda console: print_results(console, SUMMARY | {"reported_round": 4}))
+    assert "rounds: 7 (reported: round 4), clients: 5" in chosen
 
 
 def test_results_need_no_more_than_metrics():
