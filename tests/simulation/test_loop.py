@@ -159,6 +159,11 @@ def test_only_the_latest_checkpoints_stay(tmp_path):
     assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["8", "9"]
 
 
+def test_checkpoints_thinned_by_time_choose_among_the_planned_rounds_and_keep_the_last(tmp_path):
+    run(output=tmp_path, checkpoint=CheckpointPlan(seconds=1e9))
+    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == [str(ROUNDS)]
+
+
 def damage(step_folder):
     largest = max(step_folder.rglob("*"), key=lambda p: p.stat().st_size if p.is_file() else 0)
     content = bytearray(largest.read_bytes())
