@@ -1,0 +1,31 @@
+"""The main job on real data: what the presets reach on MovieLens-100K."""
+
+import pytest
+
+from fedjax_rec.config import load_preset
+from fedjax_rec.data.reading import print_notice
+from fedjax_rec.experiment import build
+from fedjax_rec.simulation import EvaluationPlan, evaluate
+
+
+def run(preset, folder):
+    experiment = build(load_preset(preset, ["--split.ties", "file_order"]))
+    result = experiment.run(folder, resume=False, report=lambda report: None, notice=print_notice)
+    return experiment, result
+
+
+def test_popularity_is_where_it_is_known_to_be(ml_100k_folder, tmp_path):
+    metrics = run("ml-100k/popularity", tmp_path)[1].summary["metrics"]
+    assert metrics["test/hit_rate@10"] == pytest.approx(0.086, abs=0.005)
+    assert metrics["test/ndcg@10"] == pytest.approx(0.044, abs=0.005)
+
+
+@pytest.mark.slow
+def test_fedmf_learns_more_than_popularity(ml_100k_folder, tmp_path):
+    experiment, result = run("ml-100k/fedmf", tmp_path)
+    metrics = result.summary["metrics"]
+    assert metrics["test/ndcg@10"] >= 0.058
+    assert metrics["test/hit_rate@10"] >= 0.115
+    plan = EvaluationPlan(candidates="uni99")
+    sampled = evaluate(experiment.algorithm, experiment.data, result, plan)
+    assert sampled["test"].metrics["hit_rate@10"] >= 0.61
