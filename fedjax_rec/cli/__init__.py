@@ -5,9 +5,11 @@ interrupted. A verb's module holds its arguments and imports what it needs when 
 so that `--help` is quick.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 
+from fedjax_rec import __version__
 from fedjax_rec.cli.arguments import parse, take_overrides
 from fedjax_rec.errors import UserError
 
@@ -19,6 +21,9 @@ def main(argv: Sequence[str] | None = None) -> int:
       argv: words after the program's name; those of the process by default.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    if words == ["--version"]:
+        print(f"fedjax-rec {__version__}")
+        return 0
     try:
         rest, overrides = take_overrides(words)
         request = parse(rest, overrides)
@@ -26,6 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print("fedjax-rec: error:", " ".join(str(error).split()), file=sys.stderr)
         return 2
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         print("fedjax-rec: interrupted", file=sys.stderr)
         return 130

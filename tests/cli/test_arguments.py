@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import fedjax_rec
 from fedjax_rec.cli import main
 from fedjax_rec.cli.arguments import parse, take_overrides
 from fedjax_rec.config import OPTIONS
@@ -67,6 +68,18 @@ def test_help_imports_neither_jax_nor_numpy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "set() 0"
+
+
+def test_a_reader_that_stops_early_sees_no_traceback():
+    command = f"{sys.executable} -m fedjax_rec run --help | head -1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("usage: fedjax-rec run")
+    assert done.stderr == ""
+
+
+def test_the_version_is_told(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"fedjax-rec {fedjax_rec.__version__}\n"
 
 
 def test_the_package_runs_as_a_module():
