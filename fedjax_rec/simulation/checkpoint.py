@@ -4,7 +4,6 @@ Each step holds the whole state and a JSON record with a checksum of every array
 a damaged step is noticed and the one before is used.
 """
 
-import gc
 import sys
 import zlib
 from collections.abc import Sequence
@@ -88,6 +87,7 @@ class Checkpointer:
         abstract = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), like
         )
+        _ignore_late_reads()
         reason = ""
         tree, record = None, {}
         try:
@@ -104,7 +104,6 @@ class Checkpointer:
         except Exception as error:  # noqa: BLE001  orbax and tensorstore raise many kinds
             reason = (str(error) or type(error).__name__).splitlines()[0][:100]
         if reason:
-            _forget_failed_reads()
             raise UserError(f"checkpoint {self.folder / str(step)} is damaged ({reason})")
         return tree, record
 
@@ -114,14 +113,18 @@ class Checkpointer:
         self._manager.close()
 
 
-def _forget_failed_reads() -> None:
-    """Collects the coroutines that a failed restore leaves, which complain when they die."""
-    hook = sys.unraisablehook
-    sys.unraisablehook = lambda unraisable: None
-    try:
-        gc.collect()
-    finally:
-        sys.unraisablehook = hook
+def _ignore_late_reads() -> None:
+    """A failed restore leaves reads under way; they complain when they find their loop closed."""
+    previous = sys.unraisablehook
+    if getattr(previous, "ignores_late_reads", False):
+        return
+
+    def hook(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            previous(unraisable)
+
+    hook.ignores_late_reads = True  # type: ignore[attr-defined]
+    sys.unraisablehook = hook
 
 
 def _by_name(tree: PyTree) -> dict[str, Any]:
