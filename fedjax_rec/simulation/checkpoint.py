@@ -1,10 +1,10 @@
 """Checkpoints of a run: the only door to orbax.
 
-Each step holds the whole state and a JSON record with a checksum of every array, so that
-a damaged step is noticed and the one before is used.
+Each step holds the whole state, a JSON record with a checksum of every array, and once it
+is written the checksums of its files, so that a damaged step is noticed.
 """
 
-import sys
+import json
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +18,10 @@ from orbax import checkpoint as ocp
 
 from fedjax_rec.base import PyTree
 from fedjax_rec.errors import UserError
+from fedjax_rec.simulation.records import write_json
+
+SEAL = "files.json"
+"""Checksums of a step's files, in its folder."""
 
 
 @dataclass
@@ -44,6 +48,7 @@ class Checkpointer:
         """
         self.folder = folder.absolute()
         self._preservation = _Preservation(keep)
+        self._unsealed: int | None = None
         self._manager = ocp.CheckpointManager(
             self.folder,
             options=ocp.CheckpointManagerOptions(
@@ -65,14 +70,15 @@ class Checkpointer:
           tree: any pytree of arrays; it may be donated once this returns.
           record: JSON beside it.
         """
+        self._seal()
         if step in self._manager.all_steps():
-            self._manager.wait_until_finished()
             self._manager.delete(step)
         record = record | {"checksums": _checksums(tree)}
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(tree), record=ocp.args.JsonSave(record)
         )
         self._manager.save(step, args=items, force=True)
+        self._unsealed = step
 
     def steps(self) -> list[int]:
         """The steps that are there, oldest first."""
@@ -87,11 +93,11 @@ class Checkpointer:
         abstract = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), like
         )
-        _ignore_late_reads()
-        reason = ""
-        tree, record = None, {}
+        self._seal()
+        reason = _broken_seal(self.folder / str(step))
+        if reason:
+            raise self._damaged(step, reason)
         try:
-            self._manager.wait_until_finished()
             items = ocp.args.Composite(record=ocp.args.JsonRestore())
             record = self._manager.restore(step, args=items).record
             if record["checksums"].keys() != _by_name(like).keys():
@@ -104,27 +110,48 @@ class Checkpointer:
         except Exception as error:  # noqa: BLE001  orbax and tensorstore raise many kinds
             reason = (str(error) or type(error).__name__).splitlines()[0][:100]
         if reason:
-            raise UserError(f"checkpoint {self.folder / str(step)} is damaged ({reason})")
+            raise self._damaged(step, reason)
         return tree, record
+
+    def _damaged(self, step: int, reason: str) -> UserError:
+        return UserError(f"checkpoint {self.folder / str(step)} is damaged ({reason})")
+
+    def _seal(self) -> None:
+        """Once the last step is written, puts the checksums of its files beside them.
+
+        Files are checked before orbax reads them, for it complains at length about broken
+        ones, some of it when the process ends.
+        """
+        self._manager.wait_until_finished()
+        step = self.folder / str(self._unsealed)
+        if self._unsealed is not None and step.is_dir():
+            write_json(step / SEAL, _file_checksums(step))
+        self._unsealed = None
 
     def close(self) -> None:
         """Waits for what is being written."""
-        self._manager.wait_until_finished()
+        self._seal()
         self._manager.close()
 
 
-def _ignore_late_reads() -> None:
-    """A failed restore leaves reads under way; they complain when they find their loop closed."""
-    previous = sys.unraisablehook
-    if getattr(previous, "ignores_late_reads", False):
-        return
+def _file_checksums(step: Path) -> dict[str, str]:
+    """Path -> size and CRC-32 of every file of a step but the seal itself."""
+    files = (path for path in sorted(step.rglob("*")) if path.is_file() and path.name != SEAL)
+    contents = {path.relative_to(step).as_posix(): path.read_bytes() for path in files}
+    return {name: f"{len(data)}:{zlib.crc32(data):08x}" for name, data in contents.items()}
 
-    def hook(unraisable: Any) -> None:
-        if str(unraisable.exc_value) != "Event loop is closed":
-            previous(unraisable)
 
-    hook.ignores_late_reads = True  # type: ignore[attr-defined]
-    sys.unraisablehook = hook
+def _broken_seal(step: Path) -> str:
+    """Why the files of a step are not what was written; empty where they are, or unsealed."""
+    try:
+        sealed = json.loads((step / SEAL).read_text(encoding="utf-8"))
+    except FileNotFoundError:  # killed before it was sealed: the arrays' checksums remain
+        return ""
+    except ValueError:
+        return f"{SEAL} is not JSON"
+    found = _file_checksums(step)
+    changed = [name for name in sorted(sealed | found) if sealed.get(name) != found.get(name)]
+    return f"{changed[0]} is not as it was written" if changed else ""
 
 
 def _by_name(tree: PyTree) -> dict[str, Any]:

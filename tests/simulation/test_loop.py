@@ -202,10 +202,11 @@ def test_when_all_checkpoints_are_damaged_one_line_says_what_to_do(tmp_path):
     assert (tmp_path / "metrics.jsonl").read_text() == before
 
 
-def test_a_changed_number_is_noticed_even_where_the_file_is_well_formed(tmp_path):
+def test_a_changed_number_is_noticed_even_in_a_step_that_was_killed_before_it_was_sealed(tmp_path):
     saver = Checkpointer(tmp_path)
     saver.save(1, {"a": jnp.arange(3.0)}, {})
     saver.close()
+    (tmp_path / "1" / "files.json").unlink()
     record = next(tmp_path.glob("1/record/metadata"))
     record.write_text(record.read_text().replace("float32[3]:", "float32[3]:0"))
     reopened = Checkpointer(tmp_path)
