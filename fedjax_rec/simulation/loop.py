@@ -105,6 +105,7 @@ def simulate(
     programs = Programs(engine, execution)
     state, clients, frozen = _initial(algorithm, data, key)
     fixed = Fixed(frozen, data.clients)
+    template = jax.eval_shape(algorithm.template, state.shared)
     progress = Progress(Communication(payload))
     intervals = [evaluation.every, *([checkpoint.every] if output else [])]
     storage: Storage = (
@@ -134,7 +135,7 @@ def simulate(
                     state, clients, info = program(state, clients, cohorts, fixed)
                     info = jax.device_get(info)
                 num_before = progress.client_updates
-                lines = progress.add_rounds(info, state.shared)
+                lines = progress.add_rounds(info, state.shared, template)
                 is_best = False
                 if end % evaluation.every == 0 or end == rounds:
                     with progress.clock("evaluate"):
@@ -148,7 +149,7 @@ def simulate(
                 seconds = time.monotonic() - started
                 report(Report(end, rounds, seconds, num_trained, lines[-1]))
             is_interrupted = interrupt.is_set() and progress.round < rounds
-        reported = progress.best_round if stop else progress.round
+        reported = progress.reported_round
         if reported != progress.round:
             state, clients = storage.load_best((state, clients), progress)
     finally:
@@ -193,8 +194,8 @@ def load_run(
         if restored is None:
             raise UserError(f"{output} holds no checkpoint: run it first")
         (state, clients), progress = restored
-        if progress.best_round not in (0, progress.round):
-            (state, clients), _ = checkpointer.restore(progress.best_round, (state, clients))
+        if progress.reported_round != progress.round:
+            (state, clients), _ = checkpointer.restore(progress.reported_round, (state, clients))
     finally:
         checkpointer.close()
     return state, clients, frozen

@@ -44,6 +44,11 @@ class Progress:
         default_factory=lambda: {"compile": 0.0, "train": 0.0, "evaluate": 0.0}
     )
 
+    @property
+    def reported_round(self) -> int:
+        """The best round, where one was chosen yet; else the last."""
+        return self.best_round or self.round
+
     def record(self) -> dict[str, Any]:
         """Plain data, for a checkpoint."""
         return asdict(self) | {"best_value": repr(self.best_value)}
@@ -63,12 +68,13 @@ class Progress:
         yield
         self.seconds[name] += time.monotonic() - begin
 
-    def add_rounds(self, info: RoundInfo, shared: Part) -> list[dict[str, Any]]:
+    def add_rounds(self, info: RoundInfo, shared: Part, update: Part) -> list[dict[str, Any]]:
         """Counts a stretch of rounds and returns their lines for the metrics log.
 
         Args:
           info: observations, every field `[rounds]`, on the host.
-          shared: the model, whose shapes give the bytes.
+          shared: what clients receive; its shapes give the bytes.
+          update: what they send, likewise.
         """
         lines = []
         for number in range(len(info["clients"].total)):
@@ -76,20 +82,20 @@ class Progress:
             self.round += 1
             self.client_updates += round(float(seen["clients"].total))
             self.examples += float(seen["examples"].total)
-            self._add_bytes(seen, shared)
+            self._add_bytes(seen, shared, update)
             lines.append(
                 {"round": self.round, "seconds": round(sum(self.seconds.values()), 3)}
                 | {f"train/{name}": _reported(name, stat) for name, stat in seen.items()}
             )
         return lines
 
-    def _add_bytes(self, seen: dict[str, Stat], shared: Part) -> None:
+    def _add_bytes(self, seen: dict[str, Stat], shared: Part, update: Part) -> None:
         touched = {
             name.removeprefix(TOUCHED): stat.mean()
             for name, stat in seen.items()
             if name.startswith(TOUCHED)
         }
-        per_client = bytes_per_client(shared, shared, self.communication.payload, touched)
+        per_client = bytes_per_client(shared, update, self.communication.payload, touched)
         num_clients = round(float(seen["clients"].total + seen["bad_clients"].total))
         self.communication = self.communication.add(per_client, num_clients)
 

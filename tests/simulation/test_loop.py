@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +32,7 @@ def _one_compilation():
     original = simulation.loop.Programs.get
 
     def get(self, state, clients, cohorts, fixed):
-        shape = (self._is_debug, cohorts.client_id.shape)
+        shape = (id(self._step.args[0]), self._is_debug, cohorts.client_id.shape)
         if shape not in programs:
             programs[shape] = original(self, state, clients, cohorts, fixed)
         return programs[shape]
@@ -264,6 +265,42 @@ def test_ctrl_c_saves_and_returns(plain, tmp_path):
     assert stopped.summary["rounds"] == 2
     assert signal.getsignal(signal.SIGINT) is before
     assert_same_end(plain, run(output=tmp_path))
+
+
+def test_ctrl_c_before_the_first_evaluation_of_a_run_that_chooses_its_best_round(tmp_path):
+    def press(report):
+        if report.round == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    stop = EarlyStop(patience=5)
+    stopped = run(output=tmp_path, stop=stop, report=press)
+    assert stopped.is_interrupted
+    assert stopped.summary["reported_round"] == 2
+    assert_same_end(run(stop=stop), run(output=tmp_path, stop=stop))
+
+
+def test_bytes_up_are_those_of_what_clients_send():
+    def template(shared):
+        return shared._replace(rows={"item": shared.rows["item"][:, :1]})
+
+    def send_one_column(key, view, task):
+        output = ALGORITHM.client_update.run(key, view, task)
+        return output._replace(update=template(output.update))
+
+    def move(state, total, cohort):
+        return state
+
+    algorithm = replace(
+        ALGORITHM,
+        client_update=replace(ALGORITHM.client_update, run=send_one_column),
+        server_update=replace(ALGORITHM.server_update, apply=move),
+        template=template,
+    )
+    result = simulation.simulate(
+        algorithm, DATA, key=jax.random.key(0), rounds=1, evaluation=EvaluationPlan(every=7)
+    )
+    sent = result.summary["communication"]
+    assert sent["bytes_down_per_client_round"] == 4 * sent["bytes_up_per_client_round"]
 
 
 def test_load_run_gives_the_reported_parameters(tmp_path):
