@@ -39,6 +39,8 @@ class AggregateTransform:
       bound: `(bound, state) -> bound`: L2 norm of what leaves `encode` given that of
         what enters; `state` is `None` when the chain is built.
       support: as in `ClientUpdate`.
+      is_scaling: a promise that `encode` multiplies the update by a number that follows
+        from the message's weight alone, and neither keeps a residual nor draws a number.
       needs_bound: refused behind links that leave the update unbounded.
       is_noise: adds noise for privacy.
       releases_counts: its divisor depends on private data.
@@ -54,6 +56,7 @@ class AggregateTransform:
     )
     bound: Callable[[Any, PyTree], Any] = lambda bound, state: bound
     support: Support = "slice"
+    is_scaling: bool = False
     needs_bound: bool = False
     is_noise: bool = False
     releases_counts: bool = False

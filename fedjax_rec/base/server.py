@@ -53,10 +53,13 @@ class ServerUpdate:
     Attributes:
       init: `shared -> opt_state`.
       apply: `(state, total, cohort) -> state`, given the decoded total.
+      learning_rate: a promise that `apply` is `shared + learning_rate * total.update` and
+        nothing else, so that only rows that change need to be visited.
     """
 
     init: Callable[[Part], PyTree]
     apply: Callable[[ServerState, Message, Cohort], ServerState]
+    learning_rate: float | None = None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from fedjax_rec.base.histories import History, Inputs
 from fedjax_rec.base.parts import Array, Key, Part, Private, PyTree, RowIds, View, nothing_private
 
 Support = Literal["slice", "lazy", "table"]
+Pullback = Callable[[Array], tuple[Part, Private]]
 
 
 @dataclass(frozen=True)
@@ -20,12 +21,22 @@ class Model:
       init_private: `key -> Private`, one client's.
       score: `(view, inputs) -> scores`, higher is better; `inputs.ids` index the
         view's rows, and a whole table is a view too.
+      is_row_wise: a promise: the score of item i reads of every table's rows row
+        `ids[i]` alone. Gradients are then taken of the rows of a batch and never of a
+        table.
+      score_vjp: an analytic gradient, `(view, inputs) -> (scores, pullback)` as `jax.vjp`
+        of `score` by the view's shared and private parts would give it: `pullback(cotangent)
+        -> (shared, private)`. `None`: by autodiff.
+      needs_history: `score` reads `inputs.history`.
     """
 
     num_rows: Mapping[str, int]
     init: Callable[[Key], tuple[Part, Part]]
     score: Callable[[View, Inputs], Array]
     init_private: Callable[[Key], Private] = lambda key: nothing_private()
+    is_row_wise: bool = False
+    score_vjp: Callable[[View, Inputs], tuple[Array, Pullback]] | None = None
+    needs_history: bool = False
 
 
 class Sampled(NamedTuple):
@@ -43,6 +54,41 @@ class Sampled(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Sampler:
+    """How a client draws its examples: its items, each with uniform negatives.
+
+    Attributes:
+      num_items: size of the catalogue.
+      num_negatives: negatives to each positive, at least 1.
+      local_epochs: passes over the positives in a round, at least 1.
+      batch_size: examples (positives and negatives) in a local step.
+      table: the table of rows that items index.
+      is_sliced: False gives every client the whole table: for client updates and
+        transforms whose support is `table`, and as the oracle of the sliced form.
+      permutation: how negatives are put in random order: `affine` is faster, `feistel`
+        is nearer to a true shuffle (see `objectives.permutation`).
+
+    Raises:
+      ValueError: a number is below 1, or an unknown permutation.
+    """
+
+    num_items: int
+    num_negatives: int = 4
+    local_epochs: int = 1
+    batch_size: int = 256
+    table: str = "item"
+    is_sliced: bool = True
+    permutation: Literal["affine", "feistel"] = "affine"
+
+    def __post_init__(self) -> None:
+        for name in ("num_items", "num_negatives", "local_epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.permutation not in ("affine", "feistel"):
+            raise ValueError(f"permutation must be affine or feistel, got {self.permutation!r}")
+
+
+@dataclass(frozen=True)
 class Objective:
     """Which examples a client draws and what it minimises.
 
@@ -52,8 +98,12 @@ class Objective:
       num_steps: `plan -> []`, this client's own number of local steps.
       batch: `(plan, step) -> examples`, which carry `inputs: Inputs`; made when needed.
       loss: `(scores, examples) -> (loss, weight)`, per example; weight 0 is padding.
+      sampler: a promise that examples are those of `objectives.sampled` with this sampler,
+        and that the weights of `loss` depend on labels and validity alone.
+      is_pointwise: with a sampler, a promise that an example's loss reads its own score
+        alone; without it, that it reads the scores of its positive's group.
 
-    The last two are for objectives that are trained in batches; a closed-form client
+    `batch` and `loss` are for objectives that are trained in batches; a closed-form client
     reads its plan itself.
     """
 
@@ -61,6 +111,8 @@ class Objective:
     num_steps: Callable[[PyTree], Array | int] = lambda plan: 1
     batch: Callable[[PyTree, Array], Any] | None = None
     loss: Callable[[Array, Any], tuple[Array, Array]] | None = None
+    sampler: Sampler | None = None
+    is_pointwise: bool = True
 
 
 class Stat(NamedTuple):
@@ -140,6 +192,17 @@ class ClientOutput(NamedTuple):
     info: dict[str, Stat]
 
 
+class LocalSGD(NamedTuple):
+    """Stochastic gradient descent with heavy-ball momentum, as plain numbers.
+
+    `v <- momentum v + g`, `w <- w - learning_rate v`.
+    """
+
+    shared_learning_rate: float
+    private_learning_rate: float
+    momentum: float
+
+
 @dataclass(frozen=True)
 class ClientUpdate:
     """How one client trains.
@@ -149,7 +212,9 @@ class ClientUpdate:
       support: `slice` if rows the client does not touch stay untouched by exactness
         (a whole table gives the same update); `lazy` if rows act only when touched,
         which is another algorithm than the dense one; `table` if it needs every row.
+      local: a promise that `run` is nothing but these steps on the objective's batches.
     """
 
     run: Callable[[Key, View, Task], ClientOutput]
     support: Support = "slice"
+    local: LocalSGD | None = None

@@ -1,44 +1,13 @@
 """Positives with uniform negatives: the objective of implicit feedback."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from fedjax_rec.base import Array, History, Inputs, Key, Objective, RowIds, Sampled
+from fedjax_rec.base import Array, History, Inputs, Key, Objective, RowIds, Sampled, Sampler
 from fedjax_rec.objectives.permutation import domain, permuted
-
-
-@dataclass(frozen=True)
-class Sampler:
-    """How a client draws its examples.
-
-    Attributes:
-      num_items: size of the catalogue.
-      num_negatives: negatives to each positive, at least 1.
-      local_epochs: passes over the positives in a round, at least 1.
-      batch_size: examples (positives and negatives) in a local step.
-      table: the table of rows that items index.
-      is_sliced: False gives every client the whole table: for client updates and
-        transforms whose support is `table`, and as the oracle of the sliced form.
-
-    Raises:
-      ValueError: a number is below 1.
-    """
-
-    num_items: int
-    num_negatives: int = 4
-    local_epochs: int = 1
-    batch_size: int = 256
-    table: str = "item"
-    is_sliced: bool = True
-
-    def __post_init__(self) -> None:
-        for name in ("num_items", "num_negatives", "local_epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
 
 class SampledPlan(NamedTuple):
