@@ -1,8 +1,10 @@
 """Matrix factorisation: a shared table of item vectors, a private user vector."""
 
 import jax
+import jax.numpy as jnp
 
-from fedjax_rec.base import Array, Inputs, Key, Model, Part, Private, View
+from fedjax_rec.base import Array, Inputs, Key, Model, Part, Private, Pullback, View
+from fedjax_rec.models.rows import gather, scatter
 
 
 def matrix_factorization(num_items: int, dim: int = 32, *, init_stddev: float = 0.1) -> Model:
@@ -16,7 +18,8 @@ def matrix_factorization(num_items: int, dim: int = 32, *, init_stddev: float = 
       init_stddev: standard deviation of the normal initial values of both, at least 0.
 
     Returns:
-      A model with rows `{"item": [I, D]}` and private dense `[D]`.
+      A row-wise model with rows `{"item": [I, D]}`, private dense `[D]` and an analytic
+      gradient: `ds_i/dq_i = p_u`, `ds_i/dp_u = q_i`.
 
     Raises:
       ValueError: `dim` or `init_stddev` is out of range.
@@ -44,9 +47,20 @@ def matrix_factorization(num_items: int, dim: int = 32, *, init_stddev: float = 
         return Private({}, init_stddev * jax.random.normal(key, (dim,)))
 
     def score(view: View, inputs: Inputs) -> Array:
-        table: Array = view.shared.rows["item"]
-        items = table if inputs.ids is None else table[inputs.ids]
+        items = gather(view.shared.rows["item"], inputs.ids)
         user: Array = view.private.dense
         return items @ user
 
-    return Model({"item": num_items}, init, score, init_private)
+    def score_vjp(view: View, inputs: Inputs) -> tuple[Array, Pullback]:
+        table, user = view.shared.rows["item"], view.private.dense
+        items = gather(table, inputs.ids)
+
+        def pullback(cotangent: Array) -> tuple[Part, Private]:
+            to_items = scatter(jnp.outer(cotangent, user), table, inputs.ids)
+            return Part({"item": to_items}, ()), Private({}, cotangent @ items)
+
+        return items @ user, pullback
+
+    return Model(
+        {"item": num_items}, init, score, init_private, is_row_wise=True, score_vjp=score_vjp
+    )

@@ -1,0 +1,77 @@
+"""Analytic gradients, against those of `jax.vjp` through the model's own score."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fedjax_rec.base import Inputs, Model, Part, Private, View, empty, nothing_private
+from fedjax_rec.models import matrix_factorization
+
+NUM_ITEMS, DIM = 9, 4
+
+MODELS: dict[str, Callable[[], Model]] = {
+    "mf": lambda: matrix_factorization(NUM_ITEMS, DIM),
+}
+
+IDS = {
+    "every row": None,
+    "some rows, one twice": jnp.array([2, 5, 2, 8, 0, 1, 7, 3]),
+}
+
+
+def view_of(model: Model) -> View:
+    """The model's parameters, all replaced by standard normal numbers."""
+    (shared, frozen), private = model.init(jax.random.key(0)), model.init_private(jax.random.key(1))
+    rng = np.random.default_rng(0)
+    shared, private = jax.tree.map(
+        lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), jnp.float32), (shared, private)
+    )
+    return View(shared, private, frozen, nothing_private(), empty())
+
+
+def autodiff(
+    model: Model, view: View, inputs: Inputs
+) -> tuple[jax.Array, Callable[[jax.Array], tuple[Part, Private]]]:
+    """What `score_vjp` promises."""
+
+    def score(shared: Part, private: Private) -> jax.Array:
+        return model.score(view._replace(shared=shared, private=private), inputs)
+
+    return jax.vjp(score, view.shared, view.private)
+
+
+def assert_close(found: object, expected: object) -> None:
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert one.dtype == other.dtype
+        assert one.shape == other.shape
+        error = np.linalg.norm(np.asarray(one, np.float64) - np.asarray(other, np.float64))
+        assert error <= 1e-6 * np.linalg.norm(other)
+
+
+@pytest.mark.parametrize("ids", IDS.values(), ids=IDS)
+@pytest.mark.parametrize("name", MODELS)
+def test_analytic_gradients_are_those_of_autodiff(name: str, ids: jax.Array | None) -> None:
+    model = MODELS[name]()
+    view, inputs = view_of(model), Inputs(ids)
+    assert model.score_vjp is not None
+    scores, pullback = model.score_vjp(view, inputs)
+    expected, oracle = autodiff(model, view, inputs)
+    np.testing.assert_allclose(scores, expected, rtol=1e-6)
+    cotangent = jnp.asarray(np.random.default_rng(1).normal(size=scores.shape), jnp.float32)
+    assert_close(pullback(cotangent), oracle(cotangent))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_row_wise_score_of_a_batch_is_that_of_its_rows_alone(name: str) -> None:
+    model, ids = MODELS[name](), IDS["some rows, one twice"]
+    assert model.is_row_wise
+    view = view_of(model)
+    rows = jax.tree.map(lambda leaf: leaf[ids], view.shared.rows)
+    alone = view._replace(shared=view.shared._replace(rows=rows))
+    np.testing.assert_allclose(
+        model.score(alone, Inputs(None)), model.score(view, Inputs(ids)), rtol=1e-6
+    )
