@@ -1,5 +1,8 @@
-"""How items are scored: every file returns a `Model`."""
+"""How items are scored: every factory returns a `Model`."""
 
+from fedjax_rec.models.gmf import gmf
 from fedjax_rec.models.mf import matrix_factorization
+from fedjax_rec.models.ncf import ncf
+from fedjax_rec.models.neumf import neumf
 
-__all__ = ["matrix_factorization"]
+__all__ = ["gmf", "matrix_factorization", "ncf", "neumf"]

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from fedjax_rec.base import Array, Inputs, Key, Model, Part, Private, Pullback, View
+from fedjax_rec.models.checks import refuse_out_of_range
 from fedjax_rec.models.rows import gather, scatter
 
 
@@ -34,10 +35,7 @@ def matrix_factorization(num_items: int, dim: int = 32, *, init_stddev: float = 
     >>> shared.rows["item"].shape, model.init_private(jax.random.key(1)).dense.shape
     ((5, 2), (2,))
     """
-    if dim < 1:
-        raise ValueError(f"dim must be at least 1, got {dim}")
-    if not 0 <= init_stddev < float("inf"):
-        raise ValueError(f"init_stddev must be at least 0 and finite, got {init_stddev}")
+    refuse_out_of_range(dim=dim, init_stddev=init_stddev)
 
     def init(key: Key) -> tuple[Part, Part]:
         table = init_stddev * jax.random.normal(key, (num_items, dim))

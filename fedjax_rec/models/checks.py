@@ -1,0 +1,16 @@
+"""What every model refuses."""
+
+
+def refuse_out_of_range(*, init_stddev: float | None = None, **counts: int) -> None:
+    """Raises `ValueError` for a count below 1 or a deviation that is negative or not finite.
+
+    >>> refuse_out_of_range(dim=0)
+    Traceback (most recent call last):
+        ...
+    ValueError: dim must be at least 1, got 0
+    """
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"{name} must be at least 1, got {count}")
+    if init_stddev is not None and not 0 <= init_stddev < float("inf"):
+        raise ValueError(f"init_stddev must be at least 0 and finite, got {init_stddev}")
