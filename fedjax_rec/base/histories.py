@@ -101,8 +101,11 @@ class Inputs:
       ids: `[B]` rows of the view to score; `None` scores every row of the view.
       history: the client's past events, for models that read them; else `None`.
       table: the table that `ids` index.
+      is_every_position: the scores after each event of the history are wanted, `[L, B]` in
+        place of `[B]`: row t reads events 0 .. t alone. For models that read a history.
     """
 
     ids: Array | None
     history: History | None = None
     table: str = field(default="item", metadata={"static": True})
+    is_every_position: bool = field(default=False, metadata={"static": True})

@@ -1,7 +1,18 @@
 """Which examples a client draws and what it minimises."""
 
 from fedjax_rec.base import Sampler
+from fedjax_rec.objectives.bpr import bpr
+from fedjax_rec.objectives.explicit import ratings
 from fedjax_rec.objectives.implicit import sampled
-from fedjax_rec.objectives.losses import binary_cross_entropy
+from fedjax_rec.objectives.losses import binary_cross_entropy, squared_error
+from fedjax_rec.objectives.next_item import next_item
 
-__all__ = ["Sampler", "binary_cross_entropy", "sampled"]
+__all__ = [
+    "Sampler",
+    "binary_cross_entropy",
+    "bpr",
+    "next_item",
+    "ratings",
+    "sampled",
+    "squared_error",
+]

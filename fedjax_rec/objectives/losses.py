@@ -1,9 +1,26 @@
-"""Losses of sampled examples."""
+"""Losses of single examples."""
+
+from typing import Protocol
 
 import chex
+import jax.numpy as jnp
 import optax
 
 from fedjax_rec.base import Array, Sampled
+
+
+class Labelled(Protocol):
+    """Examples with a label each, such as `Sampled`."""
+
+    @property
+    def label(self) -> Array:
+        """`[B]` what the score should be."""
+        ...
+
+    @property
+    def is_valid(self) -> Array:
+        """`[B]` False for padding."""
+        ...
 
 
 def binary_cross_entropy(scores: Array, examples: Sampled) -> tuple[Array, Array]:
@@ -30,4 +47,33 @@ def binary_cross_entropy(scores: Array, examples: Sampled) -> tuple[Array, Array
     """
     chex.assert_equal_shape([scores, examples.label, examples.is_valid])
     loss = optax.sigmoid_binary_cross_entropy(scores, examples.label)
+    return loss, examples.is_valid.astype(loss.dtype)
+
+
+def squared_error(scores: Array, examples: Labelled) -> tuple[Array, Array]:
+    """Squared error of scores taken as predictions of the labels.
+
+    `(y - s)^2` for each example: the rating of an explicit event, or 1 for a training item
+    and 0 for a sampled negative.
+
+    Args:
+      scores: `[B]` predictions.
+      examples: labels and which examples are real.
+
+    Returns:
+      `[B]` losses and `[B]` weights, 0 where an example is padding.
+
+    Reference:
+      Koren, Bell and Volinsky (2009), "Matrix factorization techniques for recommender
+      systems", equation 2. Difference: no penalty on the size of parameters.
+
+    >>> from fedjax_rec.base import Inputs
+    >>> is_valid = jnp.array([True, False])
+    >>> examples = Sampled(Inputs(jnp.array([4, 0])), jnp.array([3.0, 0.0]), is_valid)
+    >>> loss, weight = squared_error(jnp.array([1.0, 1.0]), examples)
+    >>> loss.tolist(), weight.tolist()
+    ([4.0, 1.0], [1.0, 0.0])
+    """
+    chex.assert_equal_shape([scores, examples.label, examples.is_valid])
+    loss = jnp.square(examples.label - scores)
     return loss, examples.is_valid.astype(loss.dtype)
