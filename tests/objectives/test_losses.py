@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fedjax_rec.base import Inputs, Sampled
-from fedjax_rec.objectives import binary_cross_entropy
+from fedjax_rec.objectives import binary_cross_entropy, squared_error
 
 SCORES = np.array([-30.0, -2.0, 0.0, 0.7, 30.0, 5.0])
 LABELS = np.array([1.0, 0.0, 1.0, 1.0, 0.0, 1.0])
@@ -31,3 +31,9 @@ def test_the_gradient_of_cross_entropy_is_probability_minus_label() -> None:
     np.testing.assert_allclose(
         gradient(jnp.asarray(SCORES, jnp.float32)), expected, rtol=1e-5, atol=1e-7
     )
+
+
+def test_squared_error_is_the_square_of_the_difference() -> None:
+    loss, weight = squared_error(jnp.asarray(SCORES, jnp.float32), examples())
+    np.testing.assert_allclose(loss, (LABELS - SCORES) ** 2, rtol=1e-6)
+    np.testing.assert_array_equal(weight, IS_VALID.astype(np.float32))
