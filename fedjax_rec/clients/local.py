@@ -1,7 +1,8 @@
 """Local training: some optimizer steps on one client's own examples."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from dataclasses import replace
+from typing import Any, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from fedjax_rec.base import (
     ClientOutput,
     ClientUpdate,
     Key,
+    LocalSGD,
     Model,
     Objective,
     Part,
@@ -22,9 +24,13 @@ from fedjax_rec.base import (
     Task,
     View,
 )
+from fedjax_rec.clients.gradients import loss_gradients, rows_of
+from fedjax_rec.optimizers import as_sgd
 from fedjax_rec.tree import subtract
 
 Carry = TypeVar("Carry")
+PartT = TypeVar("PartT", Part, Private)
+Run = Callable[[Key, View, Task], ClientOutput]
 
 
 def masked_loop(body: Callable[[Array, Carry], Carry], carry: Carry, task: Task) -> Carry:
@@ -104,31 +110,80 @@ def local_training(
       McMahan et al. (2017), "Communication-efficient learning of deep networks from
       decentralized data", Algorithm 1, ClientUpdate.
     """
-    batch, loss = objective.batch, objective.loss
-    if batch is None or loss is None:
+    if objective.batch is None or objective.loss is None:
         raise ValueError("local_training needs an objective with batch and loss")
+    local = as_sgd(optimizer)
+    if local and not local.momentum and model.is_row_wise and objective.sampler:
+        run = _sparse_steps(model, objective, objective.sampler.table, local)
+    else:
+        run = _dense_steps(model, objective, optimizer)
+    return ClientUpdate(run, support, local)
 
-    def mean_loss(
-        trained: tuple[Part, Private], view: View, examples: PyTree
-    ) -> tuple[Array, tuple[Array, Array]]:
-        view = view._replace(shared=trained[0], private=trained[1])
-        losses, weights = loss(model.score(view, examples.inputs), examples)
-        total, weight = jnp.sum(losses * weights), jnp.sum(weights)
-        return total / jnp.where(weight > 0, weight, 1.0), (total, weight)
+
+def _dense_steps(model: Model, objective: Objective, optimizer: Any) -> Run:
+    """Steps of any optimizer, over every row of the client's slice."""
+    batch, loss = cast(Any, objective.batch), cast(Any, objective.loss)
 
     def run(key: Key, view: View, task: Task) -> ClientOutput:
         def local_step(step: Array, carry: PyTree) -> PyTree:
             trained, opt_state, seen = carry
-            examples = batch(task.plan, step)
-            grads, (total, weight) = jax.grad(mean_loss, has_aux=True)(trained, view, examples)
+            now = view._replace(shared=trained[0], private=trained[1])
+            grads, total, weight = loss_gradients(model, loss, now, batch(task.plan, step))
             updates, opt_state = optimizer.update(grads, opt_state, trained)
             return optax.apply_updates(trained, updates), opt_state, seen.merge(Stat(total, weight))
 
         start = (view.shared, view.private)
         carry = (start, optimizer.init(start), Stat(jnp.float32(0), jnp.float32(0)))
         (shared, private), _, seen = masked_loop(local_step, carry, task)
-        return ClientOutput(
-            subtract(shared, view.shared), private, view.memory, seen.weight, {"loss": seen}
-        )
+        return _output(view, shared, private, seen)
 
-    return ClientUpdate(run, support)
+    return run
+
+
+def _sparse_steps(model: Model, objective: Objective, table: str, local: LocalSGD) -> Run:
+    """The same for plain SGD, which moves no row outside the batch: only those are visited.
+
+    Steps past the client's own number have no loss, so no gradient, and move nothing.
+    """
+    batch, loss = cast(Any, objective.batch), cast(Any, objective.loss)
+
+    def run(key: Key, view: View, task: Task) -> ClientOutput:
+        def local_step(step: Array, carry: PyTree) -> PyTree:
+            (shared, private), seen = carry
+            examples = batch(task.plan, step)
+            ids, is_running = examples.inputs.ids, step < task.num_steps
+            examples = examples._replace(
+                inputs=replace(examples.inputs, ids=None), is_valid=examples.is_valid & is_running
+            )
+            now = rows_of(view._replace(shared=shared, private=private), table, ids)
+            grads, total, weight = loss_gradients(model, loss, now, examples)
+            trained = (
+                _descend(shared, grads[0], local.shared_learning_rate, table, ids),
+                _descend(private, grads[1], local.private_learning_rate, table, ids),
+            )
+            return trained, seen.merge(Stat(total, weight))
+
+        start = (view.shared, view.private), Stat(jnp.float32(0), jnp.float32(0))
+        (shared, private), seen = jax.lax.fori_loop(0, task.max_steps, local_step, start)
+        return _output(view, shared, private, seen)
+
+    return run
+
+
+def _descend(part: PartT, grads: PartT, learning_rate: float, table: str, ids: Array) -> PartT:
+    """`w <- w - learning_rate g`, g given for the rows `ids` of one table."""
+
+    def move(leaf: Array, grad: Array) -> Array:
+        return leaf - learning_rate * grad
+
+    def move_rows(leaf: Array, grad: Array) -> Array:
+        return leaf.at[ids].add(-learning_rate * grad, mode="promise_in_bounds")
+
+    rows = {name: jax.tree.map(move_rows, part.rows[name], grads.rows[name]) for name in grads.rows}
+    dense = jax.tree.map(move, part.dense, grads.dense)
+    return part._replace(rows=part.rows | rows, dense=dense)
+
+
+def _output(view: View, shared: Part, private: Private, seen: Stat) -> ClientOutput:
+    update = subtract(shared, view.shared)
+    return ClientOutput(update, private, view.memory, seen.weight, {"loss": seen})

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fedjax_rec.base import ClientData, LengthClass
 from fedjax_rec.data.reading import print_notice, read
-from fedjax_rec.data.splits import Split, Ties, Validation, leave_one_out
+from fedjax_rec.data.splits import Split, Ties, Validation, leave_one_out, shuffle_items
 from fedjax_rec.errors import UserError, did_you_mean
 
 Exclude = Literal["train", "heldout"]
@@ -88,6 +88,7 @@ def load(
     """
     interactions = read(name, path=path, notice=notice, **options)
     split = leave_one_out(interactions, validation=validation, ties=ties, seed=split_seed)
+    split = shuffle_items(split)
     return FederatedData(name, client_data(split, exclude=exclude), split, exclude)
 
 

@@ -106,7 +106,7 @@ def test_local_training_equals_a_loop_in_numpy(case: Case) -> None:
         view = View(shared, private, empty(), memory, empty())
         num_steps = objective.num_steps(plan)
         # whole tables, so that rows stand for items here and in the loop
-        plan = plan._replace(ids=plan.ids if row_ids["item"] is None else row_ids["item"])
+        plan = plan._replace(rows=plan.rows if row_ids["item"] is None else row_ids["item"])
         examples = jax.vmap(objective.batch, (None, 0))(plan, jnp.arange(3 * case.local_epochs))
         output = update.run(key, view, task(plan, num_steps, num_steps + 4))
         return num_steps, examples, output

@@ -239,7 +239,7 @@ def test_epochs_are_shuffled_anew_with_new_negatives() -> None:
         negatives = [set(ids[e][is_valid[e] & ~is_positive[e]].tolist()) for e in range(2)]
         assert not negatives[0] & negatives[1]
     assert is_reshuffled
-    assert all(len(seen) > 3 for seen in positives.values())
+    assert all(len(seen) > 2 for seen in positives.values())  # of the few of 4 events
 
 
 def test_two_keys_draw_differently_and_one_key_the_same() -> None:

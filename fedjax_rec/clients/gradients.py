@@ -1,0 +1,71 @@
+"""Gradients of a batch's loss, analytic where the model has them."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from fedjax_rec.base import Array, Model, Part, Private, Pullback, PyTree, View
+from fedjax_rec.tree import is_part
+
+Loss = Callable[[Array, PyTree], tuple[Array, Array]]
+
+
+def loss_gradients(
+    model: Model, loss: Loss, view: View, examples: PyTree, divisor: Array | None = None
+) -> tuple[tuple[Part, Private], Array, Array]:
+    """Gradients of `sum(weight * loss) / divisor` by the shared and the private part.
+
+    The loss is differentiated by the scores, and the scores by the parameters: by
+    `model.score_vjp` where there is one, else by autodiff.
+
+    Args:
+      model: what scores.
+      loss: `(scores, examples) -> (loss, weight)`.
+      view: what the client sees.
+      examples: what `loss` reads; its `inputs` are scored.
+      divisor: `[]`; by default `sum(weight)`, or 1 where that is 0.
+
+    Returns:
+      The gradients, `sum(weight * loss)` and `sum(weight)`.
+    """
+
+    def total_loss(scores: Array) -> tuple[Array, Array]:
+        losses, weights = loss(scores, examples)
+        return jnp.sum(losses * weights), jnp.sum(weights)
+
+    scores, pullback = (model.score_vjp or autodiff(model))(view, examples.inputs)
+    total, loss_pullback, weight = jax.vjp(total_loss, scores, has_aux=True)
+    if divisor is None:
+        divisor = jnp.where(weight > 0, weight, 1)
+    (cotangent,) = loss_pullback(1 / divisor.astype(total.dtype))
+    return pullback(cotangent), total, weight
+
+
+def autodiff(model: Model) -> Callable[[View, PyTree], tuple[Array, Pullback]]:
+    """`Model.score_vjp` of any model."""
+
+    def score_vjp(view: View, inputs: PyTree) -> tuple[Array, Pullback]:
+        def score(shared: Part, private: Private) -> Array:
+            return model.score(view._replace(shared=shared, private=private), inputs)
+
+        return jax.vjp(score, view.shared, view.private)
+
+    return score_vjp
+
+
+def rows_of(view: View, table: str, ids: Array) -> View:
+    """The view of a batch: rows `ids`, all in range, of one table of every part.
+
+    A row-wise model scores it without ids, so that no gradient is shaped like a table.
+    """
+
+    def cut(part: Part) -> Part:
+        rows = {
+            name: jax.tree.map(lambda leaf: leaf.at[ids].get(mode="promise_in_bounds"), leaves)
+            for name, leaves in part.rows.items()
+            if name == table
+        }
+        return part._replace(rows=rows)
+
+    return View(*jax.tree.map(cut, tuple(view), is_leaf=is_part))

@@ -1,0 +1,140 @@
+"""The examples of one client's round as a stream: example number s, in constant time.
+
+Both executors read it: the general one lays out a client's rows and looks its examples up
+in them, the streaming one goes through the examples and keeps nothing.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fedjax_rec.base import Array, History, Key, Sampler
+from fedjax_rec.objectives import permutation
+from fedjax_rec.objectives.permutation import Affine, Permutation, mix, primes_between
+
+NUM_STRIDES = 64  # orders of the positives to choose from, times their number of rotations
+
+
+class Stream(NamedTuple):
+    """One client's random choices of a round.
+
+    Attributes:
+      num_positives: `[]` P.
+      words: `[2]` fix the order of the positives in each epoch.
+      negatives: the order in which free items come as negatives.
+    """
+
+    num_positives: Array
+    words: Array
+    negatives: Permutation
+
+
+def open_stream(
+    sampler: Sampler, key: Key, num_positives: Array, num_excluded: Array, max_excluded: int
+) -> Stream:
+    """Draws a client's stream.
+
+    Args:
+      sampler: numbers of negatives, items, epochs.
+      key: the client's key of the round.
+      num_positives: `[]` its training events.
+      num_excluded: `[]` its items that are no negatives.
+      max_excluded: the most that any client excludes.
+    """
+    key_order, key_negatives = jax.random.split(key)
+    negatives = permutation.draw(
+        sampler.permutation,
+        key_negatives,
+        sampler.num_items - num_excluded,
+        smallest=max(sampler.num_items - max_excluded, 0),
+        largest=sampler.num_items,
+    )
+    return Stream(num_positives, jax.random.bits(key_order, (2,), jnp.uint32), negatives)
+
+
+def order_of_positives(stream: Stream, epoch: Array | int, max_positives: int) -> Affine:
+    """The order in which the client's events come as positives in an epoch.
+
+    `(a number + b) mod P`, with a prime a that is larger than any P and so has no factor
+    in common with it: every event comes once an epoch, each equally likely at each place,
+    in one of `64 P` orders.
+
+    Args:
+      stream: the client's.
+      epoch: `[]` from 0.
+      max_positives: a static upper bound of P.
+    """
+    strides = jnp.asarray(_strides(max_positives), jnp.uint32)
+    count = jnp.maximum(stream.num_positives, 1).astype(jnp.uint32)
+    salt = jnp.asarray(epoch).astype(jnp.uint32) * jnp.uint32(0x9E3779B9)
+    return Affine(
+        size=count,
+        modulus=count,
+        multiplier=strides[mix(stream.words[0] + salt) % NUM_STRIDES] % count,
+        offset=mix(stream.words[1] + salt) % count,
+        rotation=jnp.zeros_like(count),
+        inverse=1.0 / count.astype(jnp.float32),
+        num_bits=int(max_positives).bit_length(),
+    )
+
+
+def _strides(max_positives: int) -> np.ndarray:
+    """The first `NUM_STRIDES` primes above `max_positives`."""
+    limit = 2 * max_positives + 1024  # by Bertrand's postulate and 172 primes below 1024
+    primes = primes_between(max_positives + 1, limit)
+    return primes[primes > max_positives][:NUM_STRIDES]
+
+
+def free_item(rank: Array, gap: Array) -> Array:
+    """The item of rank r among those that a client may draw.
+
+    `r + #{j : x_j - j <= r}`, where `x_0 < x_1 < ...` are the excluded items: exact,
+    without rejection.
+
+    Args:
+      rank: `[B]` ranks.
+      gap: `[X]` `x_j - j`, non-decreasing; padding holds a number above every rank.
+    """
+    return rank + jnp.searchsorted(gap, rank, side="right").astype(rank.dtype)
+
+
+def gaps(history: History, num_items: int) -> Array:
+    """`[X]` of `free_item`."""
+    place = jnp.arange(history.excluded.shape[0])
+    return jnp.where(place < history.num_excluded, history.excluded - place, num_items)
+
+
+class Block(NamedTuple):
+    """A few consecutive examples of an epoch: positives first, then negatives.
+
+    Attributes:
+      positive: `[G]` numbers of the positives.
+      negative: `[H]` numbers of the negatives, in the epoch.
+      is_valid: `[G + H]` which of them are in the block.
+    """
+
+    positive: Array
+    negative: Array
+    is_valid: Array
+
+
+def block_of(sampler: Sampler, size: int, number: Array, num_positives: Array) -> Block:
+    """Block `number` of `size` examples of an epoch of `num_positives` groups.
+
+    A window of examples that starts anywhere holds at most `ceil(size / (1 + k))`
+    positives and `size - floor(size / (1 + k))` negatives.
+
+    >>> block = block_of(Sampler(90, num_negatives=2), 4, jnp.int32(1), jnp.int32(3))
+    >>> block.positive.tolist(), block.negative.tolist(), block.is_valid.tolist()
+    ([2, 3], [2, 3, 4], [True, False, True, True, True])
+    """
+    k = sampler.num_negatives
+    first = number * size
+    end = jnp.minimum(first + size, num_positives * (1 + k))
+    first_positive = (first + k) // (1 + k)
+    positive = first_positive + jnp.arange(-(-size // (1 + k)))
+    negative = first - first_positive + jnp.arange(size - size // (1 + k))
+    slot = jnp.concatenate([positive * (1 + k), negative + negative // k + 1])
+    return Block(positive, negative, slot < end)
