@@ -81,12 +81,13 @@ def build_evaluator(
     at_k: Sequence[int] = (5, 10, 20),
     ties: ranking.Ties = "pessimistic",
     chunk_size: int | None = None,
-    needs_history: bool = False,
 ) -> Evaluator:
     """An evaluator, compiled at its first call and once for each shape of data.
 
     Each client is scored by `model.score` on the view it has as it stands: the shared
-    parameters, its own private ones and its memory.
+    parameters, its own private ones and its memory. A model that `needs_history` reads the
+    client's training events; at test, the validation item is left out of the ranking and
+    is no part of that history.
 
     Args:
       algorithm: supplies model and broadcast.
@@ -94,7 +95,6 @@ def build_evaluator(
       ties: the rule among equal scores, see `ranking.ranks`.
       chunk_size: clients scored at a time, 1 to N; it changes memory and speed, not
         results. By default about a million scores.
-      needs_history: whether the model reads the client's training events.
 
     Returns:
       `(state, clients, fixed, held_out) -> Evaluation`. It raises `UserError` when no
@@ -113,7 +113,7 @@ def build_evaluator(
         size = chunk_size or max(1, SCORES_PER_CHUNK // num_items)
         num_chunks = -(-num_clients // min(size, num_clients))
         size = -(-num_clients // num_chunks)
-        score = partial(_score, algorithm, state, fixed, needs_history)
+        score = partial(_score, algorithm, state, fixed)
 
         def chunk(start: Array) -> tuple[Array, Array]:
             # The last chunk runs past the end: it repeats the last client.
@@ -160,10 +160,10 @@ def top_k(
     client_id: int,
     k: int,
     seen: npt.NDArray[np.integer] | Sequence[int] = (),
-    *,
-    needs_history: bool = False,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
     """The best items for one client that it has not seen.
+
+    A model that `needs_history` reads the client's training events, whatever `seen` holds.
 
     Args:
       client_id: 0 to N - 1.
@@ -184,7 +184,7 @@ def top_k(
         raise UserError(f"cannot recommend k = {k} items; use a positive integer")
     slot = jnp.int32(client_id)
     private, memory = _at((clients.private, clients.memory), slot)
-    scores = np.asarray(_score(algorithm, state, fixed, needs_history, slot, private, memory))
+    scores = np.asarray(_score(algorithm, state, fixed, slot, private, memory))
     is_wanted = np.isfinite(scores)
     is_wanted[np.asarray(seen, dtype=np.int64)] = False
     ids = np.flatnonzero(is_wanted)
@@ -196,7 +196,6 @@ def _score(
     algorithm: FederatedAlgorithm,
     state: ServerState,
     fixed: Fixed,
-    needs_history: bool,
     client_id: Array,
     private: PyTree,
     memory: PyTree,
@@ -204,7 +203,7 @@ def _score(
     """`[I]` one client's scores of the whole catalogue."""
     entry = Entry(client_id, client_id, is_valid=jnp.array(True))
     view = tree.client_view(algorithm, state, fixed.frozen, entry, private, memory, {})
-    history = _history(fixed.data, client_id) if needs_history else None
+    history = _history(fixed.data, client_id) if algorithm.model.needs_history else None
     scores = algorithm.model.score(view, Inputs(None, history, "item"))
     if scores.shape != (fixed.data.num_items,):
         raise ValueError(f"scores {scores.shape} are not one number for each item")

@@ -101,7 +101,8 @@ def evaluate(
 def held_out_sets(data: FederatedData, plan: EvaluationPlan) -> dict[str, HeldOutSet]:
     """What each split asks of the clients: `valid` where there are such items, and `test`.
 
-    Seen items leave the ranking: training items, and at test the validation items.
+    Seen items leave the ranking: training items, and at test the validation items. What a
+    model reads as a client's history is its training events in both.
     """
     train, valid, test = data.split.train, data.split.valid.items, data.split.test.items
 

@@ -3,6 +3,7 @@
 Factors are small integers: scores are exact in float32, and full of ties.
 """
 
+import dataclasses
 import time
 
 import jax
@@ -17,6 +18,8 @@ from fedjax_rec.base import (
     ClientUpdate,
     FederatedAlgorithm,
     Fixed,
+    History,
+    Inputs,
     LengthClass,
     Model,
     Objective,
@@ -24,6 +27,7 @@ from fedjax_rec.base import (
     Private,
     ServerState,
     ServerUpdate,
+    View,
     empty,
     nothing_private,
 )
@@ -36,6 +40,7 @@ from fedjax_rec.evaluation import (
     metric_keys,
     top_k,
 )
+from fedjax_rec.models import sasrec
 
 NUM_CLIENTS, NUM_ITEMS, DIM = 23, 40, 3
 
@@ -48,9 +53,9 @@ def dot_product(view, inputs):
     return view.shared.rows["item"] @ view.private.dense
 
 
-def toy_mf(score=dot_product, num_items=NUM_ITEMS, **slots):
+def toy_mf(score=dot_product, num_items=NUM_ITEMS, needs_history=False, **slots):
     return FederatedAlgorithm(
-        model=Model({"item": num_items}, init=untrained, score=score),
+        model=Model({"item": num_items}, init=untrained, score=score, needs_history=needs_history),
         objective=Objective(prepare=untrained),
         client_update=ClientUpdate(run=untrained),
         aggregate=AggregateTransform(),
@@ -278,18 +283,53 @@ def test_a_model_that_reads_history_gets_the_clients_own(problem):
     def counts(view, inputs):
         return jnp.zeros(NUM_ITEMS).at[inputs.history.items].add(1.0, mode="drop")
 
+    algorithm = toy_mf(score=counts, needs_history=True)
     state, store, fixed, _ = problem.arguments()
     for client_id in (0, 4, NUM_CLIENTS - 1):
         own = problem.event_items[problem.event_users == client_id]
-        ids, scores = top_k(
-            toy_mf(score=counts), state, store, fixed, client_id, NUM_ITEMS, needs_history=True
-        )
+        ids, scores = top_k(algorithm, state, store, fixed, client_id, NUM_ITEMS)
         found = np.zeros(NUM_ITEMS)
         found[ids] = scores
         assert found.tolist() == np.bincount(own, minlength=NUM_ITEMS).tolist()
-    evaluate = build_evaluator(toy_mf(score=counts), at_k=(5,), needs_history=True, chunk_size=5)
-    found = evaluate(*problem.arguments())
+    found = build_evaluator(algorithm, at_k=(5,), chunk_size=5)(*problem.arguments())
     assert found.ranks[5, 0] == 1  # the one target that occurs in its client's history
+
+
+def test_a_model_that_reads_no_history_gets_none(problem):
+    def score(view, inputs):
+        assert inputs.history is None
+        return dot_product(view, inputs)
+
+    build_evaluator(toy_mf(score=score), at_k=(5,))(*problem.arguments())
+
+
+def test_held_out_items_are_predicted_from_training_events_alone(problem):
+    """SASRec in the evaluator, against one forward pass a client and a loop over items."""
+    model = sasrec(NUM_ITEMS, DIM, max_length=6, num_blocks=1, init_stddev=1.0)
+    shared, _ = model.init(jax.random.key(0))
+    state, store, fixed, held_out = problem.arguments()
+    state, store = state._replace(shared=shared), store._replace(private=nothing_private())
+    algorithm = dataclasses.replace(toy_mf(), model=model)
+    found = build_evaluator(algorithm, at_k=(5,), chunk_size=5)(state, store, fixed, held_out)
+
+    @jax.jit
+    def score(items, num_events):
+        view = View(shared, nothing_private(), empty(), nothing_private(), empty())
+        history = History(items, items, items, num_events, items, num_events)
+        return model.score(view, Inputs(None, history))
+
+    is_changed = []
+    for user in range(NUM_CLIENTS):
+        own = problem.event_items[problem.event_users == user]
+        padded = np.append(own, np.full(12 - len(own), NUM_ITEMS))
+        scores = np.asarray(score(jnp.array(padded), len(own)))
+        expected = looped_ranks(problem, user, scores)
+        assert found.ranks[user].tolist() == expected + [UNRANKED] * (3 - len(expected))
+
+        padded[len(own) :][:1] = 3
+        other = np.asarray(score(jnp.array(padded), min(len(own) + 1, 12)))
+        is_changed.append(looped_ranks(problem, user, other) != expected)
+    assert sum(is_changed) > NUM_CLIENTS // 2  # a leaked event would have been noticed
 
 
 def test_the_evaluator_compiles_once_and_shares_one_table(problem):
