@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fedjax_rec.base import Inputs, Model, Part, Private, View, empty, nothing_private
+from fedjax_rec.base import Inputs, Model, Part, Private, Sampled, View, empty, nothing_private
 from fedjax_rec.models import gmf, matrix_factorization, ncf, neumf
+from fedjax_rec.objectives import binary_cross_entropy, bpr, squared_error
 
 NUM_ITEMS, DIM = 9, 4
 
@@ -19,6 +20,8 @@ FACTORIES: dict[str, Callable[..., Model]] = {
     "neumf": neumf,
 }
 ANALYTIC = ("mf", "gmf")
+
+LOSSES = {"bce": binary_cross_entropy, "bpr": bpr(num_negatives=3), "squared": squared_error}
 
 IDS = {
     "every row": None,
@@ -67,6 +70,30 @@ def test_analytic_gradients_are_those_of_autodiff(name: str, ids: jax.Array | No
     np.testing.assert_allclose(scores, expected, rtol=1e-6)
     cotangent = jnp.asarray(np.random.default_rng(1).normal(size=scores.shape), jnp.float32)
     assert_close(pullback(cotangent), oracle(cotangent))
+
+
+@pytest.mark.parametrize("ids", IDS.values(), ids=IDS)
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+@pytest.mark.parametrize("name", ANALYTIC)
+def test_gradients_of_a_loss_are_those_of_autodiff(
+    name: str, loss: Callable[..., tuple[jax.Array, jax.Array]], ids: jax.Array | None
+) -> None:
+    """Two groups of one positive and three negatives, the last of which is padding."""
+    model = FACTORIES[name](8, DIM)
+    view, inputs = view_of(model), Inputs(None if ids is None else ids % 8)
+    examples = Sampled(inputs, jnp.array([1.0, 0, 0, 0] * 2), jnp.arange(8) < 7)
+
+    def summed(scores: jax.Array) -> jax.Array:
+        losses, weights = loss(scores, examples)
+        return jnp.sum(losses * weights)
+
+    def of_parameters(shared: Part, private: Private) -> jax.Array:
+        return summed(model.score(view._replace(shared=shared, private=private), inputs))
+
+    assert model.score_vjp is not None
+    scores, pullback = model.score_vjp(view, inputs)
+    expected = jax.grad(of_parameters, (0, 1))(view.shared, view.private)
+    assert_close(pullback(jax.grad(summed)(scores)), expected)
 
 
 @pytest.mark.parametrize("name", FACTORIES)
