@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from fedjax_rec.algorithms import ALGORITHMS, fedavg, fedmf
     from fedjax_rec.base import FederatedAlgorithm
     from fedjax_rec.baselines import BASELINES, popularity
+    from fedjax_rec.cpu import configure_cpu
     from fedjax_rec.errors import UserError
     from fedjax_rec.sampling import AllClients, TruncatedPoisson, Uniform
     from fedjax_rec.simulation import (
@@ -30,6 +31,7 @@ _MODULES = {
     "algorithms": ("ALGORITHMS", "fedavg", "fedmf"),
     "base": ("FederatedAlgorithm",),
     "baselines": ("BASELINES", "popularity"),
+    "cpu": ("configure_cpu",),
     "errors": ("UserError",),
     "sampling": ("AllClients", "TruncatedPoisson", "Uniform"),
     "simulation": (
@@ -71,6 +73,7 @@ __all__ = [
     "Uniform",
     "UserError",
     "build",
+    "configure_cpu",
     "evaluate",
     "fedavg",
     "fedmf",

@@ -8,6 +8,9 @@ import pytest
 from hypothesis import settings
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# What the command line chooses in its process would hold for the tests that come after.
+os.environ.setdefault("FEDJAX_REC_CPU", "off")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", "")
 
 # Compiling takes longer than hypothesis' deadline, and a failure has to come again.
 settings.register_profile("fedjax_rec", deadline=None, derandomize=True)
