@@ -39,8 +39,9 @@ class AggregateTransform:
       bound: `(bound, state) -> bound`: L2 norm of what leaves `encode` given that of
         what enters; `state` is `None` when the chain is built.
       support: as in `ClientUpdate`.
-      is_scaling: a promise that `encode` multiplies the update by a number that follows
-        from the message's weight alone, and neither keeps a residual nor draws a number.
+      is_scaling: a promise that `encode` multiplies the update by a number, and weighs
+        every row that changed by a number, that follow from the message's weight alone;
+        it keeps no residual and draws no number.
       needs_bound: refused behind links that leave the update unbounded.
       is_noise: adds noise for privacy.
       releases_counts: its divisor depends on private data.

@@ -34,12 +34,19 @@ class LengthClass(NamedTuple):
     """Clients whose histories are padded to the same lengths (static facts).
 
     Clients are ranked by falling number of events; a class is a range of ranks.
+
+    Attributes:
+      start, stop: the range.
+      num_events: the most that one of them has.
+      num_excluded: likewise.
+      is_distinct: none of them meets an item twice.
     """
 
     start: int
     stop: int
     num_events: int
     num_excluded: int
+    is_distinct: bool = False
 
 
 @jax.tree_util.register_dataclass
@@ -53,6 +60,7 @@ class ClientData:
       excluded: `[X]` what each client's negatives avoid, client after client.
       excluded_offsets: `[N + 1]` where each client's exclusions begin.
       rank: `[N]` place of each client when sorted by falling number of events.
+      is_distinct: `[N]` False where a client meets an item twice.
       classes: length classes, covering the ranks `0 .. N` in order.
       num_items: size of the catalogue.
     """
@@ -64,6 +72,7 @@ class ClientData:
     excluded: Array
     excluded_offsets: Array
     rank: Array
+    is_distinct: Array
     classes: tuple[LengthClass, ...] = field(metadata={"static": True})
     num_items: int = field(metadata={"static": True})
 

@@ -95,8 +95,8 @@ def load(
 def client_data(split: Split, *, exclude: Exclude = "train") -> ClientData:
     """Puts the training histories on the device.
 
-    Length classes are powers of two, the smallest 32; within a class all clients share
-    the longest exclusion list's length.
+    Length classes are between powers of two, the smallest up to 32; within a class all
+    clients share the longest history's and exclusion list's length.
 
     Args:
       split: events client after client.
@@ -120,6 +120,7 @@ def client_data(split: Split, *, exclude: Exclude = "train") -> ClientData:
     users, excluded = _exclusions(split, exclude)
     excluded_offsets = _offsets(users, train.num_users)
     num_events = np.diff(offsets)
+    is_distinct = _num_distinct(train.users, train.items, train.num_users) == num_events
     by_rank = np.argsort(-num_events, kind="stable")
     rank = np.empty(train.num_users, np.int32)
     rank[by_rank] = np.arange(train.num_users)
@@ -131,7 +132,10 @@ def client_data(split: Split, *, exclude: Exclude = "train") -> ClientData:
         excluded=jnp.asarray(excluded, jnp.int32),
         excluded_offsets=jnp.asarray(excluded_offsets, jnp.int32),
         rank=jnp.asarray(rank),
-        classes=_length_classes(num_events[by_rank], np.diff(excluded_offsets)[by_rank]),
+        is_distinct=jnp.asarray(is_distinct),
+        classes=_length_classes(
+            num_events[by_rank], np.diff(excluded_offsets)[by_rank], is_distinct[by_rank]
+        ),
         num_items=train.num_items,
     )
 
@@ -139,6 +143,14 @@ def client_data(split: Split, *, exclude: Exclude = "train") -> ClientData:
 def _offsets(users: NDArray[np.integer], num_users: int) -> NDArray[np.int64]:
     """`[N + 1]` where each client's entries begin in an array sorted by client."""
     return np.append(0, np.cumsum(np.bincount(users, minlength=num_users)))
+
+
+def _num_distinct(
+    users: NDArray[np.integer], items: NDArray[np.integer], num_users: int
+) -> NDArray[np.int64]:
+    """`[N]` how many different items each client has."""
+    pairs = np.unique(np.stack([users, items]), axis=1)
+    return np.bincount(pairs[0], minlength=num_users)
 
 
 def _exclusions(split: Split, exclude: Exclude) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -161,7 +173,9 @@ def _since_first(times: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _length_classes(
-    num_events: NDArray[np.int64], num_excluded: NDArray[np.int64]
+    num_events: NDArray[np.int64],
+    num_excluded: NDArray[np.int64],
+    is_distinct: NDArray[np.bool_],
 ) -> tuple[LengthClass, ...]:
     """Length classes of clients in the order of their ranks."""
     powers = np.ceil(np.log2(np.maximum(num_events, SMALLEST_CLASS))).astype(int)
@@ -169,7 +183,11 @@ def _length_classes(
     stops = np.append(starts[1:], len(powers))
     return tuple(
         LengthClass(
-            int(start), int(stop), 2 ** int(powers[start]), int(num_excluded[start:stop].max())
+            int(start),
+            int(stop),
+            max(int(num_events[start]), 1),
+            max(int(num_excluded[start:stop].max()), 1),
+            bool(is_distinct[start:stop].all()),
         )
         for start, stop in zip(starts, stops, strict=True)
     )

@@ -5,6 +5,7 @@ Two kinds, of one interface: `draw(kind, key, size, ...)` fixes a random order o
 `element(place)` computes one in constant time.
 """
 
+import math
 from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Any, Literal
@@ -45,6 +46,19 @@ def draw(
     if kind == "feistel":
         return draw_feistel(key, size)
     return draw_affine(key, size, smallest=smallest, largest=largest)
+
+
+def least_num_places(kind: Literal["affine", "feistel"], size: int) -> int:
+    """A lower bound of `num_places` of every order of `size` elements or more.
+
+    >>> least_num_places("affine", 12), least_num_places("feistel", 12)
+    (11, 5)
+    """
+    if size < 1:
+        return 0
+    if kind == "feistel":
+        return max(size - 2 * math.isqrt(size) - 1, 1)
+    return int(primes_between(size, size)[-1])
 
 
 # ---------------------------------------------------------------------- affine

@@ -4,17 +4,20 @@ Both executors read it: the general one lays out a client's rows and looks its e
 in them, the streaming one goes through the examples and keeps nothing.
 """
 
+from functools import cache
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import NDArray
 
 from fedjax_rec.base import Array, History, Key, Sampler
 from fedjax_rec.objectives import permutation
 from fedjax_rec.objectives.permutation import Affine, Permutation, mix, primes_between
 
 NUM_STRIDES = 64  # orders of the positives to choose from, times their number of rotations
+MOST_EVENTS = 2**24  # of one client
 
 
 class Stream(NamedTuple):
@@ -57,8 +60,8 @@ def open_stream(
 def order_of_positives(stream: Stream, epoch: Array | int, max_positives: int) -> Affine:
     """The order in which the client's events come as positives in an epoch.
 
-    `(a number + b) mod P`, with a prime a that is larger than any P and so has no factor
-    in common with it: every event comes once an epoch, each equally likely at each place,
+    `(a number + b) mod P`, with one of 64 primes a above `MOST_EVENTS`, which share no
+    factor with P: every event comes once an epoch, each equally likely at each place,
     in one of `64 P` orders.
 
     Args:
@@ -66,7 +69,7 @@ def order_of_positives(stream: Stream, epoch: Array | int, max_positives: int) -
       epoch: `[]` from 0.
       max_positives: a static upper bound of P.
     """
-    strides = jnp.asarray(_strides(max_positives), jnp.uint32)
+    strides = jnp.asarray(_strides())
     count = jnp.maximum(stream.num_positives, 1).astype(jnp.uint32)
     salt = jnp.asarray(epoch).astype(jnp.uint32) * jnp.uint32(0x9E3779B9)
     return Affine(
@@ -80,11 +83,13 @@ def order_of_positives(stream: Stream, epoch: Array | int, max_positives: int) -
     )
 
 
-def _strides(max_positives: int) -> np.ndarray:
-    """The first `NUM_STRIDES` primes above `max_positives`."""
-    limit = 2 * max_positives + 1024  # by Bertrand's postulate and 172 primes below 1024
-    primes = primes_between(max_positives + 1, limit)
-    return primes[primes > max_positives][:NUM_STRIDES]
+@cache
+def _strides() -> NDArray[np.uint32]:
+    """The first `NUM_STRIDES` primes above `MOST_EVENTS`."""
+    candidates = MOST_EVENTS + 1 + np.arange(32 * NUM_STRIDES)
+    factors = primes_between(2, int(candidates[-1] ** 0.5))
+    is_prime = (candidates[:, None] % factors != 0).all(axis=1)
+    return candidates[is_prime][:NUM_STRIDES].astype(np.uint32)
 
 
 def free_item(rank: Array, gap: Array) -> Array:

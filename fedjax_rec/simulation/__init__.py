@@ -1,6 +1,7 @@
 """Rounds as programs, and the loop around them."""
 
-from fedjax_rec.simulation.engine import Engine, Execution, build, pad_cohort
+from fedjax_rec.simulation.engine import Engine, build, pad_cohort
+from fedjax_rec.simulation.execution import Execution
 from fedjax_rec.simulation.loop import load_run, simulate
 from fedjax_rec.simulation.plans import (
     CheckpointPlan,

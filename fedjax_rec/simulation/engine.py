@@ -1,10 +1,9 @@
-"""One round as one program: slice, vmap, chunk, sum, decode, server step.
+"""One round as one program: train the cohort, decode the sum, step the server.
 
-Reading order: `build`, `_step`, `_train_class`, `_train_chunk`, `_one_client`.
+Clients train in `streaming` where their rows come once, else in `general`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -12,46 +11,26 @@ import jax
 import jax.numpy as jnp
 import numpy.typing as npt
 
-from fedjax_rec import base, tree
+from fedjax_rec import base
 from fedjax_rec.base import (
     Array,
-    ClientOutput,
     Clients,
     Cohort,
     Entry,
     FederatedAlgorithm,
     Fixed,
     Key,
-    LengthClass,
-    Message,
     Part,
-    Private,
     PyTree,
     RoundInfo,
-    RowIds,
     ServerState,
-    Stat,
-    Task,
-    View,
 )
-from fedjax_rec.simulation.sums import add_messages, table_shaped, write_store
+from fedjax_rec.simulation.context import Round
+from fedjax_rec.simulation.execution import Execution
+from fedjax_rec.simulation.general import empty_carry, train_class
+from fedjax_rec.simulation.streaming import is_streamed, may_recur, open_members, train_light
 
 INIT_BATCH = 256  # clients initialised at once: bounds the memory, not the result
-
-
-@dataclass(frozen=True)
-class Execution:
-    """How a round is run; never changes what it computes.
-
-    Attributes:
-      chunk_size: clients trained at once. Larger is not faster on a CPU, whose caches
-        hold the rows of a few clients; an accelerator wants many.
-      is_debug: without jit and one client at a time, so that a client update may print
-        and be stepped through.
-    """
-
-    chunk_size: int = 16
-    is_debug: bool = False
 
 
 class Engine(NamedTuple):
@@ -120,27 +99,6 @@ def _init(
     return state, clients, frozen
 
 
-@dataclass(frozen=True)
-class _Round:
-    """What stays the same while a round's clients train."""
-
-    algorithm: FederatedAlgorithm
-    execution: Execution
-    state: ServerState
-    fixed: Fixed
-
-    def key(self, client_id: Array | int, purpose: int) -> Key:
-        return base.derive_key(self.state.key, self.state.round, client_id, purpose)
-
-
-class _Carry(NamedTuple):
-    """What a round's clients add to, chunk after chunk."""
-
-    total: Message
-    clients: Clients
-    info: RoundInfo
-
-
 def _step(
     algorithm: FederatedAlgorithm,
     execution: Execution,
@@ -149,11 +107,19 @@ def _step(
     cohort: Cohort,
     fixed: Fixed,
 ) -> tuple[ServerState, Clients, RoundInfo]:
-    this = _Round(algorithm, execution, state, fixed)
-    carry = _empty_carry(this, clients)
-    by_rank, ranks = _sorted_by_rank(cohort, fixed)
-    for length in fixed.data.classes:
-        carry = _train_class(this, length, by_rank, ranks, carry)
+    this = Round(algorithm, execution, state, fixed)
+    carry = empty_carry(this, clients)
+    if is_streamed(this, clients):
+        members, is_light = open_members(this, cohort)
+        order, places = _by_size(cohort, fixed, is_light)
+        carry = train_light(this, _at(members, order), is_light[order], carry)
+        classes = [length for length in fixed.data.classes if may_recur(this, length)]
+    else:
+        order, places = _by_size(cohort, fixed, jnp.zeros_like(cohort.is_valid))
+        classes = list(fixed.data.classes)
+    by_size = _at(cohort, order)
+    for length in classes:
+        carry = train_class(this, length, by_size, places, carry)
     total, aggregate_state = algorithm.aggregate.decode(
         this.key(base.SERVER, base.DECODE), carry.total, state.aggregate_state, jnp.float32(jnp.inf)
     )
@@ -162,155 +128,18 @@ def _step(
     return state._replace(round=state.round + 1), carry.clients, carry.info
 
 
-def _sorted_by_rank(cohort: Cohort, fixed: Fixed) -> tuple[Cohort, Array]:
-    """The cohort, largest clients first and padding last, whatever order it came in."""
-    ranks = jnp.where(cohort.is_valid, fixed.data.rank[cohort.client_id], fixed.data.num_clients)
-    order = jnp.argsort(ranks)
-    return jax.tree.map(lambda leaf: leaf[order], cohort), ranks[order]
+def _by_size(cohort: Cohort, fixed: Fixed, is_light: Array) -> tuple[Array, Array]:
+    """The order of the cohort, whatever order it came in, and the sorted keys.
 
-
-def _train_class(
-    this: _Round, length: LengthClass, cohort: Cohort, ranks: Array, carry: _Carry
-) -> _Carry:
-    """Trains the cohort's members of one length class, chunk by chunk."""
-    chunk_size = this.execution.chunk_size
-    begin, end = jnp.searchsorted(ranks, jnp.array([length.start, length.stop]))
-
-    def chunk(number: Array, carry: _Carry) -> _Carry:
-        place = begin + number * chunk_size + jnp.arange(chunk_size)
-        entries = jax.tree.map(lambda leaf: leaf.at[place].get(mode="clip"), cohort)
-        entries = entries._replace(is_valid=entries.is_valid & (place < end))
-        return _train_chunk(this, length, entries, carry)
-
-    num_chunks = (end - begin + chunk_size - 1) // chunk_size
-    trained: _Carry = jax.lax.fori_loop(0, num_chunks, chunk, carry)
-    return trained
-
-
-def _train_chunk(this: _Round, length: LengthClass, entries: Entry, carry: _Carry) -> _Carry:
-    """Trains the clients of one chunk and adds what they send to the carry."""
-    each = _one_by_one if this.execution.is_debug else jax.vmap
-    row_ids, plans, num_steps = each(partial(_prepare, this, length))(entries)
-    max_steps = jnp.max(num_steps)
-
-    def train(
-        entry: Entry, row_ids: RowIds, plan: PyTree, num_steps: Array
-    ) -> tuple[Message, Clients, RoundInfo, Array]:
-        task = Task(entry, this.state.round, plan, num_steps, max_steps)
-        return _one_client(this, carry.clients, row_ids, task)
-
-    messages, kept, info, is_good = each(train)(entries, row_ids, plans, num_steps)
-    slots = jnp.where(is_good, entries.slot, this.fixed.data.num_clients)  # past the end: dropped
-    summed = jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), info)
-    return _Carry(
-        add_messages(carry.total, messages, row_ids),
-        write_store(carry.clients, kept, slots, row_ids),
-        jax.tree.map(jnp.add, carry.info, summed),
-    )
-
-
-def _prepare(this: _Round, length: LengthClass, entry: Entry) -> tuple[RowIds, PyTree, Array]:
-    """Which rows this client touches, its plan, and its number of steps (0 if padding)."""
-    history = this.fixed.data.history(entry.client_id, length)
-    objective = this.algorithm.objective
-    row_ids, plan = objective.prepare(this.key(entry.client_id, base.PREPARE), history)
-    num_steps = jnp.asarray(objective.num_steps(plan), jnp.int32)
-    return row_ids, plan, jnp.where(entry.is_valid, num_steps, 0)
-
-
-def _one_client(
-    this: _Round, store: Clients, row_ids: RowIds, task: Task
-) -> tuple[Message, Clients, RoundInfo, Array]:
-    """One client's round: what it sends, what it keeps, what was seen, whether it counts.
-
-    A client that diverges sends nothing and keeps its old state.
+    First who is not light by falling size, whose key is the rank; then the light by
+    falling size; then padding.
     """
-    algorithm, entry = this.algorithm, task.entry
-    private, memory, residual = jax.tree.map(lambda leaf: leaf[entry.slot], store)
-    view = tree.client_view(
-        algorithm, this.state, this.fixed.frozen, entry, private, memory, row_ids
-    )
-    output = algorithm.client_update.run(this.key(entry.client_id, base.TRAIN), view, task)
-    _refuse_undeclared(algorithm.template(this.state.shared), view, output)
-
-    is_good = entry.is_valid & tree.is_finite(
-        (output.update, output.weight, output.private, output.memory)
-    )
-    message, residual = algorithm.aggregate.encode(
-        this.key(entry.client_id, base.ENCODE),
-        tree.mask(is_good, Message(output.update, output.weight, {}, {})),
-        this.state.aggregate_state,
-        jax.tree.map(lambda part: tree.take(part, row_ids), residual, is_leaf=tree.is_part),
-        jnp.float32(jnp.inf),
-    )
-    is_good &= tree.is_finite((message, residual))
-    kept = Clients(output.private, output.memory, residual)
-    return tree.mask(is_good, message), kept, _observe(output, entry, is_good), is_good
+    num_clients = fixed.data.num_clients
+    rank = fixed.data.rank[cohort.client_id] + jnp.where(is_light, num_clients, 0)
+    key = jnp.where(cohort.is_valid, rank, 2 * num_clients)
+    order = jnp.argsort(key)
+    return order, key[order]
 
 
-def _observe(output: ClientOutput, entry: Entry, is_good: Array) -> RoundInfo:
-    """The author's observations and the engine's own; a bad client adds to one only."""
-    one = is_good.astype(jnp.float32)
-    seen = output.info | {"clients": Stat(one, one), "examples": Stat(output.weight, one)}
-    for table, rows in output.update.rows.items():
-        num_touched = jnp.sum(tree.touched(rows)).astype(jnp.float32)
-        seen[f"rows_touched/{table}"] = Stat(num_touched, one)
-    bad = Stat((entry.is_valid & ~is_good).astype(jnp.float32), one)
-    observed: RoundInfo = tree.mask(is_good, seen)
-    return observed | {"bad_clients": bad}
-
-
-def _refuse_undeclared(template: Part, view: View, output: ClientOutput) -> None:
-    """Refuses, while tracing, an update that carries anything but what was declared."""
-    declared, sent = _structure(template), _structure(output.update)
-    if isinstance(output.update, Private) or sent != declared:
-        raise TypeError(
-            f"ClientOutput.update must have the tree of the algorithm's template, {declared}; "
-            f"got {sent}. Private parameters never leave the client"
-        )
-    for name, kept, had in (
-        ("private", output.private, view.private),
-        ("memory", output.memory, view.memory),
-    ):
-        if _structure(kept) != _structure(had):
-            raise TypeError(
-                f"ClientOutput.{name} must keep its tree, {_structure(had)}; got {_structure(kept)}"
-            )
-
-
-def _structure(tree: PyTree) -> str:
-    return str(jax.tree.structure(tree))
-
-
-def _empty_carry(this: _Round, clients: Clients) -> _Carry:
-    """Zeros in the shape of everything that clients add up."""
-
-    def probe() -> tuple[RowIds, Message, RoundInfo]:
-        entry = Entry(jnp.int32(0), jnp.int32(0), jnp.bool_(True))
-        row_ids, plan, num_steps = _prepare(this, this.fixed.data.classes[-1], entry)
-        task = Task(entry, this.state.round, plan, num_steps, num_steps)
-        message, _, info, _ = _one_client(this, clients, row_ids, task)
-        return row_ids, message, info
-
-    row_ids, message, info = jax.eval_shape(probe)
-    algorithm = this.algorithm
-    needs_table = "table" in (algorithm.client_update.support, algorithm.aggregate.support)
-    if needs_table and any(ids is not None for ids in row_ids.values()):
-        raise ValueError(
-            "a client update or transform needs every row (support='table') but the objective "
-            "gives slices: build it with Sampler(is_sliced=False)"
-        )
-    total = table_shaped(message, algorithm.model.num_rows)
-    return _Carry(tree.zeros_like(total), clients, tree.zeros_like(info))
-
-
-def _one_by_one(fun: Callable[..., PyTree]) -> Callable[..., PyTree]:
-    """`jax.vmap` as a Python loop."""
-
-    def looped(*args: PyTree) -> PyTree:
-        size = jax.tree.leaves(args)[0].shape[0]
-        members = [jax.tree.map(lambda leaf, i=i: leaf[i], args) for i in range(size)]
-        results = [fun(*member) for member in members]
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
-
-    return looped
+def _at(tree: PyTree, places: Array) -> PyTree:
+    return jax.tree.map(lambda leaf: leaf[places], tree)

@@ -25,7 +25,8 @@ from fedjax_rec.errors import UserError
 from fedjax_rec.evaluation import Communication, Payload
 from fedjax_rec.sampling import AllClients
 from fedjax_rec.simulation.checkpoint import Checkpointer
-from fedjax_rec.simulation.engine import Execution, build
+from fedjax_rec.simulation.engine import build
+from fedjax_rec.simulation.execution import Execution
 from fedjax_rec.simulation.plans import (
     CheckpointPlan,
     EarlyStop,

@@ -16,7 +16,8 @@ from fedjax_rec.base import (
     RoundInfo,
     ServerState,
 )
-from fedjax_rec.simulation.engine import Engine, Execution
+from fedjax_rec.simulation.engine import Engine
+from fedjax_rec.simulation.execution import Execution
 
 Program = Callable[[ServerState, Clients, Cohort, Fixed], tuple[ServerState, Clients, RoundInfo]]
 

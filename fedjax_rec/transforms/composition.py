@@ -78,6 +78,7 @@ def chain(*links: AggregateTransform) -> AggregateTransform:
         decode=decode,
         bound=bound_after,
         support=min((link.support for link in links), key=_strictness, default="slice"),
+        is_scaling=all(link.is_scaling for link in links),
         is_noise=any(link.is_noise for link in links),
         releases_counts=any(link.releases_counts for link in links),
     )

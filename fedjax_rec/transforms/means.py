@@ -16,7 +16,7 @@ def total() -> AggregateTransform:
     >>> total().is_noise
     False
     """
-    return AggregateTransform()
+    return AggregateTransform(is_scaling=True)
 
 
 def mean(
@@ -80,7 +80,11 @@ def mean(
         return bound * math.inf if by == "example" else bound  # a client's size has no bound
 
     return AggregateTransform(
-        encode=encode, decode=decode, bound=bound_after, releases_counts=divisor is None
+        encode=encode,
+        decode=decode,
+        bound=bound_after,
+        is_scaling=True,
+        releases_counts=divisor is None,
     )
 
 
