@@ -12,6 +12,7 @@ from tyro.conf import arg, subcommand
 from fedjax_rec.cli.algorithms import Algorithms
 from fedjax_rec.cli.compare import Compare
 from fedjax_rec.cli.data import Data
+from fedjax_rec.cli.plan import Plan
 from fedjax_rec.cli.recommend import Recommend
 from fedjax_rec.cli.run import Run
 from fedjax_rec.config import OPTIONS, SECTIONS, flatten, load_preset
@@ -19,6 +20,7 @@ from fedjax_rec.errors import UserError, did_you_mean
 
 VERBS: dict[str, Any] = {
     "run": Run,
+    "plan": Plan,
     "data": Data,
     "compare": Compare,
     "algorithms": Algorithms,
@@ -26,7 +28,9 @@ VERBS: dict[str, Any] = {
 }
 ACTIONS = {"data": ("list", "get", "describe")}
 HELP = {"-h", "--help"}
-OWN_FLAGS = {"--no-resume", *HELP}
+OWN_FLAGS = {"run": {"--no-resume"}, "plan": {"--json"}}
+OWN_OPTIONS = {"run": {"--output"}, "plan": {"--memory"}}
+"""What the verbs that take a preset have beside the keys of its configuration."""
 
 
 class Request(Protocol):
@@ -37,22 +41,24 @@ class Request(Protocol):
 
 
 def take_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Parts the words of `run` into its own and the configuration's `--key value`.
+    """Parts the words of `run` or `plan` into its own and the configuration's `--key value`.
 
     >>> take_overrides(["run", "x", "--rounds", "3", "--no-resume", "--output=y"])
     (['run', 'x', '--no-resume', '--output=y'], ['--rounds', '3'])
     """
-    if not words or words[0] != "run":
+    if not words or words[0] not in OWN_FLAGS:
         return list(words), []
+    flags = OWN_FLAGS[words[0]] | HELP
+    own_words = flags | OWN_OPTIONS[words[0]]
     own: list[str] = []
     overrides: list[str] = []
     rest = list(words)
     while rest:
         word = rest.pop(0)
-        is_own = word.partition("=")[0] in {*OWN_FLAGS, "--output"}
+        is_own = word.partition("=")[0] in own_words
         target = own if is_own or not word.startswith("--") else overrides
         target.append(word)
-        takes_value = word.startswith("--") and word not in OWN_FLAGS and "=" not in word
+        takes_value = word.startswith("--") and word not in flags and "=" not in word
         if takes_value and rest and not rest[0].startswith("--"):
             target.append(rest.pop(0))
     return own, overrides
@@ -63,7 +69,7 @@ def parse(words: Sequence[str], overrides: Sequence[str] = ()) -> Request | None
 
     Args:
       words: a verb and its own arguments.
-      overrides: of the configuration, for `run`.
+      overrides: of the configuration, for `run` and `plan`.
 
     Raises:
       UserError: tyro's complaint, in one line.
@@ -73,12 +79,12 @@ def parse(words: Sequence[str], overrides: Sequence[str] = ()) -> Request | None
     if words and words[0] in ACTIONS:
         _check_verb(words[1:2], ACTIONS[words[0]], f"action of {words[0]}")
     verbs = VERBS
-    if is_help and words[:1] == ["run"]:
-        verbs = VERBS | {"run": run_with_options(words)}
-        words = ["run", "--help"]
+    if is_help and words and words[0] in OWN_FLAGS:
+        verbs = VERBS | {words[0]: with_options(VERBS[words[0]], words)}
+        words = [words[0], "--help"]
     kinds = [Annotated[kind, subcommand(name, prefix_name=False)] for name, kind in verbs.items()]
     request: Request | None = _tyro(Union[tuple(kinds)], list(words) or ["--help"])  # noqa: UP007
-    if isinstance(request, Run):
+    if isinstance(request, Run | Plan):
         return replace(request, overrides=tuple(overrides))
     return request
 
@@ -122,10 +128,11 @@ def condensed(panel: str) -> str:
     return text if text.startswith(title) else f"{title}: {text}"
 
 
-def run_with_options(words: Sequence[str]) -> type:
-    """`Run` with every option of the configuration as a field, for its help text only.
+def with_options(verb: type, words: Sequence[str]) -> type:
+    """A verb with every option of the configuration as a field, for its help text only.
 
     Args:
+      verb: `Run` or `Plan`.
       words: a preset among them gives the defaults that are shown.
     """
     shown = _defaults(words)
@@ -142,8 +149,8 @@ def run_with_options(words: Sequence[str]) -> type:
         group = make_dataclass(section, entries, frozen=True)
         group.__doc__ = SECTIONS[section].__doc__
         fields.append((section, group, field(default_factory=group)))
-    made = make_dataclass("Run", fields, bases=(Run,), frozen=True)
-    made.__doc__ = Run.__doc__
+    made = make_dataclass(verb.__name__, fields, bases=(verb,), frozen=True)
+    made.__doc__ = verb.__doc__
     return made
 
 

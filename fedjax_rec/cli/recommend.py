@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
+from fedjax_rec.cli.process import prepare_process
 from fedjax_rec.errors import UserError
 
 if TYPE_CHECKING:
@@ -31,17 +32,21 @@ class Recommend:
         from rich.table import Table
 
         from fedjax_rec.config import from_dict
-        from fedjax_rec.experiment import build
         from fedjax_rec.reporting import finished_run, open_console
 
         if self.k < 1:
             raise UserError(f"k: expected at least 1, got {self.k}")
-
         record = finished_run(self.run)
+        tell_settings = prepare_process()
+
+        from fedjax_rec.experiment import build
+
         experiment = build(from_dict(record.config, f"in {self.run / 'config.toml'}"))
+        best = self._best(experiment)
+        tell_settings()
         train = experiment.data.split.train
         table = Table("rank", "title", "item", "score")
-        for rank, (item, score) in enumerate(self._best(experiment), start=1):
+        for rank, (item, score) in enumerate(best, start=1):
             title = train.item_titles[item] if train.item_titles else "-"
             table.add_row(str(rank), escape(title), escape(train.item_labels[item]), f"{score:.4f}")
         open_console().print(table)

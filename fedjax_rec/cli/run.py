@@ -2,12 +2,15 @@
 
 import shlex
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import FlagCreatePairsOff, Positional, Suppress, arg
 
+from fedjax_rec.cli.memory import refuse_impossible
+from fedjax_rec.cli.process import prepare_process
 from fedjax_rec.config import (
     RunConfig,
     first_difference,
@@ -16,6 +19,7 @@ from fedjax_rec.config import (
     read_toml,
     to_toml,
 )
+from fedjax_rec.cpu import available_memory
 from fedjax_rec.errors import UserError
 
 NOT_COMPARED = ("preset", "rounds", "checkpoint", "execution")
@@ -44,17 +48,20 @@ class Run:
 
     def execute(self) -> int:
         """Runs, or prints the results of a run that is finished."""
+        config = load_preset(self.preset, self.overrides)
+        tell_settings = prepare_process()
+
         from fedjax_rec.experiment import resolve
         from fedjax_rec.reporting import open_console, print_results, read_summary
 
-        config = resolve(load_preset(self.preset, self.overrides))
+        config = resolve(config)
         folder = self.output or default_output(self.preset)
         earlier = self._earlier(folder, config)
         if earlier and earlier.rounds == config.rounds and (summary := read_summary(folder)):
             print(f"{folder}: finished earlier")
             print_results(open_console(), summary)
             return 0
-        return self._train(config, folder, is_going_on=earlier is not None)
+        return self._train(config, folder, tell_settings, is_going_on=earlier is not None)
 
     def _earlier(self, folder: Path, config: RunConfig) -> RunConfig | None:
         """The configuration of the run in the folder that is to be gone on with."""
@@ -83,13 +90,18 @@ class Run:
             )
         return earlier
 
-    def _train(self, config: RunConfig, folder: Path, is_going_on: bool) -> int:
+    def _train(
+        self, config: RunConfig, folder: Path, tell_settings: Callable[[], None], is_going_on: bool
+    ) -> int:
         from fedjax_rec.data.reading import print_notice
         from fedjax_rec.experiment import build
         from fedjax_rec.reporting import ProgressLine, open_console, print_results
         from fedjax_rec.simulation.records import write_json
 
+        host_memory = available_memory()
         experiment = build(config)
+        refuse_impossible(experiment, host_memory)
+        tell_settings()
         self._prepare(config, folder, is_going_on)
         console = open_console()
         with ProgressLine(console) as progress:

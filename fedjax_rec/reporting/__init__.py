@@ -1,6 +1,7 @@
 """What a run tells: progress, tables, and the records in its folder."""
 
 from fedjax_rec.reporting.environment import environment
+from fedjax_rec.reporting.plan import print_plan
 from fedjax_rec.reporting.progress import ProgressLine
 from fedjax_rec.reporting.records import (
     RunRecord,
@@ -27,6 +28,7 @@ __all__ = [
     "format_bytes",
     "last_round",
     "open_console",
+    "print_plan",
     "print_results",
     "protocol_differences",
     "read_summary",

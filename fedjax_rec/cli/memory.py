@@ -1,0 +1,153 @@
+"""What memory a run may take, and what to do where it needs more."""
+
+import math
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from fedjax_rec.errors import UserError
+
+if TYPE_CHECKING:
+    from fedjax_rec.experiment import Experiment
+    from fedjax_rec.simulation.footprint import AtRest, RoundMemory
+
+PREFIXES = ("", "K", "M", "G", "T")
+UNITS = {"": 1} | {f"{prefix}B": 1000**power for power, prefix in enumerate(PREFIXES)}
+UNITS |= {f"{prefix}IB": 1024**power for power, prefix in enumerate(PREFIXES) if prefix}
+
+FIRST_CHUNK = 16
+"""Where smaller chunks are tried from when the size is left to the engine."""
+
+WIDTH = "dim"
+"""The setting that, where an algorithm has it, memory grows with."""
+
+
+def parse_bytes(text: str) -> int:
+    """Bytes from a number and a unit.
+
+    Raises:
+      UserError: not of that form.
+
+    >>> parse_bytes("1.5GB"), parse_bytes("2 GiB"), parse_bytes("900")
+    (1500000000, 2147483648, 900)
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", text.strip())
+    if found is None or found[2].upper() not in UNITS:
+        raise UserError(f"memory: expected a size such as 4GB or 512MiB, got {text!r}")
+    return int(float(found[1]) * UNITS[found[2].upper()])
+
+
+def needed_memory(at_rest: "AtRest", working: "RoundMemory | None") -> tuple[int, int | None]:
+    """Bytes that a run takes, and those of the process where they are among them.
+
+    On an accelerator these are the bytes of one device. The devices of a host share its
+    memory with the process, in which the data are already.
+    """
+    import jax
+
+    from fedjax_rec.simulation.progress import peak_megabytes
+
+    a_device = working.total if working else at_rest.to_allocate + at_rest.data
+    if jax.local_devices()[0].platform != "cpu":
+        return a_device, None
+    process = int(peak_megabytes() * 10**6)
+    num_devices = working.num_devices if working else 1
+    return process + num_devices * a_device - at_rest.data, process
+
+
+def free_memory(host_memory: int | None) -> int | None:
+    """What an accelerator holds, or `host_memory` where there is none."""
+    import jax
+
+    device = jax.local_devices()[0]
+    if device.platform == "cpu":
+        return host_memory
+    return (device.memory_stats() or {}).get("bytes_limit")
+
+
+def refuse_impossible(experiment: "Experiment", host_memory: int | None) -> None:
+    """Refuses, before anything is allocated, a run whose parameters alone do not fit.
+
+    Args:
+      experiment: what is to be run.
+      host_memory: what the system had left before the data were read.
+
+    Raises:
+      UserError: state and store need more than is available.
+    """
+    from fedjax_rec.reporting import format_bytes
+    from fedjax_rec.simulation.footprint import at_rest
+
+    sizes = at_rest(experiment.algorithm, experiment.data)
+    needed, available = sizes.to_allocate + sizes.data, free_memory(host_memory)
+    if available is not None and needed > available:
+        raise UserError(
+            f"does not fit: parameters, client store and data need {format_bytes(needed)} of "
+            f"memory, {format_bytes(available)} are available; fedjax-rec plan with the same "
+            "words says what would fit"
+        )
+
+
+def refuse_too_big(plan: dict[str, Any], experiment: "Experiment") -> None:
+    """Refuses what does not fit, and says what would.
+
+    Raises:
+      UserError: the run needs more than is available.
+    """
+    from fedjax_rec.reporting import format_bytes
+
+    needed, available = plan["memory"]["needed"], plan["memory"]["available"]
+    if available is None or needed <= available:
+        return
+    if (process := plan["memory"]["process"] or 0) >= available:
+        hint = f"Python, jax and its compiler alone take {format_bytes(process)}"
+    else:
+        hint = smaller_chunk(plan, experiment) or smaller_width(plan, experiment)
+    raise UserError(
+        f"does not fit: needs {format_bytes(needed)} of memory, {format_bytes(available)} are "
+        f"available; {hint or 'nothing smaller was found that fits'}"
+    )
+
+
+def smaller_chunk(plan: dict[str, Any], experiment: "Experiment") -> str:
+    """The largest chunk, of halves of the present one, with which the run fits."""
+    from fedjax_rec.simulation.footprint import round_memory
+
+    working, memory = plan["round"], plan["memory"]
+    if not working:
+        return ""
+    fixed = memory["needed"] - working["num_devices"] * working["working"]
+    size = experiment.execution.chunk_size or FIRST_CHUNK
+    while fixed < memory["available"] and (size := size // 2):
+        execution = replace(experiment.execution, chunk_size=size)
+        tried = round_memory(
+            experiment.algorithm,
+            experiment.data,
+            experiment.sampler,
+            execution,
+            working["num_rounds"],
+        )
+        if tried and fixed + tried.num_devices * tried.working <= memory["available"]:
+            return f"it fits with --execution.chunk_size {size}"
+    return ""
+
+
+def smaller_width(plan: dict[str, Any], experiment: "Experiment") -> str:
+    """The largest width with which the run should fit: memory is nearly linear in it."""
+    from fedjax_rec.experiment import build
+    from fedjax_rec.simulation.footprint import at_rest
+
+    config, memory = experiment.config, plan["memory"]
+    settings = config.algorithm.settings
+    width = settings.get(WIDTH)
+    if not isinstance(width, int) or width < 2:
+        return ""
+    half = replace(config.algorithm, settings=settings | {WIDTH: width // 2})
+    narrow = build(replace(config, algorithm=half), notice=lambda line: None)
+    parts = [at_rest(each.algorithm, each.data).to_allocate for each in (experiment, narrow)]
+    copies, working = 1, 0
+    if plan["round"]:
+        copies, working = plan["round"]["num_devices"], plan["round"]["working"]
+    slope = copies * ((parts[0] - parts[1]) / (width - width // 2) + working / width)
+    fitting = math.floor(width - (memory["needed"] - memory["available"]) / slope)
+    return f"it should fit with --algorithm.{WIDTH} {fitting}" if fitting >= 1 else ""

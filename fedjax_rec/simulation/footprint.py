@@ -1,0 +1,249 @@
+"""How much memory a run takes, found without allocating it.
+
+Reading order: `at_rest`, which follows from shapes alone; `round_memory`, which asks the
+compiled program of a stretch of rounds.
+"""
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fedjax_rec.base import (
+    Clients,
+    CohortSampler,
+    FederatedAlgorithm,
+    Fixed,
+    Part,
+    PyTree,
+    ServerState,
+)
+from fedjax_rec.data import FederatedData
+from fedjax_rec.evaluation import ClientBytes, Payload, bytes_per_client
+from fedjax_rec.simulation.engine import build
+from fedjax_rec.simulation.execution import Execution
+from fedjax_rec.simulation.rounds import Programs, draw_cohorts
+
+
+class Size(NamedTuple):
+    """How much some arrays are.
+
+    Attributes:
+      numbers: how many numbers they hold.
+      bytes: what they take.
+    """
+
+    numbers: int
+    bytes: int
+
+
+class Initial(NamedTuple):
+    """What a run begins with; leaves are `jax.ShapeDtypeStruct`, nothing is allocated."""
+
+    state: ServerState
+    clients: Clients
+    frozen: Part
+
+
+@dataclass(frozen=True)
+class AtRest:
+    """What lies on the device all through a run.
+
+    Attributes:
+      parameters: `(role, shape) -> Size`, of one client where the role is private;
+        only those that are there.
+      client: what one client keeps between rounds, by its owner: `private` of the model,
+        `memory` of the algorithm, `residual` of the transforms.
+      store: what all clients keep, in bytes.
+      server: the server's state: shared parameters, optimizer and the like, in bytes.
+      frozen: in bytes.
+      data: histories of all clients, in bytes.
+    """
+
+    parameters: dict[tuple[str, str], Size]
+    client: dict[str, int]
+    store: int
+    server: int
+    frozen: int
+    data: int
+
+    @property
+    def to_allocate(self) -> int:
+        """Bytes that a run allocates once its data are there."""
+        return self.store + self.server + self.frozen
+
+
+@dataclass(frozen=True)
+class RoundMemory:
+    """What the program of one stretch of rounds takes on each of its devices, in bytes.
+
+    Attributes:
+      arguments: state, store, cohorts, frozen parameters and data.
+      outputs: state, store and observations.
+      aliased: outputs that lie where arguments lay.
+      temporary: what the program needs while it runs.
+      code: the program, where its device holds it.
+      num_devices: that the program runs on.
+      num_rounds: of the stretch.
+      compile_seconds: tracing and compiling; little where it was compiled before.
+    """
+
+    arguments: int
+    outputs: int
+    aliased: int
+    temporary: int
+    code: int
+    num_devices: int
+    num_rounds: int
+    compile_seconds: float
+
+    @property
+    def working(self) -> int:
+        """Bytes beside the arguments."""
+        return self.outputs - self.aliased + self.temporary + self.code
+
+    @property
+    def total(self) -> int:
+        """All bytes."""
+        return self.arguments + self.working
+
+
+def size_of(tree: PyTree) -> Size:
+    """Numbers and bytes of a tree of arrays, or of `jax.ShapeDtypeStruct`.
+
+    >>> import jax.numpy as jnp
+    >>> size_of({"a": jnp.zeros((3, 2)), "b": jnp.zeros(4, jnp.int8)})
+    Size(numbers=10, bytes=28)
+    """
+    leaves = jax.tree.leaves(jax.eval_shape(_without_keys, tree))
+    counts = [math.prod(leaf.shape) for leaf in leaves]
+    sizes = [count * leaf.dtype.itemsize for count, leaf in zip(counts, leaves, strict=True)]
+    return Size(sum(counts), sum(sizes))
+
+
+def initial_shapes(algorithm: FederatedAlgorithm, num_clients: int) -> Initial:
+    """The shapes of what a run begins with."""
+    init = build(algorithm).init
+    return Initial(*jax.eval_shape(lambda: init(jax.random.key(0), num_clients)))
+
+
+def at_rest(algorithm: FederatedAlgorithm, data: FederatedData) -> AtRest:
+    """What lies on the device all through a run; from shapes, so it costs little.
+
+    Args:
+      algorithm: the filled slots.
+      data: the clients.
+    """
+    initial = initial_shapes(algorithm, data.num_clients)
+    one = jax.eval_shape(
+        lambda clients: jax.tree.map(lambda leaf: leaf[0], clients), initial.clients
+    )
+    parts = {"shared": initial.state.shared, "private": one.private, "frozen": initial.frozen}
+    parameters = {
+        (role, shape): size
+        for role, part in parts.items()
+        for shape in ("rows", "dense")
+        if (size := size_of(getattr(part, shape))).numbers
+    }
+    return AtRest(
+        parameters=parameters,
+        client={owner: size_of(tree).bytes for owner, tree in one._asdict().items()},
+        store=size_of(initial.clients).bytes,
+        server=size_of(initial.state).bytes,
+        frozen=size_of(initial.frozen).bytes,
+        data=size_of(data.clients).bytes,
+    )
+
+
+def round_memory(
+    algorithm: FederatedAlgorithm,
+    data: FederatedData,
+    sampler: CohortSampler,
+    execution: Execution,
+    num_rounds: int = 1,
+) -> RoundMemory | None:
+    """Compiles a stretch of rounds and asks what it takes; allocates no state or store.
+
+    Args:
+      algorithm: the filled slots.
+      data: the clients.
+      sampler: who takes part.
+      execution: how rounds are run.
+      num_rounds: of the stretch.
+
+    Returns:
+      `None` where nothing is compiled (debugging), or the device does not tell.
+    """
+    initial = initial_shapes(algorithm, data.num_clients)
+    cohorts = draw_cohorts(sampler, 0, 0, num_rounds)
+    fixed = Fixed(initial.frozen, data.clients)
+    arguments = jax.eval_shape(lambda *each: each, initial.state, initial.clients, cohorts, fixed)
+    begin = time.monotonic()
+    program: Any = Programs(build(algorithm, execution), execution).get(*arguments)
+    seconds = time.monotonic() - begin
+    analyse = getattr(program, "memory_analysis", lambda: None)
+    if (analysis := analyse()) is None:
+        return None
+    devices = {
+        device
+        for sharding in jax.tree.leaves(program.input_shardings)
+        for device in sharding.device_set
+    }
+    return RoundMemory(
+        arguments=analysis.argument_size_in_bytes,
+        outputs=analysis.output_size_in_bytes,
+        aliased=analysis.alias_size_in_bytes,
+        temporary=analysis.temp_size_in_bytes,
+        code=analysis.generated_code_size_in_bytes,
+        num_devices=max(1, len(devices)),
+        num_rounds=num_rounds,
+        compile_seconds=seconds,
+    )
+
+
+def client_bytes(
+    algorithm: FederatedAlgorithm, data: FederatedData, payload: Payload
+) -> ClientBytes:
+    """What a client receives and sends in one round; for `rows`, at most, in the mean.
+
+    How many rows a client touches is known when it has. Until then they are as many as its
+    length class has places for.
+
+    Args:
+      algorithm: the filled slots.
+      data: the clients.
+      payload: what travels.
+    """
+    shared = initial_shapes(algorithm, data.num_clients).state.shared
+    template = jax.eval_shape(algorithm.template, shared)
+    return bytes_per_client(shared, template, payload, _most_rows(algorithm, data))
+
+
+def _most_rows(algorithm: FederatedAlgorithm, data: FederatedData) -> dict[str, float]:
+    """Table -> rows that a client may touch, in the mean over clients."""
+    num_rows = algorithm.model.num_rows
+    total = dict.fromkeys(num_rows, 0.0)
+    for length in data.clients.classes:
+
+        def row_ids(clients: Any, length: Any = length) -> Any:
+            history = clients.history(0, length)
+            return algorithm.objective.prepare(jax.random.key(0), history)[0]
+
+        ids = jax.eval_shape(row_ids, data.clients)
+        for table, size in num_rows.items():
+            places = size if ids.get(table) is None else min(size, ids[table].shape[0])
+            total[table] += places * (length.stop - length.start)
+    return {table: count / data.num_clients for table, count in total.items()}
+
+
+def _without_keys(tree: PyTree) -> PyTree:
+    """The tree with random keys as the integers they are made of."""
+
+    def plain(leaf: Any) -> Any:
+        is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        return jax.random.key_data(leaf) if is_key else leaf
+
+    return jax.tree.map(plain, tree)

@@ -1,0 +1,130 @@
+"""What a verb that computes sets before jax is imported, seen from fresh processes."""
+
+import json
+import os
+import subprocess
+import sys
+import warnings
+
+import pytest
+
+from fedjax_rec import cpu
+from fedjax_rec.cli import process
+
+CHOICES = (cpu.SWITCH, *cpu.THREADS, "XLA_FLAGS", cpu.DEVICES_VARIABLE, process.CACHE_VARIABLE)
+PRESET = """
+[data]
+name = "synthetic"
+num_users = 12
+num_items = 20
+mean_events = 6.0
+
+[algorithm]
+name = "popularity"
+"""
+
+
+def in_fresh_process(*words, **variables):
+    """A command of a person who has chosen nothing; standard output and error."""
+    kept = {name: value for name, value in os.environ.items() if name not in CHOICES}
+    command = [sys.executable, "-m", "fedjax_rec", *words]
+    return subprocess.run(
+        command, env=kept | variables, capture_output=True, text=True, check=False
+    )
+
+
+def programs(cache):
+    return sorted(path.name for path in (cache / "xla").glob("*/*-cache"))
+
+
+def test_a_verb_that_computes_sets_devices_and_keeps_programs(tmp_path):
+    preset = tmp_path / "counting.toml"
+    preset.write_text(PRESET)
+    words = ["plan", str(preset), "--json"]
+    keep = {process.LEAST_SECONDS_VARIABLE: "0", "FEDJAX_REC_CACHE": str(tmp_path)}
+    first = in_fresh_process(*words, **keep)
+    assert first.returncode == 0, first.stderr
+    assert json.loads(first.stdout)["devices"]["count"] == cpu.usable_cores()
+    if cpu.usable_cores() > 1:
+        assert first.stderr.startswith("cpu: set NPROC=1 XLA_FLAGS=--xla_force_host")
+        assert first.stderr.count("\n") == 1
+    kept = programs(tmp_path)
+    assert any(name.startswith("jit__scan-") for name in kept)
+
+    (damaged,) = (tmp_path / "xla").glob("*/jit__scan-*")
+    whole = damaged.stat().st_size
+    os.truncate(damaged, whole // 2)  # as a kill would leave it
+    second = in_fresh_process(*words, **keep)
+    assert (second.returncode, second.stderr) == (0, first.stderr)
+    assert programs(tmp_path) == kept
+    assert damaged.stat().st_size > 0.8 * whole
+
+
+def test_a_mistake_is_still_one_line():
+    done = in_fresh_process("plan", "synthetic/fedmf", "--algorithm.name", "fedfm")
+    assert done.returncode == 2
+    assert done.stderr == ("fedjax-rec: error: unknown algorithm 'fedfm' (did you mean 'fedmf'?)\n")
+
+
+@pytest.fixture
+def unchosen(monkeypatch, tmp_path):
+    """No jax, an empty cache folder, and changes that are undone."""
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    monkeypatch.delenv(process.CACHE_VARIABLE, raising=False)
+    monkeypatch.setenv("FEDJAX_REC_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    monkeypatch.delitem(sys.modules, "jax", raising=False)
+    return monkeypatch
+
+
+def test_programs_are_kept_by_kind_of_processor(unchosen, tmp_path):
+    process.prepare_process()
+    folder = tmp_path / "cache" / "xla" / process.processor_tag()
+    assert os.environ[process.CACHE_VARIABLE] == str(folder)
+    assert os.environ[process.LEAST_SECONDS_VARIABLE] == "0.5"
+    assert folder.is_dir()
+
+
+@pytest.mark.parametrize("chosen", ["elsewhere", ""])
+def test_a_cache_that_was_chosen_is_left_alone(unchosen, tmp_path, chosen):
+    unchosen.setenv(process.CACHE_VARIABLE, chosen)
+    process.prepare_process()
+    assert os.environ[process.CACHE_VARIABLE] == chosen
+    assert not (tmp_path / "cache").exists()
+
+
+def test_once_jax_is_there_the_cache_is_left_alone(unchosen, tmp_path):
+    unchosen.setitem(sys.modules, "jax", object())
+    process.prepare_process()
+    assert process.CACHE_VARIABLE not in os.environ
+
+
+def test_a_cache_that_cannot_be_written_is_no_matter(unchosen, tmp_path):
+    (tmp_path / "cache").write_text("a file")
+    process.prepare_process()
+    assert process.CACHE_VARIABLE not in os.environ
+
+
+def test_only_what_cannot_be_read_is_dropped_and_other_warnings_are_shown(unchosen, tmp_path):
+    shown = []
+    unchosen.setattr(warnings, "showwarning", lambda message, *where: shown.append(str(message)))
+    process.prepare_process()
+    folder = tmp_path / "cache" / "xla" / process.processor_tag()
+    for name in ("jit_a-1-cache", "jit_ab-2-cache"):
+        (folder / name).touch()
+    said = "Error reading persistent compilation cache entry for 'jit_a': error: Error -5"
+    warnings.showwarning(UserWarning(said), UserWarning, "file", 1)
+    assert [path.name for path in folder.iterdir()] == ["jit_ab-2-cache"]
+    assert shown == []
+    warnings.showwarning(UserWarning("something else"), UserWarning, "file", 1)
+    assert shown == ["something else"]
+
+
+def test_settings_are_told_when_they_are_asked_for_and_once(monkeypatch, capsys):
+    monkeypatch.setattr(process, "configure_cpu", lambda notice: notice("set A=1"))
+    tell = process.prepare_process()
+    assert capsys.readouterr().err == ""
+    tell()
+    assert capsys.readouterr().err == "cpu: set A=1\n"
+    tell()
+    assert capsys.readouterr().err == ""
