@@ -163,7 +163,7 @@ def _start(name: str, folder: Path, plan: Plan) -> "_Running | _Failed":
             stderr=errors,
             bufsize=0,
             cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            env=os.environ | {"PYTHONPATH": str(ROOT), "JAX_TRACEBACK_FILTERING": "off"},
         )
     return _Running(name, process, log, plan.timeout)
 
