@@ -37,11 +37,11 @@ def parse_bytes(text: str) -> int:
     return int(float(found[1]) * UNITS[found[2].upper()])
 
 
-def needed_memory(at_rest: "AtRest", working: "RoundMemory | None") -> tuple[int, int | None]:
-    """Bytes that a run takes, and those of the process where they are among them.
+def needed_memory(at_rest: "AtRest", working: "RoundMemory | None") -> dict[str, int]:
+    """Bytes that a run takes: `needed` in all, and parts that no device's program knows.
 
     On an accelerator these are the bytes of one device. The devices of a host share its
-    memory with the process, in which the data are already.
+    memory with the process, in which the data are already, and with the checkpoint.
     """
     import jax
 
@@ -49,10 +49,11 @@ def needed_memory(at_rest: "AtRest", working: "RoundMemory | None") -> tuple[int
 
     a_device = working.total if working else at_rest.to_allocate + at_rest.data
     if jax.local_devices()[0].platform != "cpu":
-        return a_device, None
+        return {"needed": a_device, "process": 0, "checkpoint": 0}
     process = int(peak_megabytes() * 10**6)
     num_devices = working.num_devices if working else 1
-    return process + num_devices * a_device - at_rest.data, process
+    needed = process + num_devices * a_device - at_rest.data + at_rest.saved
+    return {"needed": needed, "process": process, "checkpoint": at_rest.saved}
 
 
 def free_memory(host_memory: int | None) -> int | None:
@@ -99,7 +100,7 @@ def refuse_too_big(plan: dict[str, Any], experiment: "Experiment") -> None:
     needed, available = plan["memory"]["needed"], plan["memory"]["available"]
     if available is None or needed <= available:
         return
-    if (process := plan["memory"]["process"] or 0) >= available:
+    if (process := plan["memory"]["process"]) >= available:
         hint = f"Python, jax and its compiler alone take {format_bytes(process)}"
     else:
         hint = smaller_chunk(plan, experiment) or smaller_width(plan, experiment)
@@ -143,11 +144,19 @@ def smaller_width(plan: dict[str, Any], experiment: "Experiment") -> str:
     if not isinstance(width, int) or width < 2:
         return ""
     half = replace(config.algorithm, settings=settings | {WIDTH: width // 2})
-    narrow = build(replace(config, algorithm=half), notice=lambda line: None)
-    parts = [at_rest(each.algorithm, each.data).to_allocate for each in (experiment, narrow)]
+    try:
+        narrow = build(replace(config, algorithm=half), notice=lambda line: None)
+    except UserError:  # not every width will do, as where heads share it
+        return ""
     copies, working = 1, 0
     if plan["round"]:
         copies, working = plan["round"]["num_devices"], plan["round"]["working"]
-    slope = copies * ((parts[0] - parts[1]) / (width - width // 2) + working / width)
+
+    def resting(each: "Experiment") -> int:
+        sizes = at_rest(each.algorithm, each.data)
+        return copies * sizes.to_allocate + (sizes.saved if memory["checkpoint"] else 0)
+
+    slope = (resting(experiment) - resting(narrow)) / (width - width // 2)
+    slope += copies * working / width
     fitting = math.floor(width - (memory["needed"] - memory["available"]) / slope)
     return f"it should fit with --algorithm.{WIDTH} {fitting}" if fitting >= 1 else ""

@@ -75,7 +75,6 @@ def make_plan(experiment: "Experiment", available: int | None) -> dict[str, Any]
     )
     payload = config.communication.payload
     sent = footprint.client_bytes(experiment.algorithm, data, payload)
-    needed, process = needed_memory(at_rest, working)
     devices = jax.local_devices()
     return {
         "preset": config.preset,
@@ -102,5 +101,5 @@ def make_plan(experiment: "Experiment", available: int | None) -> dict[str, Any]
         },
         "execution": asdict(experiment.execution),
         "devices": {"kind": devices[0].device_kind, "count": len(devices)},
-        "memory": {"needed": needed, "process": process, "available": available},
+        "memory": needed_memory(at_rest, working) | {"available": available},
     }

@@ -51,8 +51,10 @@ def memory_table(plan: Mapping[str, Any]) -> Table:
         on = f", on each of {working['num_devices']} devices" if working["num_devices"] > 1 else ""
         what = f"beside these, in {working['num_rounds']} rounds at a time{on}"
         rows.append(("round", what, working["working"]))
-    if plan["memory"]["process"] is not None:
-        rows.append(("process", "Python, jax and its compiler so far", plan["memory"]["process"]))
+    rows += [
+        ("checkpoint", "a copy on the host while it is written", plan["memory"]["checkpoint"]),
+        ("process", "Python, jax and its compiler so far", plan["memory"]["process"]),
+    ]
     for name, what, size in rows:
         if size:
             table.add_row(name, escape(what), format_bytes(size))

@@ -75,6 +75,11 @@ class AtRest:
         """Bytes that a run allocates once its data are there."""
         return self.store + self.server + self.frozen
 
+    @property
+    def saved(self) -> int:
+        """Bytes of a checkpoint; the host holds a copy while it writes one."""
+        return self.store + self.server
+
 
 @dataclass(frozen=True)
 class RoundMemory:

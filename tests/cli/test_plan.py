@@ -1,12 +1,19 @@
 """`plan`: what it tells, and what does not fit, told in one line with what would."""
 
 import json
+from types import SimpleNamespace
 
+import jax
 import pytest
 
 from fedjax_rec.cli import main, run
 from fedjax_rec.cli.arguments import parse, take_overrides
-from fedjax_rec.cli.memory import parse_bytes
+from fedjax_rec.cli.memory import (
+    free_memory,
+    needed_memory,
+    parse_bytes,
+    refuse_impossible,
+)
 from fedjax_rec.config import OPTIONS, load_preset
 from fedjax_rec.errors import UserError
 from fedjax_rec.experiment import build, resolve
@@ -106,8 +113,12 @@ def test_a_plan_is_one_object(preset, capsys):
     memory, working = plan["memory"], plan["round"]
     per_device = working["arguments"] + working["working"]
     assert memory["needed"] == (
-        memory["process"] + working["num_devices"] * per_device - plan["at_rest"]["data"]
+        memory["process"]
+        + working["num_devices"] * per_device
+        - plan["at_rest"]["data"]  # in the process already
+        + memory["checkpoint"]
     )
+    assert memory["checkpoint"] == 92
     assert memory["needed"] < memory["available"]
 
 
@@ -130,7 +141,7 @@ def test_a_plan_is_printed_in_tables(preset, rounds, capsys, monkeypatch):
 def test_without_a_compiled_program_the_rest_is_told(preset, capsys):
     plan = planned(capsys, preset("popularity"), "--execution.debug", "true")
     assert plan["round"] is None
-    assert plan["memory"]["needed"] == plan["memory"]["process"] + 92
+    assert plan["memory"]["needed"] == plan["memory"]["process"] + 2 * 92
 
 
 def test_nothing_is_trained_or_written(preset, rounds, tmp_path, monkeypatch, capsys):
@@ -169,7 +180,7 @@ def test_a_table_that_does_not_fit_is_narrowed_until_it_does(preset, rounds, cap
     words = [preset("fedmf"), "--memory", "3GB"]
     line = refused(capsys, *words, "--algorithm.dim", "100000000")
     dim = int(line.rpartition("it should fit with --algorithm.dim ")[2])
-    per_column = 4 * (20 + 12)
+    per_column = 2 * 4 * (20 + 12)  # once in use, once saved
     assert (3 * GB - PROCESS) / per_column - 2 < dim <= (3 * GB - PROCESS) / per_column
     assert planned(capsys, *words, "--algorithm.dim", str(dim))
     assert refused(capsys, *words, "--algorithm.dim", str(dim + 2))
@@ -199,14 +210,28 @@ def test_a_run_that_cannot_fit_is_refused_before_it_begins(preset, tmp_path, cap
 
 
 def test_a_run_that_may_fit_is_not_refused(preset):
-    from fedjax_rec.cli.memory import refuse_impossible
-
     experiment = build(resolve(load_preset(preset("popularity"))))
     sizes = footprint.at_rest(experiment.algorithm, experiment.data)
     refuse_impossible(experiment, sizes.to_allocate + sizes.data)
     refuse_impossible(experiment, None)
     with pytest.raises(UserError, match="does not fit"):
         refuse_impossible(experiment, sizes.to_allocate + sizes.data - 1)
+
+
+def test_an_accelerators_own_memory_counts(preset, monkeypatch):
+    experiment = build(resolve(load_preset(preset("popularity"))))
+    sizes = footprint.at_rest(experiment.algorithm, experiment.data)
+    working = footprint.RoundMemory(1000, 90, 60, 500, 7, 4, 1, 0.5)
+    stats = {"bytes_limit": 2000, "bytes_in_use": 5}
+    device = SimpleNamespace(platform="gpu", memory_stats=lambda: stats)
+    monkeypatch.setattr(jax, "local_devices", lambda: [device])
+    assert free_memory(10**12) == 2000
+    needed = {"needed": 1000 + 30 + 500 + 7, "process": 0, "checkpoint": 0}
+    assert needed_memory(sizes, working) == needed
+    assert needed_memory(sizes, None)["needed"] == 92 + sizes.data
+    refuse_impossible(experiment, 0)
+    device.memory_stats = lambda: None
+    assert free_memory(10**12) is None
 
 
 # ------------------------------------------------------------------------- words
