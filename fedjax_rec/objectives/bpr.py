@@ -9,11 +9,11 @@ from fedjax_rec.base import Array, Sampled
 
 
 def bpr(num_negatives: int = 4) -> Callable[[Array, Sampled], tuple[Array, Array]]:
-    """Bayesian personalised ranking (BPR) as a loss of `sampled`.
+    """Bayesian personalised ranking (BPR), for `sampled` with `is_pointwise=False`.
 
     `-log sigmoid(s_pos - s_neg)` for each negative and the positive of its group. The loss
-    stands at the negatives; positives have weight 0. It reads the scores of a group, so it
-    is not pointwise.
+    stands at the negatives; positives have weight 0. It reads the scores of a whole group, so
+    `sampled` has to be told that it is not pointwise.
 
     Args:
       num_negatives: negatives to each positive (k), at least 1: that of the `Sampler`, whose

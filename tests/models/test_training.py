@@ -32,7 +32,7 @@ UNINFORMED = -np.log(1 / 3) / 3 - 2 * np.log(2 / 3) / 3
 
 
 def sampled_training(
-    model: Callable[[int, int], Model], loss: Callable[..., Any], learning_rate: float = 0.05
+    model: Callable[[int, int], Model], loss: Callable[..., Any], *, is_pointwise: bool = True
 ) -> Callable[..., FederatedAlgorithm]:
     """The factory of an algorithm with Adam on clients."""
 
@@ -41,8 +41,8 @@ def sampled_training(
     ) -> FederatedAlgorithm:
         scorer = model(num_items, dim)
         sampler = Sampler(num_items, NUM_NEGATIVES, local_epochs, batch_size, is_sliced=is_sliced)
-        objective = sampled(sampler, loss)
-        optimizer = by_role(optax.adam(learning_rate), optax.adam(learning_rate))
+        objective = sampled(sampler, loss, is_pointwise=is_pointwise)
+        optimizer = by_role(optax.adam(0.05), optax.adam(0.05))
         return fedavg(scorer, objective, local_training(scorer, objective, optimizer), mean("row"))
 
     return factory
@@ -68,7 +68,10 @@ FACTORIES: dict[str, tuple[Callable[..., FederatedAlgorithm], dict[str, int]]] =
     "gmf": (sampled_training(gmf, binary_cross_entropy), {}),
     "ncf": (sampled_training(ncf, binary_cross_entropy), {"dim": 16}),
     "neumf": (sampled_training(neumf, binary_cross_entropy), {"dim": 8}),
-    "mf, bpr": (sampled_training(matrix_factorization, bpr(NUM_NEGATIVES)), {}),
+    "mf, bpr": (
+        sampled_training(matrix_factorization, bpr(NUM_NEGATIVES), is_pointwise=False),
+        {},
+    ),
     "mf, squared error": (sampled_training(matrix_factorization, squared_error), {}),
     "mf, ratings": (rated_training, {}),
     "sasrec": (sequential_training, {"dim": 8}),

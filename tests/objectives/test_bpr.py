@@ -47,7 +47,8 @@ def test_a_batch_of_sampled_holds_whole_groups() -> None:
     """Scores that put every positive above and every negative below give no loss."""
     items = jnp.array([7, 2, 31, 11, 90, 90])
     history = History(items, items, items, jnp.int32(4), jnp.sort(items), jnp.int32(4))
-    objective = sampled(Sampler(90, num_negatives=K, batch_size=6, local_epochs=2), bpr(K))
+    sampler = Sampler(90, num_negatives=K, batch_size=6, local_epochs=2)
+    objective = sampled(sampler, bpr(K), is_pointwise=False)
     rows, plan = objective.prepare(jax.random.key(0), history)
     assert objective.num_steps(plan) == 4
     batches = jax.vmap(objective.batch, (None, 0))(plan, jnp.arange(4))
