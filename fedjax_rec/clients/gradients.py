@@ -1,6 +1,7 @@
 """Gradients of a batch's loss, analytic where the model has them."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +12,25 @@ from fedjax_rec.tree import is_part
 Loss = Callable[[Array, PyTree], tuple[Array, Array]]
 
 
+class LossGradients(NamedTuple):
+    """Gradients of a batch's loss.
+
+    Attributes:
+      gradients: by the shared and the private part.
+      by_score: `[B]` by each score.
+      total: `[]` `sum(weight * loss)`.
+      weight: `[]` `sum(weight)`.
+    """
+
+    gradients: tuple[Part, Private]
+    by_score: Array
+    total: Array
+    weight: Array
+
+
 def loss_gradients(
     model: Model, loss: Loss, view: View, examples: PyTree, divisor: Array | None = None
-) -> tuple[tuple[Part, Private], Array, Array]:
+) -> LossGradients:
     """Gradients of `sum(weight * loss) / divisor` by the shared and the private part.
 
     The loss is differentiated by the scores, and the scores by the parameters: by
@@ -25,9 +42,6 @@ def loss_gradients(
       view: what the client sees.
       examples: what `loss` reads; its `inputs` are scored.
       divisor: `[]`; by default `sum(weight)`, or 1 where that is 0.
-
-    Returns:
-      The gradients, `sum(weight * loss)` and `sum(weight)`.
     """
 
     def total_loss(scores: Array) -> tuple[Array, Array]:
@@ -39,7 +53,7 @@ def loss_gradients(
     if divisor is None:
         divisor = jnp.where(weight > 0, weight, 1)
     (cotangent,) = loss_pullback(1 / divisor.astype(total.dtype))
-    return pullback(cotangent), total, weight
+    return LossGradients(pullback(cotangent), cotangent, total, weight)
 
 
 def autodiff(model: Model) -> Callable[[View, PyTree], tuple[Array, Pullback]]:

@@ -128,9 +128,9 @@ def _dense_steps(model: Model, objective: Objective, optimizer: Any) -> Run:
         def local_step(step: Array, carry: PyTree) -> PyTree:
             trained, opt_state, seen = carry
             now = view._replace(shared=trained[0], private=trained[1])
-            grads, total, weight = loss_gradients(model, loss, now, batch(task.plan, step))
+            grads, _, *loss_seen = loss_gradients(model, loss, now, batch(task.plan, step))
             updates, opt_state = optimizer.update(grads, opt_state, trained)
-            return optax.apply_updates(trained, updates), opt_state, seen.merge(Stat(total, weight))
+            return optax.apply_updates(trained, updates), opt_state, _merge(seen, *loss_seen)
 
         start = (view.shared, view.private)
         carry = (start, optimizer.init(start), Stat(jnp.float32(0), jnp.float32(0)))
@@ -156,12 +156,12 @@ def _sparse_steps(model: Model, objective: Objective, table: str, local: LocalSG
                 inputs=replace(examples.inputs, ids=None), is_valid=examples.is_valid & is_running
             )
             now = rows_of(view._replace(shared=shared, private=private), table, ids)
-            grads, total, weight = loss_gradients(model, loss, now, examples)
+            grads, _, *loss_seen = loss_gradients(model, loss, now, examples)
             trained = (
                 _descend(shared, grads[0], local.shared_learning_rate, table, ids),
                 _descend(private, grads[1], local.private_learning_rate, table, ids),
             )
-            return trained, seen.merge(Stat(total, weight))
+            return trained, _merge(seen, *loss_seen)
 
         start = (view.shared, view.private), Stat(jnp.float32(0), jnp.float32(0))
         (shared, private), seen = jax.lax.fori_loop(0, task.max_steps, local_step, start)
@@ -182,6 +182,11 @@ def _descend(part: PartT, grads: PartT, learning_rate: float, table: str, ids: A
     rows = {name: jax.tree.map(move_rows, part.rows[name], grads.rows[name]) for name in grads.rows}
     dense = jax.tree.map(move, part.dense, grads.dense)
     return part._replace(rows=part.rows | rows, dense=dense)
+
+
+def _merge(seen: Stat, total: Array, weight: Array) -> Stat:
+    """Observations stay in float32, whatever the parameters are."""
+    return seen.merge(Stat(total.astype(jnp.float32), weight.astype(jnp.float32)))
 
 
 def _output(view: View, shared: Part, private: Private, seen: Stat) -> ClientOutput:

@@ -89,7 +89,8 @@ def _strides() -> NDArray[np.uint32]:
     candidates = MOST_EVENTS + 1 + np.arange(32 * NUM_STRIDES)
     factors = primes_between(2, int(candidates[-1] ** 0.5))
     is_prime = (candidates[:, None] % factors != 0).all(axis=1)
-    return candidates[is_prime][:NUM_STRIDES].astype(np.uint32)
+    strides: NDArray[np.uint32] = candidates[is_prime][:NUM_STRIDES].astype(np.uint32)
+    return strides
 
 
 def free_item(rank: Array, gap: Array) -> Array:

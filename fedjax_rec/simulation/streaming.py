@@ -183,6 +183,23 @@ class Descent(NamedTuple):
     gradient: Private
 
 
+class _Passes(NamedTuple):
+    """Passes over the light clients, until nobody diverges.
+
+    Attributes:
+      is_good: `[C]` who trains.
+      is_careful: whether each row's change is looked at. At first only the parameters that
+        a client keeps and the total are: enough unless a change alone overflows.
+      is_done: nobody has diverged in the last pass.
+      sums: of the last pass.
+    """
+
+    is_good: Array
+    is_careful: Array
+    is_done: Array
+    sums: Sums
+
+
 def train_light(this: Round, members: Member, is_light: Array, carry: Carry) -> Carry:
     """Trains the light members of a cohort that is sorted by falling size.
 
@@ -192,20 +209,23 @@ def train_light(this: Round, members: Member, is_light: Array, carry: Carry) -> 
     members, is_light = _padded(members, is_light, _chunk_size(this, is_light.shape[0]))
     encoding = _encode(this, members, carry)
 
-    def once(loop: tuple[Array, Array, Sums]) -> tuple[Array, Array, Sums]:
-        sums = _train_all(this, members, encoding, carry.clients, loop[0])
-        is_good = loop[0] & sums.is_finite
-        return is_good, jnp.all(is_good == loop[0]), sums
+    def once(loop: _Passes) -> _Passes:
+        sums = _train_all(this, members, encoding, carry.clients, loop)
+        is_good, is_sound = loop.is_good & sums.is_finite, tree.is_finite(sums.rows)
+        is_done = jnp.all(is_good == loop.is_good) & (is_sound | loop.is_careful)
+        return _Passes(is_good, loop.is_careful | ~is_sound, is_done, sums)
 
-    start = (is_light, jnp.bool_(False), _zeros(this, encoding, carry.clients))
-    is_good, _, sums = jax.lax.while_loop(lambda loop: ~loop[1], once, start)
+    never = jnp.bool_(False)
+    start = _Passes(is_light, never, never, _zeros(this, encoding, carry.clients))
+    is_good, _, _, sums = jax.lax.while_loop(lambda loop: ~loop.is_done, once, start)
     return _add(this, carry, members, encoding, sums, is_light, is_good)
 
 
 def _train_all(
-    this: Round, members: Member, encoding: Encoding, store: Clients, is_good: Array
+    this: Round, members: Member, encoding: Encoding, store: Clients, passes: _Passes
 ) -> Sums:
     """One pass over the clients that are good so far, chunk by chunk."""
+    is_good = passes.is_good
     size = _chunk_size(this, is_good.shape[0])
     last = jnp.max(jnp.where(is_good, jnp.arange(is_good.shape[0]) + 1, 0))
 
@@ -227,7 +247,7 @@ def _train_all(
         private, memory = jax.tree.map(
             lambda leaf: leaf[member.entry.slot], (store.private, store.memory)
         )
-        part = _Chunk(member, cut(encoding), num_positives, memory)
+        part = _Chunk(member, cut(encoding), num_positives, memory, passes.is_careful)
         private, sums, is_finite = _train_chunk(this, part, private, sums)
         return sums._replace(
             private=put(sums.private, private), is_finite=put(sums.is_finite, is_finite)
@@ -246,6 +266,7 @@ class _Chunk(NamedTuple):
     encoding: Encoding
     num_positives: Array
     memory: Private
+    is_careful: Array
 
 
 def _train_chunk(
@@ -262,12 +283,15 @@ def _train_chunk(
         descent, sums, is_finite = loop
         step = number // blocks_per_batch
         ids, examples = _examples(this, chunk, number)
-        (to_rows, to_private), losses = _gradients(
+        to_rows, to_private, loss, is_touched = _gradients(
             this, chunk, descent.private, ids, examples, step
         )
-        sums = _add_rows(this, chunk, sums, ids, to_rows, step)
-        sums = sums._replace(loss=sums.loss + jnp.sum(losses))
-        is_finite &= jax.vmap(tree.is_finite)(to_rows)
+        changes = _changes(this, chunk, to_rows, step)
+        sums = _add_rows(chunk, sums, ids, changes)
+        is_finite &= jax.lax.cond(chunk.is_careful, _are_finite, lambda _: is_finite, changes)
+        sums = sums._replace(
+            loss=sums.loss + loss, num_touched=sums.num_touched + jnp.sum(is_touched)
+        )
         descent = descent._replace(gradient=jax.tree.map(jnp.add, descent.gradient, to_private))
         is_end = (number + 1) % blocks_per_batch == 0
         stepped = _step(this, chunk, descent, step)
@@ -280,7 +304,12 @@ def _train_chunk(
     descent, sums, is_finite = jax.lax.fori_loop(0, num_blocks, block, loop)
     # the last batch may have ended before its last block
     private = _step(this, chunk, descent, num_blocks // blocks_per_batch).private
-    return private, sums, is_finite & jax.vmap(tree.is_finite)(private)
+    return private, sums, is_finite & _are_finite(private)
+
+
+def _are_finite(leaves: PyTree) -> Array:
+    """`[chunk]` whether each client's part of some leaves is finite."""
+    return jax.vmap(tree.is_finite)(leaves)
 
 
 def _examples(this: Round, chunk: _Chunk, number: Array) -> tuple[Array, Sampled]:
@@ -301,50 +330,69 @@ def _examples(this: Round, chunk: _Chunk, number: Array) -> tuple[Array, Sampled
         ],
         axis=1,
     )
-    label = np.arange(ids.shape[1]) < block.positive.shape[1]
-    order = np.arange(ids.shape[1])
+    is_positive, is_valid = np.arange(ids.shape[1]) < block.positive.shape[1], block.is_valid
     if not this.algorithm.objective.is_pointwise:  # each positive before its negatives
-        positive, negative = order[label], order[~label].reshape(-1, sampler.num_negatives)
-        order = np.concatenate([positive[:, None], negative], axis=1).ravel()
-    is_valid = block.is_valid[:, order]
-    inputs = Inputs(None, table=sampler.table)
-    labels = jnp.asarray(label[order]) & is_valid
-    ids = jnp.where(is_valid, ids[:, order], 0)
-    return ids, Sampled(inputs, labels.astype(jnp.float32), is_valid)
+        lane = np.arange(ids.shape[1])
+        negatives = lane[~is_positive].reshape(-1, sampler.num_negatives)
+        order = np.concatenate([lane[is_positive][:, None], negatives], axis=1).ravel()
+        ids, is_positive, is_valid = ids[:, order], is_positive[order], is_valid[:, order]
+    label = jnp.asarray(is_positive, jnp.float32) * is_valid
+    return jnp.where(is_valid, ids, 0), Sampled(Inputs(None, table=sampler.table), label, is_valid)
 
 
 def _num_excluded_below(this: Round, member: Member, rank: Array) -> Array:
-    """`#{j : x_j - j <= rank}` by binary search in the client's exclusions; see `free_item`."""
-    excluded = this.fixed.data.excluded
-    most = max(length.num_excluded for length in this.fixed.data.classes)
-    count = jnp.zeros_like(rank)
-    for bit in reversed(range(most.bit_length())):
-        more = count + (1 << bit)
-        item = excluded.at[member.excluded_at[:, None] + more - 1].get(mode="clip")
-        is_below = (more <= member.num_excluded[:, None]) & (item - (more - 1) <= rank)
-        count = jnp.where(is_below, more, count)
+    """`#{j : x_j - j <= rank}` in the client's exclusions; see `stream.free_item`.
+
+    A binary search without branches, bit by bit of the count. It is a loop, for unrolled
+    it would be fused into steps that each compute all steps before them anew.
+    """
+    excluded, begin = this.fixed.data.excluded, member.excluded_at[:, None]
+
+    def halve_twice(number: Array, count: Array) -> Array:
+        for half in (1 << (2 * number + 1), 1 << (2 * number)):
+            last = jnp.minimum(count + half, end) - 1
+            gap = excluded.at[begin + last].get(mode="promise_in_bounds") - last
+            count = jnp.where((count + half <= end) & (gap <= rank), count + half, count)
+        return count
+
+    end = member.num_excluded[:, None]
+    num_bits = 32 - jax.lax.clz(jnp.max(member.num_excluded))
+    num_loops = (num_bits + 1) // 2
+    count: Array = jax.lax.fori_loop(
+        0,
+        num_loops,
+        lambda number, count: halve_twice(num_loops - 1 - number, count),
+        jnp.zeros_like(rank),
+    )
     return count
 
 
 def _gradients(
     this: Round, chunk: _Chunk, private: Private, ids: Array, examples: Sampled, step: Array
-) -> tuple[tuple[PyTree, Private], Array]:
-    """Each client's gradients by the rows of a block and by its private parameters."""
+) -> tuple[PyTree, Private, Array, Array]:
+    """Gradients by the rows of a block and by each client's private parameters.
+
+    With them the loss, and `[chunk, B]` which examples had one.
+    """
     algorithm, state, table = this.algorithm, this.state, _sampler(this).table
+    loss = cast(Loss, algorithm.objective.loss)
 
     def client(
         private: Private, memory: Private, ids: Array, examples: Sampled, divisor: Array
-    ) -> tuple[tuple[PyTree, Private], Array]:
+    ) -> tuple[PyTree, Private, Array, Array]:
         view = View(state.shared, private, this.fixed.frozen, memory, state.extra)
         # without the barrier the rows are gathered anew for each of their uses
         view = jax.lax.optimization_barrier(rows_of(view, table, ids))
-        loss = cast(Loss, algorithm.objective.loss)
-        (shared, private), total, _ = loss_gradients(algorithm.model, loss, view, examples, divisor)
-        return (shared.rows[table], private), total
+        result = loss_gradients(algorithm.model, loss, view, examples, divisor)
+        shared, private = result.gradients
+        return shared.rows[table], private, result.total, result.by_score != 0
 
     axes = Sampled(Inputs(None, table=table), 0, 0)  # type: ignore[arg-type]
     divisor = _batch_weight(this, chunk, step)
-    return jax.vmap(client, (0, 0, 0, axes, 0))(private, chunk.memory, ids, examples, divisor)
+    to_rows, to_private, losses, is_touched = jax.vmap(client, (0, 0, 0, axes, 0))(
+        private, chunk.memory, ids, examples, divisor
+    )
+    return to_rows, to_private, jnp.sum(losses), is_touched
 
 
 def _batch_weight(this: Round, chunk: _Chunk, step: Array) -> Array:
@@ -359,36 +407,34 @@ def _batch_weight(this: Round, chunk: _Chunk, step: Array) -> Array:
     return jnp.where(weight > 0, weight, 1.0)
 
 
-def _add_rows(
-    this: Round, chunk: _Chunk, sums: Sums, ids: Array, to_rows: PyTree, step: Array
-) -> Sums:
-    """Adds what a block changes to the totals.
+def _changes(this: Round, chunk: _Chunk, to_rows: PyTree, step: Array) -> PyTree:
+    """What a block changes: `[chunk, B, ...]`, scaled as the aggregate would.
 
     A row that is read at step t of K moves by `learning_rate g (1 + m + ... + m^(K - t))`
     with momentum m, and is not read again.
     """
-    local, encoding = _local(this), chunk.encoding
-    num_steps = _num_steps(this, chunk)
-    momentum = local.momentum
-    growth = (1 - momentum ** jnp.maximum(num_steps - step, 0)) / (1 - momentum) if momentum else 1
-    factor = -local.shared_learning_rate * encoding.scale * growth
-    is_touched = jnp.stack(
-        [jnp.any(leaf != 0, axis=tuple(range(2, leaf.ndim))) for leaf in jax.tree.leaves(to_rows)]
-    ).any(axis=0)
+    local = _local(this)
+    factor = -local.shared_learning_rate * chunk.encoding.scale
+    if local.momentum:
+        num_left = jnp.maximum(_num_steps(this, chunk) - step, 0)
+        factor *= (1 - local.momentum**num_left) / (1 - local.momentum)
+    return jax.tree.map(
+        lambda grad: grad * factor.reshape((-1,) + (1,) * (grad.ndim - 1)).astype(grad.dtype),
+        to_rows,
+    )
 
-    def add(total: Array, grad: Array) -> Array:
-        change = grad * factor.reshape((-1,) + (1,) * (grad.ndim - 1)).astype(grad.dtype)
+
+def _add_rows(chunk: _Chunk, sums: Sums, ids: Array, changes: PyTree) -> Sums:
+    """Adds what a block changes to the totals."""
+
+    def add(total: Array, change: Array) -> Array:
         return total.at[ids].add(change, mode="promise_in_bounds")
 
     row_weight = {
-        name: total.at[ids].add(is_touched * encoding.row_weight[name])
+        name: add(total, jax.vmap(tree.touched)(changes) * chunk.encoding.row_weight[name])
         for name, total in sums.row_weight.items()
     }
-    return sums._replace(
-        rows=jax.tree.map(add, sums.rows, to_rows),
-        row_weight=row_weight,
-        num_touched=sums.num_touched + jnp.sum(is_touched),
-    )
+    return sums._replace(rows=jax.tree.map(add, sums.rows, changes), row_weight=row_weight)
 
 
 def _step(this: Round, chunk: _Chunk, descent: Descent, step: Array) -> Descent:
