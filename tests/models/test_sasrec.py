@@ -1,5 +1,7 @@
 """SASRec, against a forward pass in NumPy, event by event."""
 
+import subprocess
+import sys
 from typing import Any
 
 import jax
@@ -162,6 +164,12 @@ def test_everything_is_shared_and_items_are_rows() -> None:
     assert jax.tree.leaves((frozen, MODEL.init_private(jax.random.key(0)))) == []
     assert MODEL.needs_history
     assert not MODEL.is_row_wise
+
+
+def test_flax_is_loaded_by_the_models_that_use_it_alone() -> None:
+    code = "import sys, fedjax_rec.models as m; m.ncf(5); assert 'flax' not in sys.modules"
+    code += "; m.sasrec(5); assert 'flax' in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_what_it_cannot_score_is_refused() -> None:
