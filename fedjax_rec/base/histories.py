@@ -61,6 +61,7 @@ class ClientData:
       excluded_offsets: `[N + 1]` where each client's exclusions begin.
       rank: `[N]` place of each client when sorted by falling number of events.
       is_distinct: `[N]` False where a client meets an item twice.
+      first: `[]` the id of the first client here: with several devices each holds a range.
       classes: length classes, covering the ranks `0 .. N` in order.
       num_items: size of the catalogue.
     """
@@ -73,20 +74,22 @@ class ClientData:
     excluded_offsets: Array
     rank: Array
     is_distinct: Array
+    first: Array
     classes: tuple[LengthClass, ...] = field(metadata={"static": True})
     num_items: int = field(metadata={"static": True})
 
     @property
     def num_clients(self) -> int:
-        """How many clients there are (N)."""
+        """How many clients are here (N)."""
         return self.rank.shape[0]
 
     def history(self, client_id: Array, length: LengthClass) -> History:
         """One client's history, padded to `length`."""
+        client = client_id - self.first
 
         def read(flat: Array, offsets: Array, size: int, fill: int) -> tuple[Array, Array]:
-            begin = offsets[client_id]
-            count = jnp.minimum(offsets[client_id + 1] - begin, size)
+            begin = offsets[client]
+            count = jnp.minimum(offsets[client + 1] - begin, size)
             place = jnp.arange(size)
             values = flat.at[begin + place].get(mode="fill", fill_value=0)
             return jnp.where(place < count, values, fill), count

@@ -133,6 +133,7 @@ def client_data(split: Split, *, exclude: Exclude = "train") -> ClientData:
         excluded_offsets=jnp.asarray(excluded_offsets, jnp.int32),
         rank=jnp.asarray(rank),
         is_distinct=jnp.asarray(is_distinct),
+        first=jnp.int32(0),
         classes=_length_classes(
             num_events[by_rank], np.diff(excluded_offsets)[by_rank], is_distinct[by_rank]
         ),

@@ -5,7 +5,6 @@ from typing import Protocol
 import chex
 import jax
 import jax.numpy as jnp
-import optax
 
 from fedjax_rec.base import Array, Sampled
 

@@ -5,7 +5,7 @@ Clients train in `streaming` where their rows come once, else in `general`.
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,11 +25,20 @@ from fedjax_rec.base import (
     RoundInfo,
     ServerState,
 )
-from fedjax_rec.simulation.context import Round
+from fedjax_rec.simulation.context import Carry, Round
+from fedjax_rec.simulation.devices import (
+    BY_CLIENT,
+    EVERYWHERE,
+    FIXED_SPECS,
+    over_devices,
+    own,
+    total_over_devices,
+)
 from fedjax_rec.simulation.execution import Execution
 from fedjax_rec.simulation.general import empty_carry, train_class
 from fedjax_rec.simulation.streaming import is_streamed, may_recur, open_members, train_light
 
+CARRY_SPECS: Any = Carry(EVERYWHERE, BY_CLIENT, EVERYWHERE)  # type: ignore[arg-type]
 INIT_BATCH = 256  # clients initialised at once: bounds the memory, not the result
 
 
@@ -107,25 +116,69 @@ def _step(
     cohort: Cohort,
     fixed: Fixed,
 ) -> tuple[ServerState, Clients, RoundInfo]:
-    this = Round(algorithm, execution, state, fixed)
-    carry = empty_carry(this, clients)
-    if is_streamed(this, clients):
-        members, is_light = open_members(this, cohort)
-        order, places = _by_size(cohort, fixed, is_light)
-        carry = train_light(this, _at(members, order), is_light[order], carry)
-        classes = [length for length in fixed.data.classes if may_recur(this, length)]
-    else:
-        order, places = _by_size(cohort, fixed, jnp.zeros_like(cohort.is_valid))
-        classes = list(fixed.data.classes)
-    by_size = _at(cohort, order)
-    for length in classes:
-        carry = train_class(this, length, by_size, places, carry)
+    train = partial(_train, algorithm, execution)
+    if execution.num_devices > 1:
+        train = over_devices(
+            partial(_train_own, algorithm, execution),
+            execution.num_devices,
+            in_specs=(EVERYWHERE, BY_CLIENT, EVERYWHERE, FIXED_SPECS),
+            out_specs=CARRY_SPECS,
+        )
+    total, clients, info = train(state, clients, cohort, fixed)
+    key = base.derive_key(state.key, state.round, base.SERVER, base.DECODE)
     total, aggregate_state = algorithm.aggregate.decode(
-        this.key(base.SERVER, base.DECODE), carry.total, state.aggregate_state, jnp.float32(jnp.inf)
+        key, total, state.aggregate_state, jnp.float32(jnp.inf)
     )
     state = state._replace(aggregate_state=aggregate_state)
     state = algorithm.server_update.apply(state, total, cohort)
-    return state._replace(round=state.round + 1), carry.clients, carry.info
+    return state._replace(round=state.round + 1), clients, info
+
+
+def _train_own(
+    algorithm: FederatedAlgorithm,
+    execution: Execution,
+    state: ServerState,
+    clients: Clients,
+    cohort: Cohort,
+    fixed: Fixed,
+) -> Carry:
+    """Trains the members of the cohort that live on this device; the sum is everyone's."""
+    data = own(fixed.data)
+    slot = cohort.slot - data.first
+    is_own = (slot >= 0) & (slot < data.num_clients)
+    cohort = Entry(
+        jnp.where(is_own, cohort.client_id, data.first),
+        jnp.where(is_own, slot, 0),
+        cohort.is_valid & is_own,
+    )
+    carry = _train(algorithm, execution, state, clients, cohort, Fixed(fixed.frozen, data))
+    total, info = total_over_devices((carry.total, carry.info))
+    return Carry(total, carry.clients, info)
+
+
+def _train(
+    algorithm: FederatedAlgorithm,
+    execution: Execution,
+    state: ServerState,
+    clients: Clients,
+    cohort: Cohort,
+    fixed: Fixed,
+) -> Carry:
+    """Trains the cohort, whoever can in `streaming` and the others in `general`."""
+    this = Round(algorithm, execution, state, fixed)
+    carry = empty_carry(this, clients)
+    classes = list(fixed.data.classes)
+    is_light = jnp.zeros_like(cohort.is_valid)
+    if is_streamed(this, clients):
+        members, is_light = open_members(this, cohort)
+        order, _ = _by_size(cohort, fixed, is_light)
+        carry = train_light(this, _at(members, order), is_light[order], carry)
+        classes = [length for length in classes if may_recur(this, length)]
+    order, places = _by_size(cohort, fixed, is_light)
+    by_size = _at(cohort, order)
+    for length in classes:
+        carry = train_class(this, length, by_size, places, carry)
+    return carry
 
 
 def _by_size(cohort: Cohort, fixed: Fixed, is_light: Array) -> tuple[Array, Array]:
@@ -134,8 +187,10 @@ def _by_size(cohort: Cohort, fixed: Fixed, is_light: Array) -> tuple[Array, Arra
     First who is not light by falling size, whose key is the rank; then the light by
     falling size; then padding.
     """
-    num_clients = fixed.data.num_clients
-    rank = fixed.data.rank[cohort.client_id] + jnp.where(is_light, num_clients, 0)
+    num_clients = fixed.data.classes[-1].stop
+    rank = fixed.data.rank[cohort.client_id - fixed.data.first] + jnp.where(
+        is_light, num_clients, 0
+    )
     key = jnp.where(cohort.is_valid, rank, 2 * num_clients)
     order = jnp.argsort(key)
     return order, key[order]

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from fedjax_rec.base import (
     Clients,
@@ -123,7 +122,7 @@ def size_of(tree: PyTree) -> Size:
     >>> size_of({"a": jnp.zeros((3, 2)), "b": jnp.zeros(4, jnp.int8)})
     Size(numbers=10, bytes=28)
     """
-    leaves = jax.tree.leaves(jax.eval_shape(_without_keys, tree))
+    leaves = jax.tree.leaves(tree)
     counts = [math.prod(leaf.shape) for leaf in leaves]
     sizes = [count * leaf.dtype.itemsize for count, leaf in zip(counts, leaves, strict=True)]
     return Size(sum(counts), sum(sizes))
@@ -242,13 +241,3 @@ def _most_rows(algorithm: FederatedAlgorithm, data: FederatedData) -> dict[str, 
             places = size if ids.get(table) is None else min(size, ids[table].shape[0])
             total[table] += places * (length.stop - length.start)
     return {table: count / data.num_clients for table, count in total.items()}
-
-
-def _without_keys(tree: PyTree) -> PyTree:
-    """The tree with random keys as the integers they are made of."""
-
-    def plain(leaf: Any) -> Any:
-        is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-        return jax.random.key_data(leaf) if is_key else leaf
-
-    return jax.tree.map(plain, tree)

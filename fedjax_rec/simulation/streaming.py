@@ -117,11 +117,11 @@ def open_members(this: Round, cohort: Cohort) -> tuple[Member, Array]:
     max_excluded = max(length.num_excluded for length in data.classes)
 
     def member(entry: Entry) -> Member:
-        place = entry.client_id
+        place = entry.client_id - data.first
         items_at, excluded_at = data.offsets[place], data.excluded_offsets[place]
         num_events = data.offsets[place + 1] - items_at
         num_excluded = data.excluded_offsets[place + 1] - excluded_at
-        key = this.key(place, base.PREPARE)
+        key = this.key(entry.client_id, base.PREPARE)
         stream = open_stream(sampler, key, num_events, num_excluded, max_excluded)
         order = order_of_positives(stream, 0, max_events)
         return Member(entry, stream, order, items_at, excluded_at, num_excluded)
@@ -129,7 +129,7 @@ def open_members(this: Round, cohort: Cohort) -> tuple[Member, Array]:
     members = jax.vmap(member)(cohort)
     num_negatives = members.stream.num_positives * sampler.num_negatives
     is_light = num_negatives <= members.stream.negatives.num_places
-    return members, cohort.is_valid & is_light & data.is_distinct[cohort.client_id]
+    return members, cohort.is_valid & is_light & data.is_distinct[cohort.client_id - data.first]
 
 
 class Sums(NamedTuple):
