@@ -60,8 +60,8 @@ def memory_table(plan: Mapping[str, Any]) -> Table:
             table.add_row(name, escape(what), format_bytes(size))
     table.add_section()
     available = plan["memory"]["available"]
-    limit = f"of {format_bytes(available)} available" if available is not None else ""
-    table.add_row("in all", limit, format_bytes(plan["memory"]["needed"]))
+    limit = f", of {format_bytes(available)} available" if available is not None else ""
+    table.add_row("in all", f"at most{limit}", format_bytes(plan["memory"]["needed"]))
     return table
 
 

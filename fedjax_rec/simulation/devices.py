@@ -16,6 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from fedjax_rec.base import ClientData, Clients, Fixed, PyTree
 from fedjax_rec.errors import UserError
+from fedjax_rec.simulation.execution import Execution
 
 AXIS = "clients"
 EVERYWHERE, BY_CLIENT = PartitionSpec(), PartitionSpec(AXIS)
@@ -55,14 +56,26 @@ class Placement:
         if self.num_devices == 1:
             return clients
         sharding = NamedSharding(self.mesh, BY_CLIENT)
-        return jax.device_put(jax.tree.map(pad, clients) if padding else clients, sharding)
+        padded = jax.tree.map(pad, clients) if padding else clients
+        placed: Clients = jax.device_put(padded, sharding)
+        return placed
+
+    @classmethod
+    def of(cls, execution: Execution, num_clients: int) -> "Placement":
+        """As the execution says; 0 devices are all there are."""
+        return cls(min(execution.num_devices or jax.device_count(), num_clients), num_clients)
 
     def collect(self, clients: Clients) -> Clients:
         """The whole store `[N, ...]` on the first device, as if there were no other."""
         if self.num_devices == 1:
             return clients
         whole = jax.device_put(clients, jax.devices()[0])
-        return jax.tree.map(lambda leaf: leaf[: self.num_clients], whole)
+        collected: Clients = jax.tree.map(lambda leaf: leaf[: self.num_clients], whole)
+        return collected
+
+    def on_one(self, tree: PyTree) -> PyTree:
+        """What is on every device, on the first."""
+        return tree if self.num_devices == 1 else jax.device_put(tree, jax.devices()[0])
 
     def everywhere(self, tree: PyTree) -> PyTree:
         """A copy on each device."""

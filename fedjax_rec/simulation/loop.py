@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -19,12 +20,14 @@ from fedjax_rec.base import (
     Part,
     ServerState,
 )
+from fedjax_rec.cpu import pin_threads
 from fedjax_rec.data import FederatedData
 from fedjax_rec.data.reading import print_notice
 from fedjax_rec.errors import UserError
 from fedjax_rec.evaluation import Communication, Payload
 from fedjax_rec.sampling import AllClients
 from fedjax_rec.simulation.checkpoint import Checkpointer
+from fedjax_rec.simulation.devices import Placement
 from fedjax_rec.simulation.engine import build
 from fedjax_rec.simulation.execution import Execution
 from fedjax_rec.simulation.plans import (
@@ -59,7 +62,7 @@ def simulate(
     payload: Payload = "table",
     output: Path | None = None,
     resume: bool = True,
-    execution: Execution = Execution(),
+    execution: Execution = Execution(num_devices=0),
     report: Callable[[Report], None] = lambda report: None,
     notice: Callable[[str], None] = print_notice,
 ) -> Result:
@@ -102,6 +105,8 @@ def simulate(
     scorer = Scorer(algorithm, data, evaluation, notice)
     if stop:
         scorer.refuse_unknown(stop.metric)
+    placement = Placement.of(execution, data.num_clients)
+    execution = replace(execution, num_devices=placement.num_devices)
     engine = build(algorithm, execution)
     programs = Programs(engine, execution)
     state, clients, frozen = _initial(algorithm, data, key)
@@ -118,6 +123,8 @@ def simulate(
         restored = storage.restore((state, clients))
         if restored:
             (state, clients), progress = restored
+        state, clients = placement.everywhere(state), placement.spread(clients)
+        spread = placement.spread_fixed(fixed)
         first_round, started = progress.round, time.monotonic()
         if output:
             notice(
@@ -130,29 +137,33 @@ def simulate(
                 if progress.is_stopped or interrupt.is_set():
                     break
                 cohorts = draw_cohorts(sampler, host_seed(key), progress.round, end)
+                cohorts = placement.everywhere(cohorts)
                 with progress.clock("compile"):
-                    program = programs.get(state, clients, cohorts, fixed)
+                    program = programs.get(state, clients, cohorts, spread)
                 with progress.clock("train"):
-                    state, clients, info = program(state, clients, cohorts, fixed)
+                    state, clients, info = program(state, clients, cohorts, spread)
                     info = jax.device_get(info)
+                pin_threads()
                 num_before = progress.client_updates
                 lines = progress.add_rounds(info, state.shared, template)
                 is_best = False
+                whole = placement.on_one(state), placement.collect(clients)
                 if end % evaluation.every == 0 or end == rounds:
                     with progress.clock("evaluate"):
-                        metrics, _ = scorer(state, clients, fixed)
+                        metrics, _ = scorer(*whole, fixed)
                     lines[-1] |= metrics
                     is_best = stop is not None and progress.judge(stop, metrics)
                 is_last = end == rounds or progress.is_stopped or interrupt.is_set()
                 storage.append(lines)
-                storage.save((state, clients), progress, is_best=is_best, is_last=is_last)
+                storage.save(whole, progress, is_best=is_best, is_last=is_last)
                 num_trained = progress.client_updates - num_before
                 seconds = time.monotonic() - started
                 report(Report(end, rounds, seconds, num_trained, lines[-1]))
             is_interrupted = interrupt.is_set() and progress.round < rounds
-        reported = progress.reported_round
+        reported, whole = progress.reported_round, (state, placement.collect(clients))
         if reported != progress.round:
-            state, clients = storage.load_best((state, clients), progress)
+            whole = storage.load_best(whole, progress)
+        state, clients = placement.on_one(whole[0]), whole[1]
     finally:
         storage.close()
     metrics, per_client = scorer(state, clients, fixed)

@@ -16,6 +16,7 @@ from fedjax_rec.base import (
     RoundInfo,
     ServerState,
 )
+from fedjax_rec.simulation.compilation import compile_program
 from fedjax_rec.simulation.engine import Engine
 from fedjax_rec.simulation.execution import Execution
 
@@ -84,7 +85,7 @@ class Programs:
         num_rounds = args[2].client_id.shape[0]
         if num_rounds not in self._compiled:
             jitted = jax.jit(self._scan, donate_argnums=(0, 1))
-            self._compiled[num_rounds] = jitted.lower(*args).compile()
+            self._compiled[num_rounds] = compile_program(jitted.lower(*args))
         return self._compiled[num_rounds]
 
     def _scan(
