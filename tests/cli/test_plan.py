@@ -55,12 +55,13 @@ def preset(tmp_path):
 
 @pytest.fixture
 def rounds(monkeypatch):
-    """Rounds that take so many bytes for each client of a chunk; nothing is compiled."""
+    """Rounds that take so many bytes for a client of a chunk, or a number of it; not compiled."""
 
-    def take(per_client, num_devices=1):
+    def take(per_client, num_devices=1, per_number=0):
         def round_memory(algorithm, data, sampler, execution, num_rounds):
             sizes = footprint.at_rest(algorithm, data)
             temporary = per_client * (execution.chunk_size or 16)
+            temporary += per_number * sizes.client["private"] // 4
             arguments = sizes.to_allocate + sizes.data
             return footprint.RoundMemory(
                 arguments,
@@ -184,6 +185,16 @@ def test_a_table_that_does_not_fit_is_narrowed_until_it_does(preset, rounds, cap
     assert (3 * GB - PROCESS) / per_column - 2 < dim <= (3 * GB - PROCESS) / per_column
     assert planned(capsys, *words, "--algorithm.dim", str(dim))
     assert refused(capsys, *words, "--algorithm.dim", str(dim + 2))
+
+
+def test_each_device_holds_its_own_and_works_with_more(preset, rounds, capsys):
+    rounds(0, num_devices=2, per_number=1000)
+    words = [preset("fedmf"), "--memory", "1GB"]
+    line = refused(capsys, *words, "--algorithm.dim", "1000000")
+    dim = int(line.rpartition("it should fit with --algorithm.dim ")[2])
+    per_column = 3 * 4 * (20 + 12) + 2 * 1000
+    assert dim == pytest.approx((GB - PROCESS) / per_column, abs=2)
+    assert planned(capsys, *words, "--algorithm.dim", str(dim))
 
 
 def test_where_the_process_alone_is_too_big_this_is_said(preset, rounds, capsys):
