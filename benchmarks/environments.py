@@ -36,9 +36,7 @@ FEDJAX = Environment(
     ),
 )
 PFL = Environment("pfl", ("pfl==0.6.0", "torch==2.13.0", "numpy==2.4.6"))
-FLOWER = Environment(
-    "flower", ("flwr==1.41.0", "ray==2.55.1", "torch==2.13.0", "numpy==2.4.6")
-)
+FLOWER = Environment("flower", ("flwr==1.41.0", "ray==2.55.1", "torch==2.13.0", "numpy==2.4.6"))
 
 
 def folder() -> Path:

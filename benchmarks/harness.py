@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks import quality
 from benchmarks.environments import EnvironmentFailedError, python_of
 from benchmarks.problem import Problem
-from benchmarks.registry import PEERS
+from benchmarks.registry import PEERS, PeerEntry
 
 ROOT = Path(__file__).resolve().parents[1]
 KEYS = (
@@ -90,6 +90,8 @@ class _Running:
         """Ends the process."""
         if self.process.stdin:
             self.process.stdin.close()
+        if self.process.stdout:
+            self.process.stdout.close()
         try:
             self.process.wait(20)
         except subprocess.TimeoutExpired:
@@ -154,7 +156,9 @@ def _start(name: str, folder: Path, plan: Plan) -> "_Running | _Failed":
     except EnvironmentFailedError as reason:
         return _Failed(name, str(reason))
     log = folder / f"{name}.log"
-    command = [str(python), "-m", f"benchmarks.peers.{entry.module}"]
+    variables = {"PYTHONPATH": str(ROOT), "JAX_TRACEBACK_FILTERING": "off"}
+    variables |= dict(variable.split("=", 1) for variable in entry.variables)
+    command = [str(python), "-P", module_of(entry)]
     with log.open("wb") as errors:
         process = subprocess.Popen(
             [*command, str(folder / "problem.npz"), *entry.arguments],
@@ -163,9 +167,14 @@ def _start(name: str, folder: Path, plan: Plan) -> "_Running | _Failed":
             stderr=errors,
             bufsize=0,
             cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": str(ROOT), "JAX_TRACEBACK_FILTERING": "off"},
+            env=os.environ | variables,
         )
     return _Running(name, process, log, plan.timeout)
+
+
+def module_of(entry: PeerEntry) -> str:
+    """The file to run."""
+    return str(ROOT / "benchmarks" / "peers" / f"{entry.module}.py")
 
 
 def _attempt(run: "_Running | _Failed", work: Callable[[_Running], None]) -> None:
@@ -203,9 +212,7 @@ def _repeat(run: _Running, plan: Plan) -> None:
     _say(f"{run.name}: {1000 * run.seconds[-1]:.2f} ms a round")
 
 
-def _row(
-    run: "_Running | _Failed", problem: Problem, plan: Plan, load: float
-) -> dict[str, Any]:
+def _row(run: "_Running | _Failed", problem: Problem, plan: Plan, load: float) -> dict[str, Any]:
     settings = problem.settings
     row: dict[str, Any] = dict.fromkeys(KEYS)
     row |= {

@@ -24,9 +24,7 @@ def candidates(problem: Problem) -> NDArray[np.int64]:
     return drawn
 
 
-def measure(
-    problem: Problem, parameters: dict[str, NDArray[np.float32]]
-) -> tuple[float, float]:
+def measure(problem: Problem, parameters: dict[str, NDArray[np.float32]]) -> tuple[float, float]:
     """HR@10 and NDCG@10: means over clients with a held-out item, ranked among 99 candidates.
 
     Ties count against the held-out item, and so does a score that is not a number.

@@ -14,12 +14,14 @@ class PeerEntry:
       environment: where it runs.
       about: one line.
       arguments: further words on its command line.
+      variables: environment variables, as `NAME=value`.
     """
 
     module: str
     environment: Environment
     about: str
     arguments: tuple[str, ...] = ()
+    variables: tuple[str, ...] = ()
 
 
 PEERS = {
@@ -38,7 +40,11 @@ PEERS = {
         "torch_research", TORCH, "the style of research code: DataLoader, deepcopy, states kept"
     ),
     "torch-vmap": PeerEntry(
-        "torch_vmap", TORCH, "torch.func.vmap over chunks of clients sorted by size"
+        "torch_vmap",
+        TORCH,
+        "torch.func.vmap over chunks of clients sorted by size, two threads",
+        # Threads that spin while they wait would take the cores from each other.
+        variables=("OMP_WAIT_POLICY=passive",),
     ),
     "jax-dense": PeerEntry(
         "jax_dense", OURS, "vmap over whole local tables, padded to the largest client"

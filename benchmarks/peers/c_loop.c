@@ -93,8 +93,10 @@ static void step(const Problem *p, Worker *w, float *user, const int32_t *ids,
         for (int d = 0; d < DIM; d++) score += row[d] * before[d];
         w->slopes[k] = score;
     }
-    for (int64_t k = 0; k < n; k++)
-        w->slopes[k] = (1 / (1 + expf(-w->slopes[k])) - labels[k]) / (float)n;
+    for (int64_t k = 0; k < n; k++) { /* past 60 the sigmoid is 0 or 1 to float's precision */
+        float score = fminf(fmaxf(w->slopes[k], -60), 60);
+        w->slopes[k] = (1 / (1 + expf(-score)) - labels[k]) / (float)n;
+    }
     for (int64_t k = 0; k < n; k++) {
         const float *row = w->local + (int64_t)ids[k] * DIM;
         for (int d = 0; d < DIM; d++) user_grad[d] += w->slopes[k] * row[d];

@@ -46,9 +46,7 @@ def algorithm_of(problem: Problem, variant: str) -> FederatedAlgorithm:
     if variant != "autodiff":
         return algorithm
     model = dataclasses.replace(algorithm.model, score_vjp=None)
-    sampler = Sampler(
-        problem.num_items, settings.negatives, settings.epochs, settings.batch_size
-    )
+    sampler = Sampler(problem.num_items, settings.negatives, settings.epochs, settings.batch_size)
     objective = sampled(sampler, user_written_loss)
     optimizer = by_role(
         shared=named_optimizer("sgd", settings.item_rate),

@@ -53,12 +53,14 @@ class PrivateVectors(FederatedAveraging):
         self.users = torch.tensor(problem.users_start)
         self.rng = problem.generator(0)
 
-    def train_one_user(self, initial_model_state, model, user_dataset, central_context):  # noqa: ANN
+    def train_one_user(self, initial_model_state, model, user_dataset, central_context):
         """Local epochs, each with fresh negatives."""
         client = int(user_dataset.user_id)
         self.module.user.data.copy_(self.users[client])
         for _ in range(self.problem.settings.epochs):
-            epoch = Dataset([torch.from_numpy(a) for a in self.problem.epoch(self.rng, client)], str(client))
+            epoch = Dataset(
+                [torch.from_numpy(a) for a in self.problem.epoch(self.rng, client)], str(client)
+            )
             statistics, metrics = super().train_one_user(
                 initial_model_state, model, epoch, central_context
             )

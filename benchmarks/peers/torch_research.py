@@ -97,9 +97,7 @@ class TorchResearch:
             all_examples.append((items, labels))
         return all_examples
 
-    def _train(
-        self, client: int, epochs: list[tuple[list[int], list[float]]]
-    ) -> torch.Tensor:
+    def _train(self, client: int, epochs: list[tuple[list[int], list[float]]]) -> torch.Tensor:
         """Trains one client; returns its item table."""
         settings = self.problem.settings
         model = copy.deepcopy(self.model)
