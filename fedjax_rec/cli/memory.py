@@ -41,19 +41,21 @@ def needed_memory(at_rest: "AtRest", working: "RoundMemory | None") -> dict[str,
     """Bytes that a run takes: `needed` in all, and parts that no device's program knows.
 
     On an accelerator these are the bytes of one device. The devices of a host share its
-    memory with the process, in which the data are already, and with the checkpoint.
+    memory with the process, in which the data are already, and with the checkpoint. A
+    store that lies on several devices is gathered on one, to be evaluated and saved.
     """
     import jax
 
     from fedjax_rec.simulation.progress import peak_megabytes
 
     a_device = working.total if working else at_rest.to_allocate + at_rest.data
-    if jax.local_devices()[0].platform != "cpu":
-        return {"needed": a_device, "process": 0, "checkpoint": 0}
-    process = int(peak_megabytes() * 10**6)
     num_devices = working.num_devices if working else 1
-    needed = process + num_devices * a_device - at_rest.data + at_rest.saved
-    return {"needed": needed, "process": process, "checkpoint": at_rest.saved}
+    gathered = at_rest.store if num_devices > 1 else 0
+    parts = {"process": 0, "checkpoint": 0, "gathered": gathered}
+    if jax.local_devices()[0].platform != "cpu":
+        return {"needed": a_device + gathered} | parts
+    parts |= {"process": int(peak_megabytes() * 10**6), "checkpoint": at_rest.saved}
+    return {"needed": num_devices * a_device - at_rest.data + sum(parts.values())} | parts
 
 
 def free_memory(host_memory: int | None) -> int | None:
@@ -110,6 +112,12 @@ def refuse_too_big(plan: dict[str, Any], experiment: "Experiment") -> None:
     )
 
 
+def devices_in_one_memory(plan: dict[str, Any]) -> int:
+    """How many devices of the run share a memory: all of a host, each accelerator by itself."""
+    is_host = plan["memory"]["process"] > 0
+    return plan["round"]["num_devices"] if is_host and plan["round"] else 1
+
+
 def smaller_chunk(plan: dict[str, Any], experiment: "Experiment") -> str:
     """The largest chunk, of halves of the present one, with which the run fits."""
     from fedjax_rec.simulation.footprint import round_memory
@@ -117,7 +125,8 @@ def smaller_chunk(plan: dict[str, Any], experiment: "Experiment") -> str:
     working, memory = plan["round"], plan["memory"]
     if not working:
         return ""
-    fixed = memory["needed"] - working["num_devices"] * working["working"]
+    num_here = devices_in_one_memory(plan)
+    fixed = memory["needed"] - num_here * working["working"]
     size = experiment.execution.chunk_size or FIRST_CHUNK
     while fixed < memory["available"] and (size := size // 2):
         execution = replace(experiment.execution, chunk_size=size)
@@ -128,7 +137,7 @@ def smaller_chunk(plan: dict[str, Any], experiment: "Experiment") -> str:
             execution,
             working["num_rounds"],
         )
-        if tried and fixed + tried.num_devices * tried.working <= memory["available"]:
+        if tried and fixed + num_here * tried.working <= memory["available"]:
             return f"it fits with --execution.chunk_size {size}"
     return ""
 
@@ -148,15 +157,16 @@ def smaller_width(plan: dict[str, Any], experiment: "Experiment") -> str:
         narrow = build(replace(config, algorithm=half), notice=lambda line: None)
     except UserError:  # not every width will do, as where heads share it
         return ""
-    copies, working = 1, 0
-    if plan["round"]:
-        copies, working = plan["round"]["num_devices"], plan["round"]["working"]
+    num_devices = plan["round"]["num_devices"] if plan["round"] else 1
+    num_here = devices_in_one_memory(plan)
 
-    def resting(each: "Experiment") -> int:
+    def resting(each: "Experiment") -> float:
         sizes = at_rest(each.algorithm, each.data)
-        return copies * sizes.to_allocate + (sizes.saved if memory["checkpoint"] else 0)
+        bytes = num_here * (sizes.server + sizes.frozen + sizes.store / num_devices)
+        bytes += sizes.store if memory["gathered"] else 0
+        return bytes + (sizes.saved if memory["checkpoint"] else 0)
 
     slope = (resting(experiment) - resting(narrow)) / (width - width // 2)
-    slope += copies * working / width
+    slope += num_here * (plan["round"]["working"] if plan["round"] else 0) / width
     fitting = math.floor(width - (memory["needed"] - memory["available"]) / slope)
     return f"it should fit with --algorithm.{WIDTH} {fitting}" if fitting >= 1 else ""

@@ -52,6 +52,7 @@ def memory_table(plan: Mapping[str, Any]) -> Table:
         what = f"beside these, in {working['num_rounds']} rounds at a time{on}"
         rows.append(("round", what, working["working"]))
     rows += [
+        ("gathered", "the store on one device, to evaluate it", plan["memory"]["gathered"]),
         ("checkpoint", "a copy on the host while it is written", plan["memory"]["checkpoint"]),
         ("process", "Python, jax and its compiler so far", plan["memory"]["process"]),
     ]

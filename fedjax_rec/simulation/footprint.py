@@ -6,10 +6,11 @@ compiled program of a stretch of rounds.
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
+from jax.sharding import NamedSharding
 
 from fedjax_rec.base import (
     Clients,
@@ -19,9 +20,11 @@ from fedjax_rec.base import (
     Part,
     PyTree,
     ServerState,
+    empty,
 )
 from fedjax_rec.data import FederatedData
 from fedjax_rec.evaluation import ClientBytes, Payload, bytes_per_client
+from fedjax_rec.simulation.devices import BY_CLIENT, EVERYWHERE, Placement
 from fedjax_rec.simulation.engine import build
 from fedjax_rec.simulation.execution import Execution
 from fedjax_rec.simulation.rounds import Programs, draw_cohorts
@@ -181,12 +184,14 @@ def round_memory(
     Returns:
       `None` where nothing is compiled (debugging), or the device does not tell.
     """
-    initial = initial_shapes(algorithm, data.num_clients)
-    cohorts = draw_cohorts(sampler, 0, 0, num_rounds)
-    fixed = Fixed(initial.frozen, data.clients)
-    arguments = jax.eval_shape(lambda *each: each, initial.state, initial.clients, cohorts, fixed)
+    placement = Placement.of(execution, data.num_clients)
+    execution = replace(execution, num_devices=placement.num_devices)
+    state, clients, frozen = _placed(initial_shapes(algorithm, data.num_clients), placement)
+    cohorts = placement.everywhere(draw_cohorts(sampler, 0, 0, num_rounds))
+    fixed = placement.spread_fixed(Fixed(empty(), data.clients))._replace(frozen=frozen)
     begin = time.monotonic()
-    program: Any = Programs(build(algorithm, execution), execution).get(*arguments)
+    programs = Programs(build(algorithm, execution), execution)
+    program: Any = programs.get(state, clients, cohorts, fixed)
     seconds = time.monotonic() - begin
     analyse = getattr(program, "memory_analysis", lambda: None)
     if (analysis := analyse()) is None:
@@ -205,6 +210,31 @@ def round_memory(
         num_devices=max(1, len(devices)),
         num_rounds=num_rounds,
         compile_seconds=seconds,
+    )
+
+
+def _placed(initial: Initial, placement: Placement) -> Initial:
+    """The shapes as they lie on the devices: the store over all of them, the rest on each."""
+    if placement.num_devices == 1:
+        return initial
+    num_slots = placement.num_devices * placement.num_local
+
+    def on_each(leaf: Any) -> Any:
+        return jax.ShapeDtypeStruct(
+            leaf.shape, leaf.dtype, sharding=NamedSharding(placement.mesh, EVERYWHERE)
+        )
+
+    def over_all(leaf: Any) -> Any:
+        return jax.ShapeDtypeStruct(
+            (num_slots, *leaf.shape[1:]),
+            leaf.dtype,
+            sharding=NamedSharding(placement.mesh, BY_CLIENT),
+        )
+
+    return Initial(
+        jax.tree.map(on_each, initial.state),
+        jax.tree.map(over_all, initial.clients),
+        jax.tree.map(on_each, initial.frozen),
     )
 
 

@@ -1,6 +1,7 @@
 """`plan`: what it tells, and what does not fit, told in one line with what would."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import jax
@@ -62,7 +63,8 @@ def rounds(monkeypatch):
             sizes = footprint.at_rest(algorithm, data)
             temporary = per_client * (execution.chunk_size or 16)
             temporary += per_number * sizes.client["private"] // 4
-            arguments = sizes.to_allocate + sizes.data
+            store = sizes.store // num_devices
+            arguments = sizes.server + sizes.frozen + store + sizes.data
             return footprint.RoundMemory(
                 arguments,
                 sizes.to_allocate,
@@ -118,6 +120,7 @@ def test_a_plan_is_one_object(preset, capsys):
         + working["num_devices"] * per_device
         - plan["at_rest"]["data"]  # in the process already
         + memory["checkpoint"]
+        + memory["gathered"]
     )
     assert memory["checkpoint"] == 92
     assert memory["needed"] < memory["available"]
@@ -192,7 +195,10 @@ def test_each_device_holds_its_own_and_works_with_more(preset, rounds, capsys):
     words = [preset("fedmf"), "--memory", "1GB"]
     line = refused(capsys, *words, "--algorithm.dim", "1000000")
     dim = int(line.rpartition("it should fit with --algorithm.dim ")[2])
-    per_column = 3 * 4 * (20 + 12) + 2 * 1000
+    table, store = 4 * 20, 4 * 12
+    per_column = 2 * table + store  # on the devices
+    per_column += store + (table + store)  # gathered, and saved
+    per_column += 2 * 1000
     assert dim == pytest.approx((GB - PROCESS) / per_column, abs=2)
     assert planned(capsys, *words, "--algorithm.dim", str(dim))
 
@@ -237,8 +243,10 @@ def test_an_accelerators_own_memory_counts(preset, monkeypatch):
     device = SimpleNamespace(platform="gpu", memory_stats=lambda: stats)
     monkeypatch.setattr(jax, "local_devices", lambda: [device])
     assert free_memory(10**12) == 2000
-    needed = {"needed": 1000 + 30 + 500 + 7, "process": 0, "checkpoint": 0}
+    needed = {"needed": 1000 + 30 + 500 + 7, "process": 0, "checkpoint": 0, "gathered": 0}
     assert needed_memory(sizes, working) == needed
+    stored = replace(sizes, store=10**6)
+    assert needed_memory(stored, working)["needed"] == needed["needed"] + 10**6
     assert needed_memory(sizes, None)["needed"] == 92 + sizes.data
     refuse_impossible(experiment, 0)
     device.memory_stats = lambda: None

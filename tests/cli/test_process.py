@@ -49,9 +49,9 @@ def test_a_verb_that_computes_sets_devices_and_keeps_programs(tmp_path):
         assert first.stderr.startswith("cpu: set NPROC=1 XLA_FLAGS=--xla_force_host")
         assert first.stderr.count("\n") == 1
     kept = programs(tmp_path)
-    assert any(name.startswith("jit__scan-") for name in kept)
+    assert kept
 
-    (damaged,) = (tmp_path / "xla").glob("*/jit__scan-*")
+    damaged = max((tmp_path / "xla").glob("*/*-cache"), key=lambda path: path.stat().st_size)
     whole = damaged.stat().st_size
     os.truncate(damaged, whole // 2)  # as a kill would leave it
     second = in_fresh_process(*words, **keep)

@@ -1,5 +1,9 @@
 """What a run takes, beside a count by hand and beside the arrays of a real one."""
 
+import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import jax
@@ -119,6 +123,59 @@ def test_a_round_takes_its_arguments_and_what_it_works_with(data):
     assert memory.total == memory.arguments + memory.working
     assert (memory.num_devices, memory.num_rounds) == (1, 3)
     assert memory.compile_seconds > 0
+
+
+ON_ALL_DEVICES = """
+import dataclasses, json, pathlib, sys
+import fedjax_rec
+fedjax_rec.configure_cpu(lambda line: None)
+import jax, jax.numpy as jnp
+from fedjax_rec.base import Private
+from fedjax_rec.data import load
+from fedjax_rec.sampling import AllClients
+from fedjax_rec.simulation.footprint import round_memory
+data = load("synthetic", num_users=21, num_items=30, mean_events=6)
+algorithm = fedjax_rec.popularity(30)
+model = dataclasses.replace(
+    algorithm.model, init_private=lambda key: Private({}, jnp.zeros(1000))
+)
+algorithm = dataclasses.replace(algorithm, model=model)
+execution = fedjax_rec.Execution(num_devices=0)
+memory = round_memory(algorithm, data, AllClients(21), execution, num_rounds=2)
+cache = pathlib.Path(sys.argv[1])
+newest = max(cache.glob("*-cache"), key=lambda path: path.stat().st_mtime_ns)
+name = newest.name.rsplit("-", 2)[0]
+plan = fedjax_rec.EvaluationPlan(every=2)
+fedjax_rec.simulate(
+    algorithm, data, key=jax.random.key(0), rounds=2, evaluation=plan, execution=execution
+)
+seen = {"there": jax.local_device_count(), "programs": len(list(cache.glob(f"{name}-*")))}
+print(json.dumps(dataclasses.asdict(memory) | seen))
+"""
+
+
+def test_on_several_devices_the_store_is_shared_out_and_the_program_is_that_of_a_run(tmp_path):
+    chosen = {"FEDJAX_REC_CPU", "NPROC", "XLA_FLAGS", "JAX_NUM_CPU_DEVICES"}
+    env = {name: value for name, value in os.environ.items() if name not in chosen}
+    cache = {
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", ON_ALL_DEVICES, str(tmp_path)],
+        env=env | {"JAX_PLATFORMS": "cpu"} | cache,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    memory = json.loads(done.stdout)
+    num_devices = memory["num_devices"]
+    assert num_devices == memory["there"]
+    slots = -(-21 // num_devices)
+    rest = 20_000  # far less than a client's 4 kB times the clients of another device
+    assert 4000 * slots <= memory["arguments"] < 4000 * slots + rest
+    assert memory["programs"] == 1  # what the plan compiled, the run took from the cache
 
 
 def test_nothing_is_compiled_for_a_debugger(data):
