@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from numpy.typing import NDArray
 
-from fedjax_rec.base import LocalSGD, Part, Private
+from fedjax_rec.base import LocalSGD, Part, Private, PyTree
 from fedjax_rec.errors import UserError, did_you_mean
 
 
@@ -61,6 +62,10 @@ def _known_optimizers() -> list[str]:
     return sorted(known)
 
 
+PROBE = np.array([1.0, -3.0, 1e-12, 1e12], np.float32)
+"""Gradients of all magnitudes."""
+
+
 def as_sgd(optimizer: optax.GradientTransformation) -> LocalSGD | None:
     """What an optimizer of `(shared, private)` is, if it is plain SGD, with momentum or not.
 
@@ -77,30 +82,50 @@ def as_sgd(optimizer: optax.GradientTransformation) -> LocalSGD | None:
     >>> as_sgd(optax.adam(0.5)) is None
     True
     """
-    gradient = np.array([1.0, -3.0, 1e-12, 1e12], np.float32)
+    probe = (Part({"item": PROBE}, PROBE), Private({}, PROBE))
+    answer = _rates(optimizer, probe)
+    if answer is None or answer[0][0] != answer[0][1]:
+        return None
+    rates, momentum = answer
+    return LocalSGD(float(rates[0]), float(rates[2]), momentum)
+
+
+def sgd_rate(optimizer: optax.GradientTransformation) -> float | None:
+    """The learning rate of a server's optimizer that is plain SGD without momentum.
+
+    >>> sgd_rate(optax.sgd(0.5)), sgd_rate(optax.adam(0.5))
+    (0.5, None)
+    """
+    answer = _rates(optimizer, Part({"item": PROBE}, PROBE))
+    if answer is None or answer[1] or answer[0][0] != answer[0][1]:
+        return None
+    return float(answer[0][0])
+
+
+def _rates(
+    optimizer: optax.GradientTransformation, probe: PyTree
+) -> tuple[NDArray[np.float32], float] | None:
+    """The learning rate of each leaf, and the momentum, of what is plain SGD."""
     with jax.ensure_compile_time_eval():
-        answer, elsewhere = (_answers(optimizer, gradient, start) for start in (0.0, 2.0))
+        answer, elsewhere = (_answers(optimizer, probe, start) for start in (0.0, 2.0))
     if answer is None or elsewhere is None or not np.array_equal(answer, elsewhere):
         return None
-    moves = -answer / gradient  # [steps, (shared rows, dense, private), gradients]
-    rates, growth = moves[0, :, 0], moves[1, 0, 0] / moves[0, 0, 0]
-    momentum = round(float(growth) - 1, 6)
+    moves = -answer / PROBE  # [steps, leaves, gradients]
+    rates = moves[0, :, 0]
+    momentum = round(float(moves[1, 0, 0] / rates[0]) - 1, 6)
     sums = np.cumsum(momentum ** np.arange(len(moves)))
-    is_sgd = rates[0] == rates[1] and np.allclose(
-        moves, sums[:, None, None] * rates[None, :, None], rtol=1e-5, atol=0
-    )
-    return LocalSGD(float(rates[0]), float(rates[2]), momentum) if is_sgd else None
+    expected = sums[:, None, None] * rates[None, :, None]
+    return (rates, momentum) if np.allclose(moves, expected, rtol=1e-5, atol=0) else None
 
 
 def _answers(
-    optimizer: optax.GradientTransformation, gradient: np.ndarray, start: float
-) -> np.ndarray | None:
+    optimizer: optax.GradientTransformation, gradients: PyTree, start: float
+) -> NDArray[np.float32] | None:
     """Updates of four steps; `None` if the state holds anything but velocities."""
-    gradients = (Part({"item": gradient}, gradient), Private({}, gradient))
     params = jax.tree.map(lambda leaf: jnp.full_like(leaf, start), gradients)
     gradients = jax.tree.map(jnp.asarray, gradients)
     state = optimizer.init(params)
-    if any(jnp.shape(leaf) != gradient.shape for leaf in jax.tree.leaves(state)):
+    if any(jnp.shape(leaf) != PROBE.shape for leaf in jax.tree.leaves(state)):
         return None
     answers = []
     for _ in range(4):

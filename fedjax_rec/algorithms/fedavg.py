@@ -21,6 +21,7 @@ from fedjax_rec.base import (
     ServerState,
     ServerUpdate,
 )
+from fedjax_rec.optimizers import sgd_rate
 from fedjax_rec.transforms import chain, mean
 
 
@@ -40,7 +41,7 @@ def optax_server(optimizer: optax.GradientTransformation) -> ServerUpdate:
             shared=optax.apply_updates(state.shared, updates), opt_state=opt_state
         )
 
-    return ServerUpdate(init, apply)
+    return ServerUpdate(init, apply, sgd_rate(optimizer))
 
 
 def fedavg(

@@ -46,7 +46,8 @@ def binary_cross_entropy(scores: Array, examples: Sampled) -> tuple[Array, Array
     '0.6931 1.0'
     """
     chex.assert_equal_shape([scores, examples.label, examples.is_valid])
-    loss = jax.nn.softplus(scores) - examples.label * scores  # one logarithm, not two
+    # one logarithm where the formula has two
+    loss = jax.nn.softplus((1 - 2 * examples.label) * scores)
     return loss, examples.is_valid.astype(loss.dtype)
 
 

@@ -5,7 +5,7 @@ Clients train in `streaming` where their rows come once, else in `general`.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ from fedjax_rec.base import (
     FederatedAlgorithm,
     Fixed,
     Key,
+    Message,
     Part,
     PyTree,
     RoundInfo,
@@ -36,17 +37,21 @@ from fedjax_rec.simulation.devices import (
 )
 from fedjax_rec.simulation.execution import Execution
 from fedjax_rec.simulation.general import empty_carry, train_class
-from fedjax_rec.simulation.streaming import is_streamed, may_recur, open_members, train_light
+from fedjax_rec.simulation.members import open_members
+from fedjax_rec.simulation.row_buffer import RowBuffer, add_to_table
+from fedjax_rec.simulation.streamable import is_streamed, may_recur
+from fedjax_rec.simulation.streaming import buffer_for, train_light
 
 CARRY_SPECS: Any = Carry(EVERYWHERE, BY_CLIENT, EVERYWHERE)  # type: ignore[arg-type]
 INIT_BATCH = 256  # clients initialised at once: bounds the memory, not the result
 
 
 class Engine(NamedTuple):
-    """The two pure functions that `build` returns."""
+    """The pure functions that `build` returns."""
 
     init: Callable[[Key, int], tuple[ServerState, Clients, Part]]
     step: Callable[[ServerState, Clients, Cohort, Fixed], tuple[ServerState, Clients, RoundInfo]]
+    rounds: Callable[[ServerState, Clients, Cohort, Fixed], tuple[ServerState, Clients, RoundInfo]]
 
 
 def build(algorithm: FederatedAlgorithm, execution: Execution = Execution()) -> Engine:
@@ -57,9 +62,10 @@ def build(algorithm: FederatedAlgorithm, execution: Execution = Execution()) -> 
       execution: how to run it.
 
     Returns:
-      `init(key, num_clients) -> (state, clients, frozen)` and
-      `step(state, clients, cohort, fixed) -> (state, clients, info)`. Both are pure;
-      jit `step`, or scan it over rounds.
+      `init(key, num_clients) -> (state, clients, frozen)`,
+      `step(state, clients, cohort, fixed) -> (state, clients, info)`, and `rounds`, the
+      same for a stretch of rounds, with cohorts and info `[rounds, ...]`. All are pure and
+      to be jitted; donate state and clients.
 
     Raises:
       ValueError: when traced: a part needs whole tables and the objective slices them.
@@ -67,7 +73,11 @@ def build(algorithm: FederatedAlgorithm, execution: Execution = Execution()) -> 
 
     `step` sorts the cohort by size itself, so that its order cannot matter.
     """
-    return Engine(partial(_init, algorithm), partial(_step, algorithm, execution))
+    return Engine(
+        partial(_init, algorithm),
+        partial(_step, algorithm, execution),
+        partial(_rounds, algorithm, execution),
+    )
 
 
 def pad_cohort(client_ids: npt.ArrayLike, capacity: int) -> Cohort:
@@ -108,6 +118,31 @@ def _init(
     return state, clients, frozen
 
 
+def _rounds(
+    algorithm: FederatedAlgorithm,
+    execution: Execution,
+    state: ServerState,
+    clients: Clients,
+    cohorts: Cohort,
+    fixed: Fixed,
+) -> tuple[ServerState, Clients, RoundInfo]:
+    """A stretch of rounds; a buffer, where one is used, is made once for all."""
+    this = Round(algorithm, execution, state, fixed)
+    buffer = buffer_for(this, clients, cohorts.client_id.shape[-1])
+
+    def one_round(carry: PyTree, cohort: Cohort) -> tuple[PyTree, RoundInfo]:
+        state, clients, buffer = carry
+        if buffer is None:
+            state, clients, info = _step_summed(algorithm, execution, state, clients, cohort, fixed)
+        else:
+            this = Round(algorithm, execution, state, fixed)
+            state, clients, info, buffer = _step_listed(this, clients, cohort, buffer)
+        return (state, clients, buffer), info
+
+    (state, clients, _), info = jax.lax.scan(one_round, (state, clients, buffer), cohorts)
+    return state, clients, info
+
+
 def _step(
     algorithm: FederatedAlgorithm,
     execution: Execution,
@@ -116,6 +151,23 @@ def _step(
     cohort: Cohort,
     fixed: Fixed,
 ) -> tuple[ServerState, Clients, RoundInfo]:
+    """One round."""
+    this = Round(algorithm, execution, state, fixed)
+    buffer = buffer_for(this, clients, cohort.client_id.shape[0])
+    if buffer is None:
+        return _step_summed(algorithm, execution, state, clients, cohort, fixed)
+    return _step_listed(this, clients, cohort, buffer)[:3]
+
+
+def _step_summed(
+    algorithm: FederatedAlgorithm,
+    execution: Execution,
+    state: ServerState,
+    clients: Clients,
+    cohort: Cohort,
+    fixed: Fixed,
+) -> tuple[ServerState, Clients, RoundInfo]:
+    """A round whose changes are summed in the shape of the tables."""
     train = partial(_train, algorithm, execution)
     if execution.num_devices > 1:
         train = over_devices(
@@ -125,13 +177,43 @@ def _step(
             out_specs=CARRY_SPECS,
         )
     total, clients, info = train(state, clients, cohort, fixed)
+    total, state = _decode(algorithm, state, total)
+    state = algorithm.server_update.apply(state, total, cohort)
+    return state._replace(round=state.round + 1), clients, info
+
+
+def _step_listed(
+    this: Round, clients: Clients, cohort: Cohort, buffer: RowBuffer
+) -> tuple[ServerState, Clients, RoundInfo, RowBuffer]:
+    """A round whose changes are listed, and added to the table row by row.
+
+    Aggregate and server only scale, so they are tried on a message of ones.
+    """
+    algorithm, state = this.algorithm, this.state
+    members, is_light = open_members(this, cohort)
+    order, _ = _by_size(cohort, this.fixed, is_light)
+    carry, listed = train_light(
+        this, _at(members, order), is_light[order], empty_carry(this, clients), buffer
+    )
+    buffer = cast(RowBuffer, listed)
+    ones = jax.tree.map(lambda leaf: jnp.ones((1, *leaf.shape[1:]), leaf.dtype), state.shared)
+    scaled, state = _decode(algorithm, state, carry.total._replace(update=ones))
+    factor = jax.tree.leaves(scaled.update)[0].ravel()[0] * algorithm.server_update.learning_rate
+    rows = {
+        table: add_to_table(buffer, leaves, factor) for table, leaves in state.shared.rows.items()
+    }
+    state = state._replace(shared=state.shared._replace(rows=rows), round=state.round + 1)
+    return state, carry.clients, carry.info, buffer
+
+
+def _decode(
+    algorithm: FederatedAlgorithm, state: ServerState, total: Message
+) -> tuple[Message, ServerState]:
     key = base.derive_key(state.key, state.round, base.SERVER, base.DECODE)
     total, aggregate_state = algorithm.aggregate.decode(
         key, total, state.aggregate_state, jnp.float32(jnp.inf)
     )
-    state = state._replace(aggregate_state=aggregate_state)
-    state = algorithm.server_update.apply(state, total, cohort)
-    return state._replace(round=state.round + 1), clients, info
+    return total, state._replace(aggregate_state=aggregate_state)
 
 
 def _train_own(
@@ -172,7 +254,7 @@ def _train(
     if is_streamed(this, clients):
         members, is_light = open_members(this, cohort)
         order, _ = _by_size(cohort, fixed, is_light)
-        carry = train_light(this, _at(members, order), is_light[order], carry)
+        carry, _ = train_light(this, _at(members, order), is_light[order], carry)
         classes = [length for length in classes if may_recur(this, length)]
     order, places = _by_size(cohort, fixed, is_light)
     by_size = _at(cohort, order)

@@ -75,7 +75,7 @@ class Programs:
 
     def __init__(self, engine: Engine, execution: Execution) -> None:
         """Compiles nothing yet."""
-        self._step, self._is_debug = engine.step, execution.is_debug
+        self._rounds, self._is_debug = engine.rounds, execution.is_debug
         self._compiled: dict[int, Program] = {}
 
     def get(self, *args: Any) -> Program:
@@ -84,20 +84,10 @@ class Programs:
             return self._unjitted
         num_rounds = args[2].client_id.shape[0]
         if num_rounds not in self._compiled:
-            jitted = jax.jit(self._scan, donate_argnums=(0, 1))
+            jitted = jax.jit(self._rounds, donate_argnums=(0, 1))
             self._compiled[num_rounds] = compile_program(jitted.lower(*args))
         return self._compiled[num_rounds]
 
-    def _scan(
-        self, state: ServerState, clients: Clients, cohorts: Cohort, fixed: Fixed
-    ) -> tuple[ServerState, Clients, RoundInfo]:
-        def one_round(carry: Any, cohort: Cohort) -> Any:
-            state, clients, info = self._step(carry[0], carry[1], cohort, fixed)
-            return (state, clients), info
-
-        (state, clients), info = jax.lax.scan(one_round, (state, clients), cohorts)
-        return state, clients, info
-
     def _unjitted(self, *args: Any) -> tuple[ServerState, Clients, RoundInfo]:
         with jax.disable_jit():
-            return self._scan(*args)
+            return self._rounds(*args)

@@ -1,0 +1,261 @@
+"""Streamed clients of one chunk: their examples, gradients and steps, block by block."""
+
+from typing import NamedTuple, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fedjax_rec import tree
+from fedjax_rec.base import Array, Inputs, Private, PyTree, Sampled, View
+from fedjax_rec.clients.gradients import Loss, loss_gradients, rows_of
+from fedjax_rec.objectives.stream import block_of
+from fedjax_rec.simulation.context import Round
+from fedjax_rec.simulation.members import Encoding, Member
+from fedjax_rec.simulation.row_buffer import RowBuffer, push
+from fedjax_rec.simulation.streamable import block_size, example_weights, local_of, sampler_of
+
+
+class Sums(NamedTuple):
+    """What a pass over the light clients adds up, and what they keep.
+
+    Attributes:
+      rows: the table's total, or a list of changes.
+      row_weight: table -> `[I]`; empty if the transform does not weigh rows.
+      private: `[C, ...]` new private parameters, in the order of the members.
+      is_finite: `[C]` False for a client that diverged.
+      loss: `[]` of all examples.
+      num_touched: `[]` rows that changed, summed over clients.
+      is_sound: `[]` False if a change that was listed is not finite.
+    """
+
+    rows: PyTree | RowBuffer
+    row_weight: dict[str, Array]
+    private: Private
+    is_finite: Array
+    loss: Array
+    num_touched: Array
+    is_sound: Array
+
+
+class Descent(NamedTuple):
+    """A chunk's clients between two blocks; leaves `[chunk, ...]`.
+
+    Attributes:
+      private: as it stands.
+      velocity: of the private parameters, where there is momentum.
+      gradient: of the private parameters, over the blocks of this batch so far.
+    """
+
+    private: Private
+    velocity: PyTree
+    gradient: Private
+
+
+class Chunk(NamedTuple):
+    """Clients that train together; `num_positives` is 0 for who does not train."""
+
+    member: Member
+    encoding: Encoding
+    num_positives: Array
+    memory: Private
+    is_careful: Array
+
+
+def train_chunk(
+    this: Round, chunk: Chunk, private: Private, sums: Sums
+) -> tuple[Private, Sums, Array]:
+    """Trains a chunk's clients, block by block, to the end of the largest."""
+    sampler = sampler_of(this)
+    size = block_size(this)
+    num_examples = chunk.num_positives * (1 + sampler.num_negatives)
+    num_blocks = (jnp.max(num_examples) + size - 1) // size
+    blocks_per_batch = sampler.batch_size // size
+
+    def block(number: Array, loop: PyTree) -> PyTree:
+        descent, sums, is_finite = loop
+        step = number // blocks_per_batch
+        ids, examples = _examples(this, chunk, number)
+        to_rows, to_private, loss, is_touched = _gradients(
+            this, chunk, descent.private, ids, examples, step
+        )
+        changes = _changes(this, chunk, to_rows, step)
+        sums = _add_rows(chunk, sums, ids, changes)
+        is_finite &= jax.lax.cond(chunk.is_careful, _are_finite, lambda _: is_finite, changes)
+        sums = sums._replace(
+            loss=sums.loss + loss, num_touched=sums.num_touched + jnp.sum(is_touched)
+        )
+        descent = descent._replace(gradient=jax.tree.map(jnp.add, descent.gradient, to_private))
+        is_end = (number + 1) % blocks_per_batch == 0
+        stepped = _step(this, chunk, descent, step)
+        descent = jax.tree.map(lambda new, old: jnp.where(is_end, new, old), stepped, descent)
+        return descent, sums, is_finite
+
+    zeros = tree.zeros_like(private)
+    start = Descent(private, zeros if local_of(this).momentum else (), zeros)
+    loop = (start, sums, chunk.num_positives >= 0)
+    descent, sums, is_finite = jax.lax.fori_loop(0, num_blocks, block, loop)
+    # the last batch may have ended before its last block
+    private = _step(this, chunk, descent, num_blocks // blocks_per_batch).private
+    return private, sums, is_finite & _are_finite(private)
+
+
+def _are_finite(leaves: PyTree) -> Array:
+    """`[chunk]` whether each client's part of some leaves is finite."""
+    return jax.vmap(tree.is_finite)(leaves)
+
+
+def _examples(this: Round, chunk: Chunk, number: Array) -> tuple[Array, Sampled]:
+    """Block `number` of each client: `[chunk, B]` items and what the loss reads."""
+    sampler, data, member = sampler_of(this), this.fixed.data, chunk.member
+    block = jax.vmap(lambda count: block_of(sampler, block_size(this), number, count))(
+        chunk.num_positives
+    )
+    event = jax.vmap(lambda order, number: order.element(number))(member.order, block.positive)
+    event = jnp.clip(event, 0, jnp.maximum(chunk.num_positives, 1)[:, None] - 1)
+    rank = jax.vmap(lambda stream, number: stream.negatives.element(number))(
+        member.stream, block.negative
+    )
+    ids = jnp.concatenate(
+        [
+            data.items.at[member.items_at[:, None] + event].get(mode="clip"),
+            rank + _num_excluded_below(this, member, rank),
+        ],
+        axis=1,
+    )
+    is_positive, is_valid = np.arange(ids.shape[1]) < block.positive.shape[1], block.is_valid
+    if not this.algorithm.objective.is_pointwise:  # each positive before its negatives
+        lane = np.arange(ids.shape[1])
+        negatives = lane[~is_positive].reshape(-1, sampler.num_negatives)
+        order = np.concatenate([lane[is_positive][:, None], negatives], axis=1).ravel()
+        ids, is_positive, is_valid = ids[:, order], is_positive[order], is_valid[:, order]
+    label = jnp.asarray(is_positive, jnp.float32) * is_valid
+    return jnp.where(is_valid, ids, 0), Sampled(Inputs(None, table=sampler.table), label, is_valid)
+
+
+def _num_excluded_below(this: Round, member: Member, rank: Array) -> Array:
+    """`#{j : x_j - j <= rank}` in the client's exclusions; see `stream.free_item`.
+
+    A binary search without branches, bit by bit of the count. It is a loop, for unrolled
+    it would be fused into steps that each compute all steps before them anew.
+    """
+    excluded, begin = this.fixed.data.excluded, member.excluded_at[:, None]
+
+    def halve_twice(number: Array, count: Array) -> Array:
+        for half in (1 << (2 * number + 1), 1 << (2 * number)):
+            last = jnp.minimum(count + half, end) - 1
+            gap = excluded.at[begin + last].get(mode="promise_in_bounds") - last
+            count = jnp.where((count + half <= end) & (gap <= rank), count + half, count)
+        return count
+
+    end = member.num_excluded[:, None]
+    num_bits = 32 - jax.lax.clz(jnp.max(member.num_excluded))
+    num_loops = (num_bits + 1) // 2
+    count: Array = jax.lax.fori_loop(
+        0,
+        num_loops,
+        lambda number, count: halve_twice(num_loops - 1 - number, count),
+        jnp.zeros_like(rank),
+    )
+    return count
+
+
+def _gradients(
+    this: Round, chunk: Chunk, private: Private, ids: Array, examples: Sampled, step: Array
+) -> tuple[PyTree, Private, Array, Array]:
+    """Gradients by the rows of a block and by each client's private parameters.
+
+    With them the loss, and `[chunk, B]` which examples had one.
+    """
+    algorithm, state, table = this.algorithm, this.state, sampler_of(this).table
+    loss = cast(Loss, algorithm.objective.loss)
+
+    def client(
+        private: Private, memory: Private, ids: Array, examples: Sampled, divisor: Array
+    ) -> tuple[PyTree, Private, Array, Array]:
+        view = View(state.shared, private, this.fixed.frozen, memory, state.extra)
+        # without the barrier the rows are gathered anew for each of their uses
+        view = jax.lax.optimization_barrier(rows_of(view, table, ids))
+        result = loss_gradients(algorithm.model, loss, view, examples, divisor)
+        shared, private = result.gradients
+        return shared.rows[table], private, result.total, result.by_score != 0
+
+    axes = Sampled(Inputs(None, table=table), 0, 0)  # type: ignore[arg-type]
+    divisor = _batch_weight(this, chunk, step)
+    to_rows, to_private, losses, is_touched = jax.vmap(client, (0, 0, 0, axes, 0))(
+        private, chunk.memory, ids, examples, divisor
+    )
+    return to_rows, to_private, jnp.sum(losses), is_touched
+
+
+def _batch_weight(this: Round, chunk: Chunk, step: Array) -> Array:
+    """`[chunk]` sum of the weights of a batch's examples, by which its loss is divided."""
+    sampler = sampler_of(this)
+    group = 1 + sampler.num_negatives
+    first = step * sampler.batch_size
+    end = jnp.minimum(first + sampler.batch_size, chunk.num_positives * group)
+    num_positives = (end + group - 1) // group - (first + group - 1) // group
+    of_positive, of_negative = example_weights(this.algorithm.objective)
+    weight = of_positive * num_positives + of_negative * (end - first - num_positives)
+    return jnp.where(weight > 0, weight, 1.0)
+
+
+def _changes(this: Round, chunk: Chunk, to_rows: PyTree, step: Array) -> PyTree:
+    """What a block changes: `[chunk, B, ...]`, scaled as the aggregate would.
+
+    A row that is read at step t of K moves by `learning_rate g (1 + m + ... + m^(K - t))`
+    with momentum m, and is not read again.
+    """
+    local = local_of(this)
+    factor = -local.shared_learning_rate * chunk.encoding.scale
+    if local.momentum:
+        num_left = jnp.maximum(_num_steps(this, chunk) - step, 0)
+        factor *= (1 - local.momentum**num_left) / (1 - local.momentum)
+    return jax.tree.map(
+        lambda grad: grad * factor.reshape((-1,) + (1,) * (grad.ndim - 1)).astype(grad.dtype),
+        to_rows,
+    )
+
+
+def _add_rows(chunk: Chunk, sums: Sums, ids: Array, changes: PyTree) -> Sums:
+    """Adds what a block changes to the totals."""
+    if isinstance(sums.rows, RowBuffer):
+        sum_of_rows = jax.tree.map(lambda change: jnp.sum(change, axis=1), changes)
+        is_sound = sums.is_sound & tree.is_finite(sum_of_rows)
+        return sums._replace(rows=push(sums.rows, ids, changes), is_sound=is_sound)
+
+    def add(total: Array, change: Array) -> Array:
+        return total.at[ids].add(change, mode="promise_in_bounds")
+
+    row_weight = {
+        name: add(total, jax.vmap(tree.touched)(changes) * chunk.encoding.row_weight[name])
+        for name, total in sums.row_weight.items()
+    }
+    return sums._replace(rows=jax.tree.map(add, sums.rows, changes), row_weight=row_weight)
+
+
+def _step(this: Round, chunk: Chunk, descent: Descent, step: Array) -> Descent:
+    """`v <- momentum v + g`, `p <- p - learning_rate v`, for whom this step is real."""
+    local = local_of(this)
+    velocity = descent.gradient
+    if local.momentum:
+        velocity = jax.tree.map(
+            lambda v, g: local.momentum * v + g, descent.velocity, descent.gradient
+        )
+    is_real = step < _num_steps(this, chunk)
+
+    def move(p: Array, v: Array) -> Array:
+        moved = p - local.private_learning_rate * v
+        return jnp.where(is_real.reshape((-1,) + (1,) * (p.ndim - 1)), moved, p)
+
+    return Descent(
+        jax.tree.map(move, descent.private, velocity),
+        velocity if local.momentum else (),
+        tree.zeros_like(descent.gradient),
+    )
+
+
+def _num_steps(this: Round, chunk: Chunk) -> Array:
+    sampler = sampler_of(this)
+    num_examples = chunk.num_positives * (1 + sampler.num_negatives)
+    return (num_examples + sampler.batch_size - 1) // sampler.batch_size

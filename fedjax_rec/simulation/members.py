@@ -1,0 +1,97 @@
+"""What is known of a cohort's members before they are streamed."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fedjax_rec import base
+from fedjax_rec.base import Array, Clients, Cohort, Entry, Message
+from fedjax_rec.objectives.permutation import Affine
+from fedjax_rec.objectives.stream import Stream, open_stream, order_of_positives
+from fedjax_rec.simulation.context import Round
+from fedjax_rec.simulation.streamable import example_weights, sampler_of
+
+
+class Member(NamedTuple):
+    """A cohort member, and what the stream of its examples needs.
+
+    Attributes:
+      entry: who it is.
+      stream: its random choices.
+      order: of its positives.
+      items_at: where its events begin in the store.
+      excluded_at: where its exclusions begin in the store.
+      num_excluded: how many there are.
+    """
+
+    entry: Entry
+    stream: Stream
+    order: Affine
+    items_at: Array
+    excluded_at: Array
+    num_excluded: Array
+
+
+def open_members(this: Round, cohort: Cohort) -> tuple[Member, Array]:
+    """The cohort's streams `[C]`, and which of its members are light: no row recurs."""
+    data, sampler = this.fixed.data, sampler_of(this)
+    max_events = max(length.num_events for length in data.classes)
+    max_excluded = max(length.num_excluded for length in data.classes)
+
+    def member(entry: Entry) -> Member:
+        place = entry.client_id - data.first
+        items_at, excluded_at = data.offsets[place], data.excluded_offsets[place]
+        num_events = data.offsets[place + 1] - items_at
+        num_excluded = data.excluded_offsets[place + 1] - excluded_at
+        key = this.key(entry.client_id, base.PREPARE)
+        stream = open_stream(sampler, key, num_events, num_excluded, max_excluded)
+        order = order_of_positives(stream, 0, max_events)
+        return Member(entry, stream, order, items_at, excluded_at, num_excluded)
+
+    members = jax.vmap(member)(cohort)
+    num_negatives = members.stream.num_positives * sampler.num_negatives
+    is_light = num_negatives <= members.stream.negatives.num_places
+    return members, cohort.is_valid & is_light & data.is_distinct[cohort.client_id - data.first]
+
+
+class Encoding(NamedTuple):
+    """What the aggregate makes of each member's message, `[C]` each.
+
+    Attributes:
+      weight: of its examples, before encoding.
+      scale: by which its update is multiplied.
+      message_weight: after encoding.
+      row_weight: table -> weight of a row that it changed; empty if the transform does
+        not weigh rows.
+    """
+
+    weight: Array
+    scale: Array
+    message_weight: Array
+    row_weight: dict[str, Array]
+
+
+def encode_weights(this: Round, members: Member, store: Clients) -> Encoding:
+    """What the aggregate makes of each member's message, tried on an update of ones."""
+    aggregate, state = this.algorithm.aggregate, this.state
+    probe = jax.tree.map(lambda leaf: jnp.ones((1, *leaf.shape[1:]), leaf.dtype), state.shared)
+    residual = jax.tree.map(lambda leaf: leaf[0], store.residual)
+    key = this.key(base.SERVER, base.ENCODE)
+    of_positive, of_negative = example_weights(this.algorithm.objective)
+    sampler = sampler_of(this)
+
+    def member(num_positives: Array) -> Encoding:
+        weight = num_positives * (of_positive + sampler.num_negatives * of_negative)
+        message, _ = aggregate.encode(
+            key,
+            Message(probe, weight, {}, {}),
+            state.aggregate_state,
+            residual,
+            jnp.float32(jnp.inf),
+        )
+        scale = jax.tree.leaves(message.update)[0].ravel()[0]
+        return Encoding(weight, scale, message.weight, message.row_weight)
+
+    encoding: Encoding = jax.vmap(member)(members.stream.num_positives)
+    return encoding

@@ -1,0 +1,106 @@
+"""Which algorithms and clients may be streamed, and how they are cut into pieces."""
+
+from typing import cast
+
+import jax
+import jax.numpy as jnp
+
+from fedjax_rec.base import (
+    Array,
+    Clients,
+    FederatedAlgorithm,
+    Inputs,
+    LengthClass,
+    LocalSGD,
+    Objective,
+    Part,
+    Private,
+    Sampled,
+    Sampler,
+)
+from fedjax_rec.clients.gradients import Loss
+from fedjax_rec.objectives.permutation import least_num_places
+from fedjax_rec.simulation.context import Round
+
+CHUNK_SIZE = 32  # clients at once
+BLOCK_SIZE = 64  # examples of a client at once: few enough to stay in the first cache
+
+
+def refusal(algorithm: FederatedAlgorithm, shared: Part, private: Private) -> str:
+    """Why an algorithm cannot be streamed; empty if it can.
+
+    Args:
+      algorithm: the filled slots.
+      shared: the server's parameters, or their shapes.
+      private: the store's, or their shapes.
+    """
+    objective, update = algorithm.objective, algorithm.client_update
+    sampler = objective.sampler
+    needed = {
+        "its objective is not `sampled`": sampler is not None,
+        "its clients do not train by plain SGD": update.local is not None,
+        "it makes more than one local epoch": sampler is not None and sampler.local_epochs == 1,
+        "its model is not row-wise": algorithm.model.is_row_wise,
+        "its aggregate does more than scale updates": algorithm.aggregate.is_scaling,
+        "its server sends more than the table": algorithm.broadcast is None,
+        "its shared parameters are not one table of rows": sampler is not None
+        and set(shared.rows) == {sampler.table}
+        and not jax.tree.leaves(shared.dense),
+        "its private parameters have rows": not private.rows,
+        "its clients get whole tables": sampler is not None and sampler.is_sliced,
+    }
+    return next((reason for reason, is_met in needed.items() if not is_met), "")
+
+
+def is_streamed(this: Round, clients: Clients) -> bool:
+    """Whether the round streams its light clients.
+
+    Raises:
+      ValueError: the executor is `streaming` and the algorithm cannot be streamed.
+    """
+    reason = refusal(this.algorithm, this.state.shared, clients.private)
+    if reason and this.execution.executor == "streaming":
+        raise ValueError(f"the algorithm cannot be streamed: {reason}; use executor 'auto'")
+    return not reason and this.execution.executor != "general" and not this.execution.is_debug
+
+
+def may_recur(this: Round, length: LengthClass) -> bool:
+    """Whether a row may come twice in the round of some client of a length class."""
+    sampler = sampler_of(this)
+    pool = sampler.num_items - length.num_excluded
+    num_places = least_num_places(sampler.permutation, pool)
+    return not length.is_distinct or length.num_events * sampler.num_negatives > num_places
+
+
+def sampler_of(this: Round) -> Sampler:
+    """The sampler of a round that is streamed."""
+    return cast(Sampler, this.algorithm.objective.sampler)
+
+
+def local_of(this: Round) -> LocalSGD:
+    """The local steps of a round that is streamed."""
+    return cast(LocalSGD, this.algorithm.client_update.local)
+
+
+def block_size(this: Round) -> int:
+    """The largest divisor of the batch up to `BLOCK_SIZE`, of whole groups if need be.
+
+    A batch without a divisor of use is one block.
+    """
+    sampler = sampler_of(this)
+    group = 1 if this.algorithm.objective.is_pointwise else 1 + sampler.num_negatives
+    sizes = [n for n in range(group, sampler.batch_size + 1, group) if sampler.batch_size % n == 0]
+    return max((n for n in sizes if BLOCK_SIZE // 4 <= n <= BLOCK_SIZE), default=sampler.batch_size)
+
+
+def chunk_size(this: Round, capacity: int) -> int:
+    """How many clients train at once, of a cohort of `capacity`."""
+    return min(this.execution.chunk_size or CHUNK_SIZE, capacity)
+
+
+def example_weights(objective: Objective) -> tuple[Array, Array]:
+    """The weight of a positive and of a negative in the loss."""
+    size = 1 + cast(Sampler, objective.sampler).num_negatives
+    group = Sampled(Inputs(None), (jnp.arange(size) == 0).astype(jnp.float32), jnp.ones(size, bool))
+    _, weight = cast(Loss, objective.loss)(jnp.zeros(size), group)
+    return weight[0], weight[1]
