@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from fedjax_rec.base import Array, History, Inputs, Key, Objective, RowIds, Sampled, Sampler
-from fedjax_rec.objectives.stream import Stream, free_item, gaps, open_stream, order_of_positives
+from fedjax_rec.objectives.stream import Stream, free_items, open_stream, order_of_positives
 
 
 class SampledPlan(NamedTuple):
@@ -133,5 +133,11 @@ def draw_negatives(stream: Stream, history: History, num_items: int, num_places:
       the pool is used up.
     """
     place = jnp.arange(min(num_places, num_items))
-    item = free_item(stream.negatives.element(place), gaps(history, num_items))
+    item = free_items(
+        stream.negatives.element(place),
+        history.excluded,
+        0,
+        history.num_excluded,
+        history.excluded.shape[0].bit_length(),
+    )
     return jnp.where(place < stream.negatives.num_places, item, num_items)

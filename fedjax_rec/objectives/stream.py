@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from fedjax_rec.base import Array, History, Key, Sampler
+from fedjax_rec.base import Array, Key, Sampler
 from fedjax_rec.objectives import permutation
 from fedjax_rec.objectives.permutation import Affine, Permutation, mix, primes_between
 
@@ -93,23 +93,38 @@ def _strides() -> NDArray[np.uint32]:
     return strides
 
 
-def free_item(rank: Array, gap: Array) -> Array:
-    """The item of rank r among those that a client may draw.
+def free_items(
+    rank: Array, excluded: Array, begin: Array | int, count: Array, num_bits: Array | int
+) -> Array:
+    """The items of some ranks among those that a client may draw.
 
     `r + #{j : x_j - j <= r}`, where `x_0 < x_1 < ...` are the excluded items: exact,
-    without rejection.
+    without rejection. The number is found bit by bit, all lanes in step and without
+    branches. It is a loop of two bits each, for unrolled it would be fused into steps that
+    each compute all steps before them anew.
 
     Args:
-      rank: `[B]` ranks.
-      gap: `[X]` `x_j - j`, non-decreasing; padding holds a number above every rank.
+      rank: `[...]` ranks.
+      excluded: `[X]` sorted distinct items, of one client or of several one after another.
+      begin: where the client's begin; broadcasts with rank.
+      count: how many there are; likewise.
+      num_bits: enough for count.
+
+    >>> free_items(jnp.arange(5), jnp.array([0, 2, 3]), 0, jnp.int32(3), 2).tolist()
+    [1, 4, 5, 6, 7]
     """
-    return rank + jnp.searchsorted(gap, rank, side="right").astype(rank.dtype)
+    num_loops = (num_bits + 1) // 2
 
+    def two_bits(loop: Array, below: Array) -> Array:
+        bit = 2 * (num_loops - 1 - loop)
+        for half in (1 << (bit + 1), 1 << bit):
+            last = jnp.minimum(below + half, count) - 1
+            gap = excluded.at[begin + last].get(mode="promise_in_bounds") - last
+            below = jnp.where((below + half <= count) & (gap <= rank), below + half, below)
+        return below
 
-def gaps(history: History, num_items: int) -> Array:
-    """`[X]` of `free_item`."""
-    place = jnp.arange(history.excluded.shape[0])
-    return jnp.where(place < history.num_excluded, history.excluded - place, num_items)
+    below: Array = jax.lax.fori_loop(0, num_loops, two_bits, jnp.zeros_like(rank))
+    return rank + below
 
 
 class Block(NamedTuple):

@@ -9,7 +9,7 @@ import numpy as np
 from fedjax_rec import tree
 from fedjax_rec.base import Array, Inputs, Private, PyTree, Sampled, View
 from fedjax_rec.clients.gradients import Loss, loss_gradients, rows_of
-from fedjax_rec.objectives.stream import block_of
+from fedjax_rec.objectives.stream import block_of, free_items
 from fedjax_rec.simulation.context import Round
 from fedjax_rec.simulation.members import Encoding, Member
 from fedjax_rec.simulation.row_buffer import RowBuffer, push
@@ -119,7 +119,13 @@ def _examples(this: Round, chunk: Chunk, number: Array) -> tuple[Array, Sampled]
     ids = jnp.concatenate(
         [
             data.items.at[member.items_at[:, None] + event].get(mode="clip"),
-            rank + _num_excluded_below(this, member, rank),
+            free_items(
+                rank,
+                data.excluded,
+                member.excluded_at[:, None],
+                member.num_excluded[:, None],
+                32 - jax.lax.clz(jnp.max(member.num_excluded)),
+            ),
         ],
         axis=1,
     )
@@ -131,33 +137,6 @@ def _examples(this: Round, chunk: Chunk, number: Array) -> tuple[Array, Sampled]
         ids, is_positive, is_valid = ids[:, order], is_positive[order], is_valid[:, order]
     label = jnp.asarray(is_positive, jnp.float32) * is_valid
     return jnp.where(is_valid, ids, 0), Sampled(Inputs(None, table=sampler.table), label, is_valid)
-
-
-def _num_excluded_below(this: Round, member: Member, rank: Array) -> Array:
-    """`#{j : x_j - j <= rank}` in the client's exclusions; see `stream.free_item`.
-
-    A binary search without branches, bit by bit of the count. It is a loop, for unrolled
-    it would be fused into steps that each compute all steps before them anew.
-    """
-    excluded, begin = this.fixed.data.excluded, member.excluded_at[:, None]
-
-    def halve_twice(number: Array, count: Array) -> Array:
-        for half in (1 << (2 * number + 1), 1 << (2 * number)):
-            last = jnp.minimum(count + half, end) - 1
-            gap = excluded.at[begin + last].get(mode="promise_in_bounds") - last
-            count = jnp.where((count + half <= end) & (gap <= rank), count + half, count)
-        return count
-
-    end = member.num_excluded[:, None]
-    num_bits = 32 - jax.lax.clz(jnp.max(member.num_excluded))
-    num_loops = (num_bits + 1) // 2
-    count: Array = jax.lax.fori_loop(
-        0,
-        num_loops,
-        lambda number, count: halve_twice(num_loops - 1 - number, count),
-        jnp.zeros_like(rank),
-    )
-    return count
 
 
 def _gradients(
