@@ -87,13 +87,15 @@ def configure_cpu(notice: Callable[[str], None] = print_line) -> CpuSettings:
 
 
 def pin_threads() -> int:
-    """Gives each of XLA's worker threads a core of its own; call it after the first program ran.
+    """Gives each of XLA's worker threads a core of its own; call it after a program ran.
 
-    The kernel may otherwise leave two of them on one core for seconds. Nothing happens
-    but on Linux, after `configure_cpu`, and with as many devices as the process has cores.
+    The kernel may otherwise leave two of them on one core for seconds. A pinned thread in
+    turn cannot evade another process, so where others are busy the threads are let go; call
+    it again from time to time. Nothing happens but on Linux, after `configure_cpu`, and
+    with as many devices as the process has cores.
 
     Returns:
-      How many threads were given a core.
+      How many threads have a core of their own.
     """
     if not (_is_applied and is_started() and hasattr(os, "sched_setaffinity")):
         return 0
@@ -105,12 +107,14 @@ def pin_threads() -> int:
         for task in (PROC / "self/task").iterdir()
         if _text(task / "comm").strip() == WORKER
     ]
+    is_quiet = _num_busy_others() + len(cores) <= (os.cpu_count() or 1)
     try:
         for place, thread in enumerate(sorted(threads)):
-            os.sched_setaffinity(thread, {cores[place % len(cores)]})
+            home = {cores[place % len(cores)]} if is_quiet else set(cores)
+            os.sched_setaffinity(thread, home)
     except OSError:  # the thread has ended, or the system forbids it: it is only slower
         return 0
-    return len(threads)
+    return len(threads) if is_quiet else 0
 
 
 def missing_settings() -> dict[str, str]:
@@ -227,6 +231,12 @@ def _plugins() -> set[str]:
         folders = list(package.submodule_search_locations or ())
         found |= {module.name for module in pkgutil.iter_modules(folders)}
     return found | ({"libtpu"} if find_spec("libtpu") else set())
+
+
+def _num_busy_others() -> int:
+    """Threads of the whole machine that run or wait for a core, but the one that asks."""
+    words = _text(PROC / "loadavg").split()
+    return max(0, int(words[3].partition("/")[0]) - 1) if len(words) > 3 else 0
 
 
 def _num_devices() -> int:

@@ -183,15 +183,20 @@ from fedjax_rec import cpu
 jax_before = "jax" in sys.modules
 settings = cpu.configure_cpu(lambda line: None)
 early = cpu.pin_threads()
+cpu._num_busy_others = lambda: 0
 import jax
 jax.jit(lambda x: x @ x)(jax.numpy.ones((9, 9))).block_until_ready()
 pinned = cpu.pin_threads()
 tasks = Path("/proc/self/task").iterdir()
 workers = [int(task.name) for task in tasks if (task / "comm").read_text().strip() == cpu.WORKER]
+homes = lambda: sorted(sorted(os.sched_getaffinity(worker)) for worker in workers)
+pinned_homes = homes()
+cpu._num_busy_others = lambda: os.cpu_count()
+let_go = cpu.pin_threads()
 print(json.dumps({
     "jax_before": jax_before, "set": dict(settings.variables), "early": early,
     "devices": jax.local_device_count(), "pinned": pinned,
-    "homes": sorted(sorted(os.sched_getaffinity(worker)) for worker in workers),
+    "homes": pinned_homes, "let_go": let_go, "homes_then": homes(),
     "again": cpu.configure_cpu().reason, "missing": cpu.missing_settings(),
 }))
 """
@@ -229,6 +234,8 @@ def test_jax_starts_with_a_device_and_a_pinned_thread_a_core():
     if cpu.usable_cores() == len(cores):  # no quota
         assert seen["homes"] == [[core] for core in cores]
         assert seen["pinned"] == len(cores)
+    assert seen["let_go"] == 0
+    assert all(home == cores for home in seen["homes_then"])
     assert "started" in seen["again"]
     assert seen["missing"] == {}
 
@@ -241,6 +248,12 @@ def test_one_thread_is_left_where_the_user_wants_one_device():
     assert seen["pinned"] == 0
     assert len(seen["homes"]) == 1
     assert seen["homes"][0] == sorted(os.sched_getaffinity(0))
+
+
+def test_others_are_all_that_run_but_the_one_that_asks(system):
+    assert cpu._num_busy_others() == 0
+    system({"proc/loadavg": "5.40 5.17 4.55 4/512 9\n"})
+    assert cpu._num_busy_others() == 3
 
 
 # --------------------------------------------------------------- what is allowed
