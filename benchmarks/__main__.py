@@ -50,10 +50,12 @@ def _measure(arguments: argparse.Namespace) -> list[dict]:
         dim=arguments.dim,
         seed=arguments.seed,
     )
-    rounds = arguments.rounds or WORKLOADS[arguments.workload].rounds
-    rows = measure(
-        problem, peers, Plan(rounds, arguments.repeats, arguments.seconds, arguments.timeout)
-    )
+    workload = WORKLOADS[arguments.workload]
+    rounds = arguments.rounds or workload.rounds
+    wanted = arguments.quality_rounds or (0 if arguments.rounds else workload.quality_rounds)
+    quality_rounds = max(1, -(-wanted // rounds)) * rounds
+    plan = Plan(rounds, quality_rounds, arguments.repeats, arguments.seconds, arguments.timeout)
+    rows = measure(problem, peers, plan)
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
     return rows
@@ -72,7 +74,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--dim", type=int, default=0, help="width of a vector; the workload's own by default")
     add("--seed", type=int, default=0, help="of initial parameters, cohorts and negatives")
     add("--repeats", type=int, default=3, help="timed repeats, the peers in turn in each")
-    add("--rounds", type=int, default=0, help="rounds of a stretch, and before quality is taken")
+    add("--rounds", type=int, default=0, help="rounds of a stretch; by default the workload's")
+    add("--quality-rounds", type=int, default=0, help="rounds before quality is taken")
     add("--seconds", type=float, default=1.0, help="least time of a repeat")
     add("--timeout", type=float, default=1800.0, help="seconds a peer may be silent")
     add("--json", type=Path, help="where to write the rows")

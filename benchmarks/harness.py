@@ -58,7 +58,7 @@ class _Running:
     seconds: list[float] = field(default_factory=list)
     elsewhere: list[float] = field(default_factory=list)
     peak_mb: float = 0.0
-    quality: tuple[float, float] | None = None
+    judged: dict[str, float] = field(default_factory=dict)
     note: str = ""
 
     def ask(self, **command: Any) -> dict[str, Any]:
@@ -104,13 +104,16 @@ class Plan:
     """How often and how long.
 
     Attributes:
-      rounds: of a stretch. Quality is measured after the first stretch.
+      rounds: of a stretch.
+      quality_rounds: rounds from the common start after which quality is taken, a multiple
+        of a stretch.
       repeats: timed repeats.
       min_seconds: a repeat runs stretches until this much time has passed.
       timeout: seconds after which a silent peer has failed.
     """
 
     rounds: int
+    quality_rounds: int
     repeats: int = 3
     min_seconds: float = 1.0
     timeout: float = 1800.0
@@ -119,8 +122,8 @@ class Plan:
 def measure(problem: Problem, peers: list[str], plan: Plan) -> list[dict[str, Any]]:
     """One row for each peer, also for one that failed.
 
-    The first stretch of rounds starts from the common initial state, warms up and is judged
-    by its quality; then repeats are timed, the peers in turn within each.
+    The first rounds start from the common initial state, warm up and are judged by their
+    quality; then repeats are timed, the peers in turn within each.
     """
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as scratch:
@@ -193,12 +196,13 @@ def _first_stretch(run: _Running, problem: Problem, plan: Plan, folder: Path) ->
     _say(f"{run.name}: starting")
     run.versions = run.answer()["versions"]
     run.compile_seconds = run.ask(do="compile", rounds=plan.rounds)["seconds"]
-    run.ask(do="run", rounds=plan.rounds)
+    for _ in range(plan.quality_rounds // plan.rounds):
+        run.ask(do="run", rounds=plan.rounds)
     path = folder / f"{run.name}.npz"
     run.ask(do="dump", path=str(path))
     with np.load(path) as parameters:
-        run.quality = quality.measure(problem, dict(parameters))
-    _say(f"{run.name}: {quality.describe(run.quality)} after {plan.rounds} rounds")
+        run.judged = quality.judge(problem, dict(parameters))
+    _say(f"{run.name}: {quality.describe(run.judged)} after {plan.quality_rounds} rounds")
 
 
 def _repeat(run: _Running, plan: Plan) -> None:
@@ -230,7 +234,6 @@ def _row(run: "_Running | _Failed", problem: Problem, plan: Plan, load: float) -
     if isinstance(run, _Failed) or run.note or not run.seconds:
         return row
     seconds = statistics.median(run.seconds)
-    assert run.quality
     return row | {
         "seconds_per_round": seconds,
         "seconds_min": min(run.seconds),
@@ -238,12 +241,13 @@ def _row(run: "_Running | _Failed", problem: Problem, plan: Plan, load: float) -
         "examples_per_second": problem.examples_per_round / seconds,
         "compile_seconds": run.compile_seconds,
         "peak_mb": run.peak_mb,
-        "hit_rate@10": run.quality[0],
-        "ndcg@10": run.quality[1],
-        "rounds": plan.rounds,
+        "hit_rate@10": run.judged.get("hit_rate@10"),
+        "ndcg@10": run.judged.get("ndcg@10"),
+        "rounds": plan.quality_rounds,
         "versions": run.versions,
         "options": row["options"]
-        | {"seconds": run.seconds, "cores_elsewhere": statistics.mean(run.elsewhere)},
+        | {"loss": run.judged.get("loss"), "stretch": plan.rounds, "seconds": run.seconds}
+        | {"cores_elsewhere": statistics.mean(run.elsewhere)},
     }
 
 

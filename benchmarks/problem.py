@@ -27,6 +27,8 @@ class Settings:
       batch_size: examples in a local step.
       user_rate: learning rate of private parameters.
       item_rate: learning rate of shared parameters.
+      mean_by: `client` divides every change by the cohort; `row` divides an item's by the
+        clients that changed it.
       clip: bound on the L2 norm of a client's change; 0 is none.
       seed: of cohorts, negatives and order.
     """
@@ -40,6 +42,7 @@ class Settings:
     batch_size: int = 256
     user_rate: float = 2.0
     item_rate: float = 1600.0
+    mean_by: str = "client"
     clip: float = 0.0
     seed: int = 0
 
@@ -51,11 +54,12 @@ class Problem:
     Attributes:
       settings: the numbers.
       offsets: `[N + 1]` where each client's positives begin in `items`.
-      items: `[E]` training items, client after client, sorted and distinct within one.
+      items: `[E]` training items, client after client, sorted and distinct within one; in W4
+        in the order in which they came.
       test: `[N]` held-out item; -1 where a client has none.
       users_start: `[N, D]` initial private vectors.
       items_start: `[I, D]` initial shared vectors.
-      extra: further arrays by name, such as the layers of an MLP.
+      extra: further shared parameters by name: the layers of a network.
     """
 
     settings: Settings
@@ -78,8 +82,13 @@ class Problem:
 
     @property
     def examples_per_round(self) -> float:
-        """Mean number of examples of a cohort: positives and negatives of all epochs."""
+        """Mean number of examples of a cohort: positives and negatives of all epochs.
+
+        In W4, whose events are predicted from the ones before, all but the first.
+        """
         s = self.settings
+        if s.workload == "W4":
+            return (len(self.items) / self.num_clients - 1) * s.epochs * s.clients
         return len(self.items) * (1 + s.negatives) * s.epochs * s.clients / self.num_clients
 
     def positives(self, client: int) -> NDArray[np.int64]:

@@ -39,13 +39,23 @@ def measure(problem: Problem, parameters: dict[str, NDArray[np.float32]]) -> tup
     return float(is_hit.mean()), float(gain.mean())
 
 
-def describe(quality: tuple[float, float]) -> str:
+def judge(problem: Problem, parameters: dict[str, NDArray[np.float32]]) -> dict[str, float]:
+    """What shows that peers did equal work: ranking, or in W4 the loss.
+
+    The sequences of W4 are random, so there is nothing to rank.
+    """
+    if problem.settings.workload == "W4":
+        return {"loss": sequence_loss(problem, parameters)}
+    return dict(zip(("hit_rate@10", "ndcg@10"), measure(problem, parameters), strict=True))
+
+
+def describe(judged: dict[str, float]) -> str:
     """The figures as text.
 
-    >>> describe((0.5, 0.25))
-    'HR@10 0.500, NDCG@10 0.250'
+    >>> describe({"hit_rate@10": 0.5, "ndcg@10": 0.25})
+    'hit_rate@10 0.5000, ndcg@10 0.2500'
     """
-    return f"HR@10 {quality[0]:.3f}, NDCG@10 {quality[1]:.3f}"
+    return ", ".join(f"{name} {value:.4f}" for name, value in judged.items())
 
 
 def _scores(
@@ -66,3 +76,45 @@ def _scores(
         if number < len(layers) - 1:
             hidden = np.maximum(hidden, 0)
     return hidden[..., 0]
+
+
+def sequence_loss(problem: Problem, parameters: dict[str, NDArray[np.float32]]) -> float:
+    """Mean cross-entropy of each next item over all clients, by the transformer of W4."""
+    sequences = problem.items.reshape(problem.num_clients, -1)
+    table = parameters["items"].astype(np.float64)
+    total = 0.0
+    for sequence in sequences:
+        logits = _encode(parameters, table[sequence[:-1]]) @ table.T
+        top = logits.max(1)
+        log_sum = top + np.log(np.exp(logits - top[:, None]).sum(1))
+        total += np.mean(log_sum - logits[np.arange(len(logits)), sequence[1:]])
+    return total / len(sequences)
+
+
+def _encode(
+    parameters: dict[str, NDArray[np.float32]], events: NDArray[np.float64], heads: int = 2
+) -> NDArray[np.float64]:
+    """`[L, D]` outputs of the causal blocks."""
+    length, dim = events.shape
+    is_future = np.triu(np.ones((length, length), bool), 1)
+
+    def norm(values: NDArray[np.float64], number: int) -> NDArray[np.float64]:
+        centred = values - values.mean(-1, keepdims=True)
+        scaled = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-6)
+        return scaled * parameters[f"scale{number}"] + parameters[f"shift{number}"]
+
+    hidden = np.sqrt(dim) * events + parameters["positions"]
+    for block in range(2):
+        normed = norm(hidden, 2 * block)
+        query, key, value = (
+            (normed @ parameters[f"{name}{block}"]).reshape(length, heads, -1).swapaxes(0, 1)
+            for name in ("query", "key", "value")
+        )
+        logits = query @ key.swapaxes(1, 2) / np.sqrt(dim / heads)
+        weights = np.exp(np.where(is_future, -np.inf, logits - logits.max(-1, keepdims=True)))
+        weights /= weights.sum(-1, keepdims=True)
+        hidden = hidden + (weights @ value).swapaxes(0, 1).reshape(length, dim)
+        inner = norm(hidden, 2 * block + 1) @ parameters[f"inner{block}"]
+        inner = np.maximum(inner + parameters[f"inner_bias{block}"], 0)
+        hidden = hidden + inner @ parameters[f"outer{block}"] + parameters[f"outer_bias{block}"]
+    return norm(hidden, 4)

@@ -24,6 +24,9 @@ class PeerEntry:
     variables: tuple[str, ...] = ()
 
 
+PASSIVE = ("OMP_WAIT_POLICY=passive",)
+"""Threads that spin while they wait would take the cores from each other."""
+
 PEERS = {
     "ours": PeerEntry("ours", OURS, "fedjax_rec as `simulate` runs it by default"),
     "ours-general": PeerEntry("ours", OURS, "the same on the general executor", ("general",)),
@@ -32,7 +35,12 @@ PEERS = {
     ),
     "c-loop": PeerEntry("c_loop", OURS, "a C program with exact local tables, two threads"),
     "fedjax": PeerEntry("fedjax_jit", FEDJAX, "FedJAX 0.0.17, for_each_client, jit backend"),
-    "torch-lean": PeerEntry("torch_lean", TORCH, "a lean loop over clients, autograd, one thread"),
+    "torch-lean": PeerEntry(
+        "torch_lean",
+        TORCH,
+        "a lean loop over clients, autograd, one thread (two in W4)",
+        variables=PASSIVE,
+    ),
     "torch-by-hand": PeerEntry(
         "torch_lean", TORCH, "the lean loop with its gradient written by hand", ("--by-hand",)
     ),
@@ -43,8 +51,7 @@ PEERS = {
         "torch_vmap",
         TORCH,
         "torch.func.vmap over chunks of clients sorted by size, two threads",
-        # Threads that spin while they wait would take the cores from each other.
-        variables=("OMP_WAIT_POLICY=passive",),
+        variables=PASSIVE,
     ),
     "jax-dense": PeerEntry(
         "jax_dense", OURS, "vmap over whole local tables, padded to the largest client"

@@ -78,9 +78,16 @@ def _line(row: dict[str, Any], ours: float | None) -> str:
             f"{_short(seconds / ours)}x" if ours else "-",
             f"{row['compile_seconds']:.1f}",
             f"{row['peak_mb']:.0f}",
-            *(f"{row[key]:.3f}" for key in ("hit_rate@10", "ndcg@10")),
+            *_quality(row),
         ]
     return "| " + " | ".join(cells) + " |"
+
+
+def _quality(row: dict[str, Any]) -> list[str]:
+    """HR and NDCG, or the loss where nothing is ranked."""
+    if row["hit_rate@10"] is None:
+        return [f"loss {row['options']['loss']:.4f}", "-"]
+    return [f"{row['hit_rate@10']:.3f}", f"{row['ndcg@10']:.3f}"]
 
 
 def _short(value: float) -> str:

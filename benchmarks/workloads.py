@@ -4,6 +4,7 @@ import gzip
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,11 @@ class Workload:
       dim: width of a vector.
       clients: cohort size if none is asked for; 0 is everyone.
       rounds: rounds of a stretch.
-      item_rate: learning rate of what is shared, for a mean over the whole cohort.
+      quality_rounds: rounds before quality is taken; 0 is one stretch.
+      item_rate: learning rate of what is shared.
+      user_rate: of what is private.
+      mean_by: see `Settings`.
+      network: makes the shared parameters beside the table, from a generator and sizes.
     """
 
     about: str
@@ -53,7 +58,14 @@ class Workload:
     dim: int
     clients: int
     rounds: int
-    item_rate: float = 1600.0
+    item_rate: float = 1600.0  # large, for a mean by client divides by the whole cohort
+    user_rate: float = 2.0
+    mean_by: str = "client"
+    clip: float = 0.0
+    quality_rounds: int = 0
+    network: Callable[[np.random.Generator, int], dict[str, NDArray[np.float32]]] = (
+        lambda rng, dim: {}
+    )
 
 
 def movielens_100k() -> Events:
@@ -66,7 +78,7 @@ def movielens_100k() -> Events:
         name = "synthetic of the size of MovieLens-100K (the real one is not at hand)"
     split = leave_one_out(interactions, validation="none")
     users = split.train.users.astype(np.int64)
-    return _distinct(
+    return distinct(
         name,
         users,
         split.train.items.astype(np.int64),
@@ -91,7 +103,7 @@ def movielens_1m() -> Events:
     num_items = int(max(train[:, 1].max(), test[:, 1].max())) + 1
     held = np.full(int(train[:, 0].max()) + 1, -1)
     held[test[:, 0]] = test[:, 1]
-    return _distinct("MovieLens-1M, the NCF split", train[:, 0], train[:, 1], held, num_items)
+    return distinct("MovieLens-1M, the NCF split", train[:, 0], train[:, 1], held, num_items)
 
 
 def synthetic_1m() -> Events:
@@ -115,15 +127,69 @@ def synthetic_1m() -> Events:
         test[user] = rng.choice(items)
         chosen.append(items[items != test[user]])
     users = np.repeat(np.arange(num_users), sizes - 1)
-    return _distinct(
+    return distinct(
         "synthetic of the size of MovieLens-1M", users, np.concatenate(chosen), test, num_items
     )
+
+
+def sequences() -> Events:
+    """64 clients with 51 events each, drawn by popularity 1 / (rank + 30): for speed alone."""
+    num_clients, num_events, num_items = 64, 51, 3706
+    rng = np.random.default_rng(1)
+    weights = 1 / (rng.permutation(num_items) + 30.0)
+    items = rng.choice(num_items, num_clients * num_events, p=weights / weights.sum())
+    users = np.repeat(np.arange(num_clients), num_events)
+    return Events("random sequences", users, items, np.full(num_clients, -1), num_items)
+
+
+def tower(rng: np.random.Generator, dim: int) -> dict[str, NDArray[np.float32]]:
+    """The layers 2D - D - D/2 - D/4 - 1, Glorot uniform with biases 0."""
+    layers = {}
+    for number, sides in enumerate(pairwise((2 * dim, dim, dim // 2, dim // 4, 1))):
+        limit = np.sqrt(6 / sum(sides))
+        layers[f"kernel{number}"] = rng.uniform(-limit, limit, sides).astype(np.float32)
+        layers[f"bias{number}"] = np.zeros(sides[1], np.float32)
+    return layers
+
+
+def encoder(rng: np.random.Generator, dim: int) -> dict[str, NDArray[np.float32]]:
+    """Two causal blocks for 50 events: attention, then a layer of width D, both after norms."""
+    arrays = {"positions": 0.02 * rng.standard_normal((50, dim))}
+    for block in range(2):
+        for name in ("query", "key", "value", "inner", "outer"):
+            arrays[f"{name}{block}"] = rng.standard_normal((dim, dim)) / np.sqrt(dim)
+        arrays |= {f"{name}_bias{block}": np.zeros(dim) for name in ("inner", "outer")}
+    for norm in range(5):  # before attention and layer of each block, and at the end
+        arrays |= {f"scale{norm}": np.ones(dim), f"shift{norm}": np.zeros(dim)}
+    return {name: array.astype(np.float32) for name, array in arrays.items()}
 
 
 WORKLOADS = {
     "W1": Workload("matrix factorisation d=32, MovieLens-100K", movielens_100k, 32, 0, 10),
     "W2": Workload("matrix factorisation d=64, synthetic 1M events", synthetic_1m, 64, 256, 10),
     "W2-real": Workload("the same on the NCF split of MovieLens-1M", movielens_1m, 64, 256, 10),
+    "W3": Workload(
+        "NCF, tower 64-32-16-8-1, MovieLens-100K",
+        movielens_100k,
+        32,
+        0,
+        10,
+        item_rate=5.0,
+        user_rate=5.0,
+        mean_by="row",
+        quality_rounds=40,  # the tower bounds the rate, so items move slowly
+        network=tower,
+    ),
+    "W4": Workload(
+        "a causal transformer, 2 blocks, softmax over 3706 items, clipped",
+        sequences,
+        64,
+        64,
+        10,
+        item_rate=1.0,
+        clip=0.5,
+        network=encoder,
+    ),
 }
 
 
@@ -159,7 +225,11 @@ def make(
         clients,
         dim,
         epochs,
+        negatives=0 if name == "W4" else 4,
+        user_rate=workload.user_rate,
         item_rate=workload.item_rate,
+        mean_by=workload.mean_by,
+        clip=workload.clip,
         seed=seed,
     )
     return Problem(
@@ -169,6 +239,7 @@ def make(
         events.test,
         _normal(rng, num_clients, dim),
         _normal(rng, items or events.num_items, dim),
+        workload.network(rng, dim),
     )
 
 
@@ -176,7 +247,7 @@ def _normal(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
     return (START_STDDEV * rng.standard_normal(shape)).astype(np.float32)
 
 
-def _distinct(
+def distinct(
     name: str,
     users: NDArray[np.int64],
     items: NDArray[np.int64],

@@ -13,15 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 import fedjax_rec
+from benchmarks.peers.ours_dense import dense_of, named_dense
 from benchmarks.peers.serve import CannotError, serve
 from benchmarks.problem import Problem
 from fedjax_rec.base import FederatedAlgorithm, Fixed, Part, Private, Sampled, Sampler
 from fedjax_rec.clients import by_role, local_training
 from fedjax_rec.data import HeldOut, Interactions, Split, client_data
-from fedjax_rec.objectives import sampled
+from fedjax_rec.models import matrix_factorization, ncf, sasrec
+from fedjax_rec.objectives import binary_cross_entropy, next_item, sampled
 from fedjax_rec.optimizers import named_optimizer
 from fedjax_rec.simulation.rounds import Programs, draw_cohorts, host_seed
-from fedjax_rec.transforms import mean
+from fedjax_rec.transforms import chain, clip_by_norm, mean
 
 
 def user_written_loss(scores: jax.Array, examples: Sampled) -> tuple[jax.Array, jax.Array]:
@@ -31,31 +33,35 @@ def user_written_loss(scores: jax.Array, examples: Sampled) -> tuple[jax.Array, 
 
 
 def algorithm_of(problem: Problem, variant: str) -> FederatedAlgorithm:
-    """FedMF with the workload's numbers."""
+    """The workload's algorithm, of the package's own parts."""
     settings = problem.settings
-    algorithm = fedjax_rec.fedmf(
-        problem.num_items,
-        dim=settings.dim,
-        num_negatives=settings.negatives,
-        batch_size=settings.batch_size,
-        local_epochs=settings.epochs,
-        user_learning_rate=settings.user_rate,
-        item_learning_rate=settings.item_rate,
-        aggregate=mean("client"),
-    )
-    if variant != "autodiff":
-        return algorithm
-    model = dataclasses.replace(algorithm.model, score_vjp=None)
+    if settings.workload == "W4":
+        return _sequential(problem)
+    if settings.workload == "W3":
+        model = ncf(problem.num_items, settings.dim)
+    else:
+        model = matrix_factorization(problem.num_items, settings.dim)
+    if variant == "autodiff":
+        model = dataclasses.replace(model, score_vjp=None)
     sampler = Sampler(problem.num_items, settings.negatives, settings.epochs, settings.batch_size)
-    objective = sampled(sampler, user_written_loss)
+    loss = user_written_loss if variant == "autodiff" else binary_cross_entropy
+    objective = sampled(sampler, loss)
     optimizer = by_role(
         shared=named_optimizer("sgd", settings.item_rate),
         private=named_optimizer("sgd", settings.user_rate),
     )
     client_update = local_training(model, objective, optimizer)
-    return dataclasses.replace(
-        algorithm, model=model, objective=objective, client_update=client_update
-    )
+    return fedjax_rec.fedavg(model, objective, client_update, mean(settings.mean_by))
+
+
+def _sequential(problem: Problem) -> FederatedAlgorithm:
+    """SASRec with the softmax of the whole catalogue, each client's change clipped."""
+    settings = problem.settings
+    model = sasrec(problem.num_items, settings.dim, num_heads=2)
+    objective = next_item(problem.num_items, local_epochs=settings.epochs)
+    client_update = local_training(model, objective, named_optimizer("sgd", settings.item_rate))
+    aggregate = chain(clip_by_norm(settings.clip), mean("client"))
+    return fedjax_rec.fedavg(model, objective, client_update, aggregate)
 
 
 class Ours:
@@ -64,9 +70,9 @@ class Ours:
     def __init__(self, problem: Problem) -> None:
         """Builds the engine and puts data and state on the device."""
         settings = problem.settings
-        if settings.workload not in ("W1", "W2"):
-            raise CannotError(f"{settings.workload} is not written yet")
         variant = sys.argv[2] if len(sys.argv) > 2 else ""
+        if variant == "autodiff" and settings.workload in ("W3", "W4"):
+            raise CannotError("the same as ours: this model has no analytic gradient")
         options = {"executor": "general"} if variant == "general" else {}
         execution = fedjax_rec.Execution(**options)
         engine = fedjax_rec.build(algorithm_of(problem, variant), execution)
@@ -74,9 +80,14 @@ class Ours:
         self.key = jax.random.key(settings.seed)
         init = jax.jit(engine.init, static_argnums=1)
         state, clients, frozen = init(self.key, problem.num_clients)
-        shared = Part({"item": jnp.asarray(problem.items_start)}, ())
+        dense = dense_of(problem, jnp.asarray)
+        shared = Part({"item": jnp.asarray(problem.items_start)}, dense)
         self.state = state._replace(shared=shared)
-        self.clients = clients._replace(private=Private({}, jnp.asarray(problem.users_start)))
+        if settings.workload != "W4":
+            private = Private({}, jnp.asarray(problem.users_start))
+            clients = clients._replace(private=private)
+        self.clients = clients
+        self.workload = settings.workload
         self.fixed = Fixed(frozen, client_data(_split(problem)))
         if settings.clients == problem.num_clients:
             self.sampler = fedjax_rec.AllClients(problem.num_clients)
@@ -100,11 +111,12 @@ class Ours:
         return draw_cohorts(self.sampler, host_seed(self.key), first_round, end)
 
     def parameters(self) -> dict[str, NDArray[np.float32]]:
-        """The two factors."""
-        return {
-            "users": np.asarray(self.clients.private.dense),
-            "items": np.asarray(self.state.shared.rows["item"]),
-        }
+        """All of the model, under the names of the problem."""
+        shared = jax.device_get(self.state.shared)
+        found = {"items": shared.rows["item"], **named_dense(self.workload, shared.dense)}
+        if self.workload != "W4":
+            found["users"] = np.asarray(self.clients.private.dense)
+        return found
 
 
 def _split(problem: Problem) -> Split:

@@ -12,7 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from benchmarks.peers.serve import CannotError, serve
+from benchmarks.peers import torch_sasrec
+from benchmarks.peers.serve import CannotError, Peer, serve
+from benchmarks.peers.torch_lean_ncf import TorchLeanNcf
 from benchmarks.problem import Problem
 
 
@@ -84,5 +86,13 @@ class TorchByHand(TorchLean):
         self.apply(local, client, ids, torch.outer(slopes, user), slopes @ rows)
 
 
+def peer_of(problem: Problem) -> Peer:
+    """The form that the workload wants."""
+    if "--by-hand" in sys.argv:
+        return TorchByHand(problem)
+    forms = {"W3": TorchLeanNcf, "W4": torch_sasrec.Loop}
+    return forms.get(problem.settings.workload, TorchLean)(problem)
+
+
 if __name__ == "__main__":
-    serve(TorchByHand if "--by-hand" in sys.argv else TorchLean, "torch", "numpy")
+    serve(peer_of, "torch", "numpy")

@@ -8,7 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch.func import grad, vmap
 
-from benchmarks.peers.serve import CannotError, serve
+from benchmarks.peers import torch_sasrec
+from benchmarks.peers.serve import CannotError, Peer, serve
 from benchmarks.problem import Problem
 
 # Fewer clients of a chunk where they are few in all, or every one would wait for the largest.
@@ -21,7 +22,7 @@ class TorchVmap:
     def __init__(self, problem: Problem) -> None:
         """Copies the initial state."""
         if problem.settings.workload not in ("W1", "W2"):
-            raise CannotError("this form is written for matrix factorisation (W1, W2)")
+            raise CannotError("this form is written for W1, W2 and W4")
         torch.set_num_threads(2)
         self.problem = problem
         self.chunk = next(chunk for most, chunk in CHUNKS if problem.settings.clients <= most)
@@ -84,5 +85,11 @@ def _loss(
     return torch.sum(weights * (torch.nn.functional.softplus(scores) - labels * scores))
 
 
+def peer_of(problem: Problem) -> Peer:
+    """The form that the workload wants."""
+    is_sequence = problem.settings.workload == "W4"
+    return torch_sasrec.Vmap(problem) if is_sequence else TorchVmap(problem)
+
+
 if __name__ == "__main__":
-    serve(TorchVmap, "torch", "numpy")
+    serve(peer_of, "torch", "numpy")

@@ -7,11 +7,12 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks import harness, registry
+from benchmarks import harness, registry, workloads
 from benchmarks.__main__ import main
 from benchmarks.environments import Environment, EnvironmentFailedError
 from benchmarks.harness import KEYS, Plan, measure
 from benchmarks.problem import Problem, Settings
+from fedjax_rec.data import leave_one_out, read
 
 PEER = """
 import numpy as np
@@ -80,14 +81,14 @@ def peers(monkeypatch, tmp_path):
 
 
 def test_every_peer_has_a_row_and_a_failed_one_says_why(problem, peers, capsys):
-    rows = {row["peer"]: row for row in measure(problem, peers, Plan(2, 3, 1.0, 60))}
+    rows = {row["peer"]: row for row in measure(problem, peers, Plan(2, 4, 3, 1.0, 60))}
 
     assert [tuple(row) for row in rows.values()] == [KEYS] * 4
     good = rows["good"]
     assert good["seconds_per_round"] == good["seconds_min"] == 0.25
     assert good["clients_per_second"] == 4
     assert good["examples_per_second"] == 20
-    assert (good["hit_rate@10"], good["ndcg@10"], good["rounds"]) == (1, 1, 2)
+    assert (good["hit_rate@10"], good["ndcg@10"], good["rounds"]) == (1, 1, 4)
     assert good["peak_mb"] > 10
     assert good["versions"]["numpy"] == np.__version__
     assert good["note"] == ""
@@ -98,10 +99,23 @@ def test_every_peer_has_a_row_and_a_failed_one_says_why(problem, peers, capsys):
         assert rows[name]["seconds_per_round"] is None
 
 
+@pytest.fixture
+def small(monkeypatch):
+    """A quick W1, from the package's generator."""
+
+    def events():
+        made = read("synthetic", num_users=120, num_items=200, mean_events=20.0)
+        split = leave_one_out(made, validation="none")
+        users, items = split.train.users.astype(np.int64), split.train.items.astype(np.int64)
+        return workloads.distinct("small", users, items, split.test.items[:, 0], 200)
+
+    made = {"W1": workloads.Workload("small", events, 8, 0, rounds=8, item_rate=200.0)}
+    monkeypatch.setattr(workloads, "WORKLOADS", made)
+    monkeypatch.setattr("benchmarks.__main__.WORKLOADS", made)
+
+
 @pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler")
-def test_ours_and_the_c_loop_do_equal_work(monkeypatch, tmp_path):
-    monkeypatch.setattr("benchmarks.workloads.WORKLOADS", {"W1": _small()})
-    monkeypatch.setattr("benchmarks.__main__.WORKLOADS", {"W1": _small()})
+def test_ours_and_the_c_loop_do_equal_work(small, tmp_path):
     path = tmp_path / "rows.json"
 
     words = ["--peers", "ours,c-loop", "--repeats", "1", "--seconds", "0", "--json", str(path)]
@@ -112,19 +126,6 @@ def test_ours_and_the_c_loop_do_equal_work(monkeypatch, tmp_path):
     error = (0.25 / 120) ** 0.5
     assert ours["hit_rate@10"] > 0.2
     assert abs(ours["hit_rate@10"] - c_loop["hit_rate@10"]) < 3 * error
-
-
-def _small():
-    from benchmarks.workloads import Workload, _distinct
-    from fedjax_rec.data import leave_one_out, read
-
-    def events():
-        made = read("synthetic", num_users=120, num_items=200, mean_events=20.0)
-        split = leave_one_out(made, validation="none")
-        users, items = split.train.users.astype(np.int64), split.train.items.astype(np.int64)
-        return _distinct("small", users, items, split.test.items[:, 0], 200)
-
-    return Workload("small", events, dim=8, clients=0, rounds=8, item_rate=200.0)
 
 
 def test_the_list_names_every_workload_and_peer(capsys):
@@ -139,11 +140,11 @@ def test_the_list_names_every_workload_and_peer(capsys):
     [
         (["--peers", "ours,torch"], "'torch' is not known; choose from ours,"),
         (["--workload", "W9"], "--workload 'W9' is not known; choose from W1,"),
-        (["--clients", "5000"], "--clients must be 1 .. 943 for W1, got 5000"),
-        (["--items", "100"], "--items pads the catalogue of 1682; got fewer, 100"),
+        (["--clients", "5000"], "--clients must be 1 .. 120 for W1, got 5000"),
+        (["--items", "100"], "--items pads the catalogue of 200; got fewer, 100"),
     ],
 )
-def test_a_request_that_cannot_be_met_is_one_line(words, message, capsys):
+def test_a_request_that_cannot_be_met_is_one_line(words, message, small, capsys):
     assert main(words) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
