@@ -11,6 +11,7 @@ import pkgutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
@@ -102,14 +103,10 @@ def pin_threads() -> int:
     cores = sorted(os.sched_getaffinity(0))
     if _num_devices() != len(cores):
         return 0
-    threads = [
-        int(task.name)
-        for task in (PROC / "self/task").iterdir()
-        if _text(task / "comm").strip() == WORKER
-    ]
+    threads = _workers()
     is_quiet = _num_busy_others() + len(cores) <= (os.cpu_count() or 1)
     try:
-        for place, thread in enumerate(sorted(threads)):
+        for place, thread in enumerate(threads):
             home = {cores[place % len(cores)]} if is_quiet else set(cores)
             os.sched_setaffinity(thread, home)
     except OSError:  # the thread has ended, or the system forbids it: it is only slower
@@ -231,6 +228,13 @@ def _plugins() -> set[str]:
         folders = list(package.submodule_search_locations or ())
         found |= {module.name for module in pkgutil.iter_modules(folders)}
     return found | ({"libtpu"} if find_spec("libtpu") else set())
+
+
+@cache
+def _workers() -> list[int]:
+    """The threads that execute programs; XLA starts them all with its devices."""
+    tasks = (PROC / "self/task").iterdir()
+    return sorted(int(task.name) for task in tasks if _text(task / "comm").strip() == WORKER)
 
 
 def _num_busy_others() -> int:
