@@ -171,7 +171,10 @@ def build(config: RunConfig, notice: Callable[[str], None] = print_notice) -> Ex
             keep=config.checkpoint.keep,
         ),
         execution=Execution(
-            chunk_size=config.execution.chunk_size, is_debug=config.execution.debug
+            executor=config.execution.executor,
+            chunk_size=config.execution.chunk_size,
+            num_devices=config.execution.num_devices,
+            is_debug=config.execution.debug,
         ),
     )
 

@@ -137,7 +137,11 @@ class CheckpointConfig:
 class ExecutionConfig:
     """How the simulation is run; it changes no result."""
 
-    chunk_size: int = option(16, "Clients trained at a time.", least=1)
+    executor: Literal["auto", "general", "streaming"] = option(
+        "auto", "How clients are trained: streamed where the algorithm allows it."
+    )
+    chunk_size: int = option(0, "Clients trained at a time; 0: chosen.", least=0)
+    num_devices: int = option(0, "Devices that clients are spread over; 0: all.", least=0)
     debug: bool = option(False, "Un-jitted, one client at a time: slow, and open to a debugger.")
 
 

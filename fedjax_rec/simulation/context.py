@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import jax.numpy as jnp
+
 from fedjax_rec import base
 from fedjax_rec.base import (
     Array,
@@ -13,8 +15,12 @@ from fedjax_rec.base import (
     Message,
     RoundInfo,
     ServerState,
+    Stat,
 )
 from fedjax_rec.simulation.execution import Execution
+
+PADDING = "padding"
+"""The name of the observation `steps_made`."""
 
 
 @dataclass(frozen=True)
@@ -37,3 +43,8 @@ class Carry(NamedTuple):
     total: Message
     clients: Clients
     info: RoundInfo
+
+
+def steps_made(num_made: Array, num_needed: Array) -> RoundInfo:
+    """Local steps that were computed, padding included, for each that a client needed."""
+    return {PADDING: Stat(num_made.astype(jnp.float32), num_needed.astype(jnp.float32))}

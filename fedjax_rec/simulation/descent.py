@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from fedjax_rec import tree
-from fedjax_rec.base import Array, Inputs, Private, PyTree, Sampled, View
+from fedjax_rec.base import Array, Inputs, Private, PyTree, Sampled, Stat, View
 from fedjax_rec.clients.gradients import Loss, loss_gradients, rows_of
 from fedjax_rec.objectives.stream import block_of, free_items
-from fedjax_rec.simulation.context import Round
+from fedjax_rec.simulation.context import PADDING, Round, steps_made
 from fedjax_rec.simulation.members import Encoding, Member
 from fedjax_rec.simulation.row_buffer import RowBuffer, push
 from fedjax_rec.simulation.streamable import block_size, example_weights, local_of, sampler_of
@@ -26,6 +26,7 @@ class Sums(NamedTuple):
       is_finite: `[C]` False for a client that diverged.
       loss: `[]` of all examples.
       num_touched: `[]` rows that changed, summed over clients.
+      padding: steps made and needed, see `context.steps_made`.
       is_sound: `[]` False if a change that was listed is not finite.
     """
 
@@ -35,6 +36,7 @@ class Sums(NamedTuple):
     is_finite: Array
     loss: Array
     num_touched: Array
+    padding: Stat
     is_sound: Array
 
 
@@ -91,6 +93,9 @@ def train_chunk(
         descent = jax.tree.map(lambda new, old: jnp.where(is_end, new, old), stepped, descent)
         return descent, sums, is_finite
 
+    made = num_blocks * num_examples.shape[0] / blocks_per_batch
+    padding = steps_made(made, jnp.sum(num_examples) / sampler.batch_size)[PADDING]
+    sums = sums._replace(padding=sums.padding.merge(padding))
     zeros = tree.zeros_like(private)
     start = Descent(private, zeros if local_of(this).momentum else (), zeros)
     loop = (start, sums, chunk.num_positives >= 0)

@@ -27,17 +27,19 @@ from fedjax_rec.base import (
     Task,
     View,
 )
-from fedjax_rec.simulation.context import Carry, Round
+from fedjax_rec.simulation.context import Carry, Round, steps_made
 from fedjax_rec.simulation.sums import add_messages, table_shaped, write_store
 
-CHUNK_SIZE = 8
+CACHE_BYTES = 2**19  # of what a chunk's clients hold, on a CPU: half of a core's own cache
+MEMORY_BYTES = 2**30  # likewise on an accelerator
+LARGEST_CHUNK = {True: 8, False: 4096}  # on a CPU, and on an accelerator
 
 
 def train_class(
     this: Round, length: LengthClass, cohort: Cohort, ranks: Array, carry: Carry
 ) -> Carry:
     """Trains the cohort's members of one length class, chunk by chunk."""
-    chunk_size = this.execution.chunk_size or CHUNK_SIZE
+    chunk_size = this.execution.chunk_size or _chunk_size(this, length, carry.clients)
     begin, end = jnp.searchsorted(ranks, jnp.array([length.start, length.stop]))
 
     def chunk(number: Array, carry: Carry) -> Carry:
@@ -49,6 +51,22 @@ def train_class(
     num_chunks = (end - begin + chunk_size - 1) // chunk_size
     trained: Carry = jax.lax.fori_loop(0, num_chunks, chunk, carry)
     return trained
+
+
+def _chunk_size(this: Round, length: LengthClass, store: Clients) -> int:
+    """How many clients of a class train at once: as many as fit, with what they change."""
+
+    def held() -> PyTree:
+        entry = Entry(jnp.int32(0), jnp.int32(0), jnp.bool_(True))
+        row_ids, _, _ = _prepare(this, length, entry)
+        return _view(this, entry, store, row_ids)[0]
+
+    is_cpu = jax.default_backend() == "cpu"
+    num_bytes = sum(
+        leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(jax.eval_shape(held))
+    )
+    fitting = (CACHE_BYTES if is_cpu else MEMORY_BYTES) // max(2 * num_bytes, 1)
+    return int(min(max(fitting, 1), LARGEST_CHUNK[is_cpu]))
 
 
 def _train_chunk(this: Round, length: LengthClass, entries: Entry, carry: Carry) -> Carry:
@@ -66,6 +84,7 @@ def _train_chunk(this: Round, length: LengthClass, entries: Entry, carry: Carry)
     messages, kept, info, is_good = each(train)(entries, row_ids, plans, num_steps)
     slots = jnp.where(is_good, entries.slot, this.fixed.data.num_clients)  # past the end: dropped
     summed = jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), info)
+    summed |= steps_made(max_steps * num_steps.shape[0], jnp.sum(num_steps))
     return Carry(
         add_messages(carry.total, messages, row_ids),
         write_store(carry.clients, kept, slots, row_ids),
@@ -90,10 +109,7 @@ def _one_client(
     A client that diverges sends nothing and keeps its old state.
     """
     algorithm, entry = this.algorithm, task.entry
-    private, memory, residual = jax.tree.map(lambda leaf: leaf[entry.slot], store)
-    view = tree.client_view(
-        algorithm, this.state, this.fixed.frozen, entry, private, memory, row_ids
-    )
+    view, residual = _view(this, entry, store, row_ids)
     output = algorithm.client_update.run(this.key(entry.client_id, base.TRAIN), view, task)
     _refuse_undeclared(algorithm.template(this.state.shared), view, output)
 
@@ -110,6 +126,15 @@ def _one_client(
     is_good &= tree.is_finite((message, residual))
     kept = Clients(output.private, output.memory, residual)
     return tree.mask(is_good, message), kept, _observe(output, entry, is_good), is_good
+
+
+def _view(this: Round, entry: Entry, store: Clients, row_ids: RowIds) -> tuple[View, PyTree]:
+    """What a client gets to see, and its transforms' residual."""
+    private, memory, residual = jax.tree.map(lambda leaf: leaf[entry.slot], store)
+    view = tree.client_view(
+        this.algorithm, this.state, this.fixed.frozen, entry, private, memory, row_ids
+    )
+    return view, residual
 
 
 def _observe(output: ClientOutput, entry: Entry, is_good: Array) -> RoundInfo:
@@ -177,4 +202,5 @@ def empty_carry(this: Round, clients: Clients) -> Carry:
             "gives slices: build it with Sampler(is_sliced=False)"
         )
     total = table_shaped(message, algorithm.model.num_rows)
+    info |= steps_made(jnp.int32(0), jnp.int32(0))
     return Carry(tree.zeros_like(total), clients, tree.zeros_like(info))

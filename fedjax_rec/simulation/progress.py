@@ -12,6 +12,7 @@ import numpy as np
 
 from fedjax_rec.base import Part, RoundInfo, Stat
 from fedjax_rec.evaluation import Communication, bytes_per_client
+from fedjax_rec.simulation.context import PADDING
 from fedjax_rec.simulation.plans import EarlyStop
 
 COUNTS = ("clients", "bad_clients", "examples")
@@ -40,6 +41,8 @@ class Progress:
     is_stopped: bool = False
     client_updates: int = 0
     examples: float = 0.0
+    steps_made: float = 0.0
+    steps_needed: float = 0.0
     seconds: dict[str, float] = field(
         default_factory=lambda: {"compile": 0.0, "train": 0.0, "evaluate": 0.0}
     )
@@ -82,6 +85,8 @@ class Progress:
             self.round += 1
             self.client_updates += round(float(seen["clients"].total))
             self.examples += float(seen["examples"].total)
+            self.steps_made += float(seen[PADDING].total)
+            self.steps_needed += float(seen[PADDING].weight)
             self._add_bytes(seen, shared, update)
             lines.append(
                 {"round": self.round, "seconds": round(sum(self.seconds.values()), 3)}
@@ -121,6 +126,7 @@ class Progress:
                 "clients_per_second": self.client_updates / train,
                 "examples_per_second": self.examples / train,
             },
+            "execution": {"padding": self.steps_made / max(self.steps_needed, 1)},
             "memory": {"peak_mb": peak_megabytes()},
             "rounds": self.round,
         }

@@ -22,7 +22,7 @@ from fedjax_rec.clients.gradients import Loss
 from fedjax_rec.objectives.permutation import least_num_places
 from fedjax_rec.simulation.context import Round
 
-CHUNK_SIZE = 32  # clients at once
+CHUNK_SIZE = {True: 32, False: 4096}  # clients at once, on a CPU and on an accelerator
 BLOCK_SIZE = 64  # examples of a client at once: few enough to stay in the first cache
 
 
@@ -95,7 +95,7 @@ def block_size(this: Round) -> int:
 
 def chunk_size(this: Round, capacity: int) -> int:
     """How many clients train at once, of a cohort of `capacity`."""
-    return min(this.execution.chunk_size or CHUNK_SIZE, capacity)
+    return min(this.execution.chunk_size or CHUNK_SIZE[jax.default_backend() == "cpu"], capacity)
 
 
 def example_weights(objective: Objective) -> tuple[Array, Array]:

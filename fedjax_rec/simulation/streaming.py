@@ -19,7 +19,7 @@ import numpy as np
 from fedjax_rec import tree
 from fedjax_rec.base import Array, Clients, Entry, PyTree, Stat
 from fedjax_rec.objectives.stream import block_of
-from fedjax_rec.simulation.context import Carry, Round
+from fedjax_rec.simulation.context import PADDING, Carry, Round
 from fedjax_rec.simulation.descent import Chunk, Sums, train_chunk
 from fedjax_rec.simulation.members import Encoding, Member, encode_weights, open_members
 from fedjax_rec.simulation.row_buffer import RowBuffer, new_buffer
@@ -163,6 +163,7 @@ def _zeros(this: Round, encoding: Encoding, store: Clients, buffer: RowBuffer | 
         jnp.ones(capacity, bool),
         jnp.float32(0),
         jnp.float32(0),
+        Stat(jnp.float32(0), jnp.float32(0)),
         jnp.bool_(True),
     )
 
@@ -201,6 +202,7 @@ def _add(
         "examples": Stat(weight, num_good),
         f"rows_touched/{table}": Stat(sums.num_touched, num_good),
         "bad_clients": Stat(num_bad, num_good),
+        PADDING: sums.padding,
     }
     info = jax.tree.map(jnp.add, carry.info, seen)
     return Carry(total, carry.clients._replace(private=private), info)
