@@ -4,6 +4,8 @@ After Chai et al. (2020), "Secure federated matrix factorization", in the implic
 that later papers use as their baseline.
 """
 
+from typing import Literal
+
 import optax
 
 from fedjax_rec.algorithms.fedavg import fedavg
@@ -26,6 +28,7 @@ def fedmf(
     local_optimizer: str = "sgd",
     user_learning_rate: float = 5.0,
     item_learning_rate: float = 50.0,
+    permutation: Literal["affine", "feistel"] = "affine",
     is_sliced: bool = True,
     aggregate: AggregateTransform | None = None,
     server_optimizer: optax.GradientTransformation | None = None,
@@ -47,6 +50,7 @@ def fedmf(
       user_learning_rate: of p_u. Losses are means over a batch, so rates are large.
       item_learning_rate: of q, on the client. The default suits a mean by row; a mean by
         client divides a row's change by the whole cohort, and wants more in proportion.
+      permutation: how negatives are put in random order, see `base.Sampler`.
       is_sliced: False gives every client the whole table: the oracle of the slices.
       aggregate: what happens to updates; `mean("row")` by default.
       server_optimizer: `optax.sgd(1.0)` by default.
@@ -66,7 +70,14 @@ def fedmf(
     {'item': 100}
     """
     model = matrix_factorization(num_items, dim, init_stddev=init_stddev)
-    sampler = Sampler(num_items, num_negatives, local_epochs, batch_size, is_sliced=is_sliced)
+    sampler = Sampler(
+        num_items,
+        num_negatives,
+        local_epochs,
+        batch_size,
+        is_sliced=is_sliced,
+        permutation=permutation,
+    )
     objective = sampled(sampler, binary_cross_entropy)
     optimizer = by_role(
         shared=named_optimizer(local_optimizer, item_learning_rate),

@@ -12,6 +12,8 @@ CPU_OPTIONS: dict[str, bool | int | str] = {
 }
 """What was measured to help on CPUs; an XLA that does not know an option goes without."""
 
+SLOW_ON_CUDA = ("0.10.2", "0.11.0")
+
 
 def compile_program(lowered: Any) -> Any:
     """Compiles `jax.jit(...).lower(...)`; on a CPU, with `CPU_OPTIONS`."""
@@ -26,3 +28,18 @@ def compile_program(lowered: Any) -> Any:
             for name in unknown:
                 del options[name]
     return lowered.compile()
+
+
+def cuda_warning() -> str:
+    """What to tell a user whose jax adds rows slowly on CUDA; empty otherwise.
+
+    In these versions a scatter-add of float32 is compiled to a compare-and-swap loop, up to
+    hundreds of times slower where many updates meet in a row (jax issue 38806).
+    """
+    is_slow = jax.__version__ in SLOW_ON_CUDA and jax.default_backend() == "gpu"
+    return (
+        f"warning: jax {jax.__version__} adds up rows very slowly on CUDA (jax issue 38806): "
+        "install another version, 0.11.1 or newer"
+        if is_slow
+        else ""
+    )

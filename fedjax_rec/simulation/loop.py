@@ -20,13 +20,14 @@ from fedjax_rec.base import (
     Part,
     ServerState,
 )
-from fedjax_rec.cpu import pin_threads
+from fedjax_rec.cpu import missing_settings_line, pin_threads
 from fedjax_rec.data import FederatedData
 from fedjax_rec.data.reading import print_notice
 from fedjax_rec.errors import UserError
 from fedjax_rec.evaluation import Communication, Payload
 from fedjax_rec.sampling import AllClients
 from fedjax_rec.simulation.checkpoint import Checkpointer
+from fedjax_rec.simulation.compilation import cuda_warning
 from fedjax_rec.simulation.devices import Placement
 from fedjax_rec.simulation.engine import build
 from fedjax_rec.simulation.execution import Execution
@@ -105,6 +106,9 @@ def simulate(
     scorer = Scorer(algorithm, data, evaluation, notice)
     if stop:
         scorer.refuse_unknown(stop.metric)
+    for line in (missing_settings_line(), cuda_warning()):
+        if line:
+            notice(line)
     placement = Placement.of(execution, data.num_clients)
     execution = replace(execution, num_devices=placement.num_devices)
     engine = build(algorithm, execution)
