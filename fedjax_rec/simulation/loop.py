@@ -106,9 +106,8 @@ def simulate(
     scorer = Scorer(algorithm, data, evaluation, notice)
     if stop:
         scorer.refuse_unknown(stop.metric)
-    for line in (missing_settings_line(), cuda_warning()):
-        if line:
-            notice(line)
+    for line in filter(None, (missing_settings_line(), cuda_warning())):
+        notice(line)
     placement = Placement.of(execution, data.num_clients)
     execution = replace(execution, num_devices=placement.num_devices)
     engine = build(algorithm, execution)

@@ -67,14 +67,11 @@ class _Passes(NamedTuple):
 
     Attributes:
       is_good: `[C]` who trains.
-      is_careful: whether each row's change is looked at. At first only the parameters that
-        a client keeps and the total are: enough unless a change alone overflows.
       is_done: nobody has diverged in the last pass.
       sums: of the last pass.
     """
 
     is_good: Array
-    is_careful: Array
     is_done: Array
     sums: Sums
 
@@ -100,13 +97,10 @@ def train_light(
     def once(loop: _Passes) -> _Passes:
         sums = _train_all(this, members, encoding, carry.clients, loop)
         is_good = loop.is_good & sums.is_finite
-        is_sound = sums.is_sound if buffer else tree.is_finite(sums.rows)
-        is_done = jnp.all(is_good == loop.is_good) & (is_sound | loop.is_careful)
-        return _Passes(is_good, loop.is_careful | ~is_sound, is_done, sums)
+        return _Passes(is_good, jnp.all(is_good == loop.is_good), sums)
 
-    never = jnp.bool_(False)
-    start = _Passes(is_light, never, never, _zeros(this, encoding, carry.clients, buffer))
-    is_good, _, _, sums = jax.lax.while_loop(lambda loop: ~loop.is_done, once, start)
+    start = _Passes(is_light, jnp.bool_(False), _zeros(this, encoding, carry.clients, buffer))
+    is_good, _, sums = jax.lax.while_loop(lambda loop: ~loop.is_done, once, start)
     carry = _add(this, carry, members, encoding, sums, is_light, is_good)
     return carry, sums.rows if buffer else None
 
@@ -137,7 +131,7 @@ def _train_all(
         private, memory = jax.tree.map(
             lambda leaf: leaf[member.entry.slot], (store.private, store.memory)
         )
-        part = Chunk(member, cut(encoding), num_positives, memory, passes.is_careful)
+        part = Chunk(member, cut(encoding), num_positives, memory)
         private, sums, is_finite = train_chunk(this, part, private, sums)
         return sums._replace(
             private=put(sums.private, private), is_finite=put(sums.is_finite, is_finite)
@@ -164,7 +158,6 @@ def _zeros(this: Round, encoding: Encoding, store: Clients, buffer: RowBuffer | 
         jnp.float32(0),
         jnp.float32(0),
         Stat(jnp.float32(0), jnp.float32(0)),
-        jnp.bool_(True),
     )
 
 
