@@ -29,6 +29,8 @@ class Settings:
       item_rate: learning rate of shared parameters.
       mean_by: `client` divides every change by the cohort; `row` divides an item's by the
         clients that changed it.
+      order: of a client's examples in an epoch: `shuffled`, or `grouped`, each positive, in
+        random order, followed by its negatives.
       clip: bound on the L2 norm of a client's change; 0 is none.
       seed: of cohorts, negatives and order.
     """
@@ -43,6 +45,7 @@ class Settings:
     user_rate: float = 2.0
     item_rate: float = 1600.0
     mean_by: str = "client"
+    order: str = "shuffled"
     clip: float = 0.0
     seed: int = 0
 
@@ -109,7 +112,7 @@ class Problem:
     def epoch(
         self, rng: np.random.Generator, client: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """One pass over a client's positives, each with fresh negatives, shuffled.
+        """One pass over a client's positives, each with fresh negatives, in random order.
 
         Negatives are uniform outside the training items, by rank: the r-th free item is
         `r + #{j : x_j - j <= r}` of the sorted positives x. Exact and without rejection.
@@ -124,6 +127,9 @@ class Problem:
         )
         items = np.concatenate([positives, rank + np.searchsorted(gaps, rank, side="right")])
         order = rng.permutation(len(items))
+        if self.settings.order == "grouped":
+            groups = np.arange(len(items)).reshape(-1, len(positives)).T
+            order = groups[rng.permutation(len(positives))].ravel()
         return items[order], (order < len(positives)).astype(np.float32)
 
     def batches(

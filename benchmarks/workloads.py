@@ -50,6 +50,8 @@ class Workload:
       item_rate: learning rate of what is shared.
       user_rate: of what is private.
       mean_by: see `Settings`.
+      order: see `Settings`.
+      clip: see `Settings`.
       network: makes the shared parameters beside the table, from a generator and sizes.
     """
 
@@ -61,6 +63,7 @@ class Workload:
     item_rate: float = 1600.0  # large, for a mean by client divides by the whole cohort
     user_rate: float = 2.0
     mean_by: str = "client"
+    order: str = "shuffled"
     clip: float = 0.0
     quality_rounds: int = 0
     network: Callable[[np.random.Generator, int], dict[str, NDArray[np.float32]]] = (
@@ -177,6 +180,7 @@ WORKLOADS = {
         item_rate=5.0,
         user_rate=5.0,
         mean_by="row",
+        order="grouped",  # the tower's biases follow the share of positives in each batch
         quality_rounds=40,  # the tower bounds the rate, so items move slowly
         network=tower,
     ),
@@ -229,6 +233,7 @@ def make(
         user_rate=workload.user_rate,
         item_rate=workload.item_rate,
         mean_by=workload.mean_by,
+        order=workload.order,
         clip=workload.clip,
         seed=seed,
     )

@@ -139,7 +139,7 @@ def test_the_list_names_every_workload_and_peer(capsys):
     ("words", "message"),
     [
         (["--peers", "ours,torch"], "'torch' is not known; choose from ours,"),
-        (["--workload", "W9"], "--workload 'W9' is not known; choose from W1,"),
+        (["--workload", "W9"], "--workload 'W9' is not known; choose from W1"),
         (["--clients", "5000"], "--clients must be 1 .. 120 for W1, got 5000"),
         (["--items", "100"], "--items pads the catalogue of 200; got fewer, 100"),
     ],

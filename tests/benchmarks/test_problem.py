@@ -1,5 +1,7 @@
 """What every peer reads: its examples, and the quality that all are judged by."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -49,6 +51,18 @@ def test_an_epoch_holds_each_positive_once_and_negatives_outside_them(problem):
 def test_examples_are_shuffled(problem):
     first = [problem.epoch(np.random.default_rng(seed), 0)[1][0] for seed in range(200)]
     assert 0.1 < np.mean(first) < 0.3  # a fifth of them are positives
+
+
+def test_grouped_examples_are_each_positive_and_its_negatives(problem):
+    grouped = replace(problem, settings=replace(problem.settings, order="grouped"))
+    firsts = set()
+    for seed in range(50):
+        items, labels = grouped.epoch(np.random.default_rng(seed), 0)
+        assert labels.tolist() == [1, 0, 0, 0, 0] * 3
+        assert sorted(items[labels == 1]) == [1, 5, 11]
+        assert not {1, 5, 11} & set(items[labels == 0])
+        firsts.add(items[0])
+    assert firsts == {1, 5, 11}
 
 
 def test_batches_cut_every_epoch_anew(problem):
