@@ -18,10 +18,12 @@ from benchmarks.peers.serve import CannotError, serve
 from benchmarks.problem import Problem
 from fedjax_rec.base import FederatedAlgorithm, Fixed, Part, Private, Sampled, Sampler
 from fedjax_rec.clients import by_role, local_training
+from fedjax_rec.cpu import pin_threads
 from fedjax_rec.data import HeldOut, Interactions, Split, client_data
 from fedjax_rec.models import matrix_factorization, ncf, sasrec
 from fedjax_rec.objectives import binary_cross_entropy, next_item, sampled
 from fedjax_rec.optimizers import named_optimizer
+from fedjax_rec.simulation.devices import Placement
 from fedjax_rec.simulation.rounds import Programs, draw_cohorts, host_seed
 from fedjax_rec.transforms import chain, clip_by_norm, mean
 
@@ -74,7 +76,8 @@ class Ours:
         if variant == "autodiff" and settings.workload in ("W3", "W4"):
             raise CannotError("the same as ours: this model has no analytic gradient")
         options = {"executor": "general"} if variant == "general" else {}
-        execution = fedjax_rec.Execution(**options)
+        placement = Placement.of(fedjax_rec.Execution(num_devices=0), problem.num_clients)
+        execution = fedjax_rec.Execution(num_devices=placement.num_devices, **options)
         engine = fedjax_rec.build(algorithm_of(problem, variant), execution)
         self.programs = Programs(engine, execution)
         self.key = jax.random.key(settings.seed)
@@ -82,13 +85,14 @@ class Ours:
         state, clients, frozen = init(self.key, problem.num_clients)
         dense = dense_of(problem, jnp.asarray)
         shared = Part({"item": jnp.asarray(problem.items_start)}, dense)
-        self.state = state._replace(shared=shared)
+        self.placement = placement
+        self.state = placement.everywhere(state._replace(shared=shared))
         if settings.workload != "W4":
             private = Private({}, jnp.asarray(problem.users_start))
             clients = clients._replace(private=private)
-        self.clients = clients
+        self.clients = placement.spread(clients)
         self.workload = settings.workload
-        self.fixed = Fixed(frozen, client_data(_split(problem)))
+        self.fixed = placement.spread_fixed(Fixed(frozen, client_data(_split(problem))))
         if settings.clients == problem.num_clients:
             self.sampler = fedjax_rec.AllClients(problem.num_clients)
         else:
@@ -105,17 +109,19 @@ class Ours:
         self.state, self.clients, info = program(self.state, self.clients, cohorts, self.fixed)
         jax.device_get(info)
         jax.block_until_ready((self.state.shared, self.clients))
+        pin_threads()
 
     def _cohorts(self, first_round: int, num_rounds: int) -> fedjax_rec.base.Cohort:
         end = first_round + num_rounds
-        return draw_cohorts(self.sampler, host_seed(self.key), first_round, end)
+        cohorts = draw_cohorts(self.sampler, host_seed(self.key), first_round, end)
+        return self.placement.everywhere(cohorts)
 
     def parameters(self) -> dict[str, NDArray[np.float32]]:
         """All of the model, under the names of the problem."""
         shared = jax.device_get(self.state.shared)
         found = {"items": shared.rows["item"], **named_dense(self.workload, shared.dense)}
         if self.workload != "W4":
-            found["users"] = np.asarray(self.clients.private.dense)
+            found["users"] = np.asarray(self.placement.collect(self.clients).private.dense)
         return found
 
 
