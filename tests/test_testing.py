@@ -95,7 +95,7 @@ def trains_to_the_longest_clients_end(num_items: int) -> FederatedAlgorithm:
     def run(key: Any, view: Any, task: Any) -> ClientOutput:
         return honest.run(key, view, task._replace(num_steps=task.max_steps))
 
-    return replace(algorithm, client_update=replace(honest, run=run))
+    return replace(algorithm, client_update=replace(honest, run=run, local=None))
 
 
 def listens_to_the_first_client(num_items: int) -> FederatedAlgorithm:

@@ -55,6 +55,8 @@ def clients_data() -> ClientData:
         excluded,
         excluded_offsets,
         rank=jnp.array([1, 4, 0, 3, 2]),
+        is_distinct=jnp.array([len(set(own)) == len(own) for own in EVENTS]),
+        first=jnp.int32(0),
         classes=(LENGTH,),
         num_items=NUM_ITEMS,
     )

@@ -136,6 +136,8 @@ def data() -> ClientData:
         excluded=excluded,
         excluded_offsets=excluded_offsets,
         rank=jnp.array([1, 2, 0]),
+        is_distinct=jnp.array([False, True, False]),
+        first=jnp.int32(0),
         classes=(LengthClass(0, 1, 7, 5), LengthClass(1, 3, 4, 2)),
         num_items=NUM_ITEMS,
     )

@@ -1,6 +1,7 @@
 """The store of histories on the device: against a plain-Python oracle, client by client."""
 
 import itertools
+import math
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ def assert_store_equals_oracle(events: Interactions, exclude: Any, check: list[i
     by_rank = sorted(range(events.num_users), key=lambda n: (-counts[n], n))
     assert np.asarray(data.rank)[by_rank].tolist() == list(range(events.num_users))
     assert_classes(data.classes, [counts[n] for n in by_rank])
+    assert int(data.first) == 0
 
     for n in check:
         mine = train.users == n
@@ -45,18 +47,23 @@ def assert_store_equals_oracle(events: Interactions, exclude: Any, check: list[i
         fill = length.num_excluded - len(excluded)
         assert history.excluded.tolist() == [*sorted(excluded), *[num_items] * fill]
         assert int(history.num_excluded) == len(excluded)
+        is_distinct = len(set(train.items[mine].tolist())) == counts[n]
+        assert bool(data.is_distinct[n]) == is_distinct
+        assert is_distinct or not length.is_distinct
 
 
 def assert_classes(classes: Any, falling_counts: list[int]) -> None:
+    """Ranges between powers of two, from 32, each as long as its longest client."""
     assert classes[0].start == 0
     assert classes[-1].stop == len(falling_counts)
     assert all(left.stop == right.start for left, right in itertools.pairwise(classes))
-    lengths = [length.num_events for length in classes]
-    assert lengths == sorted(set(lengths), reverse=True)
+    powers = []
     for length in classes:
-        for count in falling_counts[length.start : length.stop]:
-            assert count <= length.num_events
-            assert length.num_events == 32 or count > length.num_events // 2
+        counts = falling_counts[length.start : length.stop]
+        assert length.num_events == max(*counts, 1)
+        powers += [{max(math.ceil(math.log2(max(count, 1))), 5) for count in counts}]
+    assert all(len(power) == 1 for power in powers)
+    assert len(set.union(*powers)) == len(classes), "two classes between the same powers"
 
 
 @pytest.mark.parametrize("exclude", ["train", "heldout"])
@@ -78,6 +85,21 @@ def test_short_histories_repeats_and_unknown_times_are_kept(
     users, items, times = zip(*rows, strict=True)
     events = from_events(users, items, times=times)
     assert_store_equals_oracle(events, exclude, list(range(events.num_users)))
+
+
+def test_a_class_is_distinct_where_no_client_of_it_meets_an_item_twice() -> None:
+    counts = [70, 69, 40, 3, 2]  # classes of two, one and two clients
+    users = np.repeat(np.arange(5), np.array(counts) + 2)
+    items = np.concatenate([np.arange(count + 2) for count in counts])
+    for repeats, expected in ((1, [False, True, True]), (4, [True, True, False])):
+        again = items.copy()
+        again[np.flatnonzero(users == repeats)[:2]] = 1
+        times = np.arange(len(users))
+        data = client_data(leave_one_out(from_events(users, again, times=times)))
+        assert [length.is_distinct for length in data.classes] == expected
+        assert np.asarray(data.is_distinct).tolist() == [n != repeats for n in range(5)]
+    data = client_data(leave_one_out(from_events(users, items, times=times)), exclude="heldout")
+    assert [length.num_excluded for length in data.classes] == [72, 42, 5]
 
 
 @pytest.mark.parametrize("counts", [[32, 33, 64, 65, 1], [32], [128, 128, 129]])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fedjax_rec.data import Interactions, Split, from_events, leave_one_out
 from fedjax_rec.data.interactions import describe
 from fedjax_rec.data.sources import read_path
-from fedjax_rec.data.splits import hash_events
+from fedjax_rec.data.splits import hash_events, shuffle_items
 from fedjax_rec.errors import UserError
 
 MASK = 2**64 - 1
@@ -166,6 +166,46 @@ def test_a_hash_split_does_not_favour_large_or_small_item_ids() -> None:
     counts = np.bincount(chosen, minlength=20)
     # 2,000 draws over 20 items: 100 each, standard deviation below 10.
     assert abs(counts - 100).max() < 45
+
+
+def test_shuffling_items_changes_their_numbers_and_nothing_else() -> None:
+    rng = np.random.default_rng(0)
+    users, items = rng.integers(0, 20, 600), rng.integers(0, 80, 600)
+    split = leave_one_out(
+        from_events(users, items, rng.integers(1, 6, 600), rng.integers(9, size=600))
+    )
+    titles = tuple(f"title of {label}" for label in split.train.item_labels)
+    split = replace(split, train=replace(split.train, item_titles=titles))
+    shuffled = shuffle_items(split)
+    assert as_raw(shuffled) == as_raw(split)
+    assert shuffled.train.item_titles == tuple(
+        f"title of {label}" for label in shuffled.train.item_labels
+    )
+    for name in ("users", "values", "times"):
+        np.testing.assert_array_equal(getattr(shuffled.train, name), getattr(split.train, name))
+    assert np.mean(shuffled.train.items == split.train.items) < 0.1
+    assert {x.items.dtype for x in (shuffled.train, shuffled.valid, shuffled.test)} == {
+        split.train.items.dtype
+    }
+    again = shuffle_items(split)
+    np.testing.assert_array_equal(again.train.items, shuffled.train.items)
+
+
+def test_padding_of_held_out_items_keeps_its_number() -> None:
+    split = leave_one_out(from_events([1, 1, 1, 2], [5, 6, 7, 5]))
+    shuffled = shuffle_items(split)
+    assert split.test.items[1, 0] == shuffled.test.items[1, 0] == 3
+    assert shuffled.test.items[0, 0] < 3
+
+
+def test_new_numbers_carry_no_trace_of_the_old() -> None:
+    """Neighbours stay neighbours as rarely as by chance, and large numbers are not kept large."""
+    num_items = 2000
+    split = leave_one_out(from_events([1] * num_items, range(num_items)))
+    labels = shuffle_items(split).train.item_labels.astype(int)
+    assert sorted(labels) == list(range(num_items))
+    assert np.mean(abs(np.diff(labels)) == 1) < 0.005
+    assert abs(np.corrcoef(np.arange(num_items), labels)[0, 1]) < 0.07
 
 
 @pytest.mark.parametrize(

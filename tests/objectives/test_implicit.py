@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,7 @@ class Shape(NamedTuple):
     num_negatives: int = 1
     local_epochs: int = 1
     batch_size: int = 4
+    permutation: Literal["affine", "feistel"] = "affine"
 
     @property
     def num_slots(self) -> int:
@@ -44,7 +45,8 @@ SHAPES = [
     Shape(1, 2, 1, batch_size=3),
     Shape(7, 4, 7, num_negatives=3, local_epochs=2, batch_size=5),
     Shape(16, 2, 4, num_negatives=2, local_epochs=3),  # as many slots as items
-    Shape(30, 3, 6, num_negatives=2, local_epochs=2, batch_size=5),
+    Shape(30, 3, 6, num_negatives=2, local_epochs=2, batch_size=5, permutation="feistel"),
+    Shape(11, 5, 7, num_negatives=3, local_epochs=2, batch_size=8, permutation="feistel"),
     Shape(60, 6, 60, batch_size=8),
     Shape(60, 5, 8, num_negatives=4, local_epochs=2, batch_size=16),
     Shape(60, 6, 20, num_negatives=4, batch_size=7),
@@ -101,6 +103,7 @@ def program(shape: Shape) -> Callable[[Any, History], Any]:
                 shape.local_epochs,
                 shape.batch_size,
                 is_sliced=is_sliced,
+                permutation=shape.permutation,
             )
             objective = sampled(sampler, binary_cross_entropy)
             rows, plan = objective.prepare(key, history)
@@ -146,10 +149,13 @@ def problems(draw: st.DrawFn) -> tuple[Shape, Client, int]:
     return shape, Client(items, excluded), draw(st.integers(0, 2**31 - 1))
 
 
-def period(pool: int) -> int:
+def period(shape: Shape, pool: int) -> int:
     """M: how many negatives come before one repeats."""
-    height = int(np.sqrt(pool))
-    return height * (pool // height) if pool else 0
+    if shape.permutation == "feistel":
+        height = int(np.sqrt(pool))
+        return height * (pool // height) if pool else 0
+    primes = [n for n in range(2, pool + 1) if all(n % factor for factor in range(2, n))]
+    return primes[-1] if primes else pool
 
 
 def by_epoch(shape: Shape, values: NDArray[Any]) -> NDArray[Any]:
@@ -200,7 +206,7 @@ def test_a_round_has_every_positive_once_an_epoch_and_only_allowed_negatives(
     # negatives: never excluded, distinct until the pool is used up
     negatives = ids[is_valid & (label == 0)]
     assert not set(negatives.tolist()) & set(client.excluded)
-    first = negatives[: period(pool)]
+    first = negatives[: period(shape, pool)]
     assert len(np.unique(first)) == len(first)
     if len(negatives) > len(first):
         np.testing.assert_array_equal(negatives[len(first) :], negatives[: -len(first)])
@@ -303,3 +309,15 @@ def test_examples_and_rows_name_the_samplers_table(table: str) -> None:
 def test_a_sampler_of_nothing_is_refused(field: str, number: int) -> None:
     with pytest.raises(ValueError, match=f"^{field} must be at least 1, got {number}$"):
         Sampler(**{"num_items": 5, field: number})
+
+
+def test_an_unknown_permutation_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^permutation must be affine or feistel, got 'sorted'$"):
+        Sampler(5, permutation="sorted")  # type: ignore[arg-type]
+
+
+def test_a_batch_that_cuts_groups_is_refused_where_a_loss_needs_them_whole() -> None:
+    sampler = Sampler(60, num_negatives=4, batch_size=16)
+    assert sampled(sampler, binary_cross_entropy).is_pointwise
+    with pytest.raises(ValueError, match=r"a multiple of 1 \+ num_negatives = 5 .*, got 16$"):
+        sampled(sampler, binary_cross_entropy, is_pointwise=False)

@@ -1,8 +1,10 @@
-"""The keyed permutation: a permutation for every size, and random enough to sample with."""
+"""Keyed permutations: one of every size, by exact arithmetic, random enough to sample with."""
 
 import itertools
 import math
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,63 +13,190 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from fedjax_rec.objectives.permutation import domain, permuted
+from fedjax_rec.objectives.permutation import (
+    Affine,
+    domain,
+    draw,
+    draw_affine,
+    least_num_places,
+    multiply_modulo,
+    primes_between,
+    remainder,
+)
 
-SMALL_SIZES = np.arange(1, 51, dtype=np.uint32)
+KINDS: tuple[Any, ...] = ("affine", "feistel")
+SMALL_SIZES = np.arange(1, 51)
 LARGEST = 2**31 - 1  # elements are int32
 
-Draw = Callable[[jax.Array, int, int], NDArray[np.integer]]
+
+def is_prime(number: int) -> bool:
+    return number > 1 and all(number % factor for factor in range(2, math.isqrt(number) + 1))
 
 
-def grid(size: int) -> int:
+def num_places(kind: Any, size: int) -> int:
     """M: how many places come before one repeats."""
-    height = math.isqrt(size)
-    return height * (size // height)
+    if kind == "feistel":
+        height = math.isqrt(size)
+        return height * (size // height)
+    return next((n for n in range(size, 1, -1) if is_prime(n)), 1)
 
 
-@jax.jit
-def small_orders(key: jax.Array) -> jax.Array:
-    places = jnp.arange(2 * SMALL_SIZES.max())
-    return jax.vmap(lambda size: permuted(key, places, size))(jnp.asarray(SMALL_SIZES))
+@partial(jax.jit, static_argnums=(0, 1))
+def small_orders(kind: Any, smallest: int, key: jax.Array) -> Any:
+    def order(size: Any) -> Any:
+        drawn = draw(kind, key, size, smallest=smallest, largest=int(SMALL_SIZES.max()))
+        return drawn.num_places, drawn.element(jnp.arange(SMALL_SIZES.max()))
+
+    return jax.vmap(order)(jnp.asarray(SMALL_SIZES))
 
 
 # ---------------------------------------------------------------- a permutation
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_every_small_size_gives_distinct_elements_in_range_and_then_repeats(seed: int) -> None:
-    for size, order in zip(
-        SMALL_SIZES, np.asarray(small_orders(jax.random.key(seed))), strict=True
-    ):
-        period = grid(int(size))
-        assert order.min() >= 0
-        assert order.max() < size
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_small_size_gives_distinct_elements_in_range(kind: Any, seed: int) -> None:
+    found = small_orders(kind, 1, jax.random.key(seed))
+    for size, period, order in zip(SMALL_SIZES, *map(np.asarray, found), strict=True):
+        assert period == num_places(kind, int(size))
+        assert order[:period].min() >= 0
+        assert order[:period].max() < size
         assert len(set(order[:period])) == period
-        assert (order[period:] == order[:-period]).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_order_has_fewer_places_than_promised(kind: Any) -> None:
+    for smallest in range(60):
+        least = min(num_places(kind, size) for size in range(max(smallest, 1), 200))
+        assert 0 <= least_num_places(kind, smallest) <= (least if smallest else 0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_static_bounds_do_not_change_an_order(kind: Any) -> None:
+    key, size = jax.random.key(4), jnp.int32(40)
+    narrow = draw(kind, key, size, smallest=40, largest=40)
+    wide = draw(kind, key, size, smallest=3, largest=5000)
+    place = jnp.arange(num_places(kind, 40))
+    assert narrow.element(place).tolist() == wide.element(place).tolist()
 
 
 @pytest.mark.parametrize("size", [1682, 100_003, 2**24 + 4099])
-def test_the_first_m_elements_of_a_large_size_are_distinct(size: int) -> None:
-    order = np.asarray(jax.jit(permuted)(jax.random.key(1), jnp.arange(grid(size)), size))
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_elements_of_a_large_size_are_distinct(kind: Any, size: int) -> None:
+    period = num_places(kind, size)
+    order = draw(kind, jax.random.key(1), jnp.int32(size), smallest=size, largest=size)
     seen = np.zeros(size, bool)
-    seen[order] = True
-    assert seen.sum() == grid(size)
-    assert size - grid(size) < math.sqrt(size)
+    seen[np.asarray(jax.jit(order.element)(jnp.arange(period)))] = True
+    assert order.num_places == period
+    assert seen.sum() == period
+    assert size - period < math.sqrt(size)
 
 
-def test_the_largest_catalogue_does_not_overflow() -> None:
-    # height * width, and an element before its last remainder, need all 32 bits
-    ends = np.r_[:50_000, grid(LARGEST) - 50_000 : grid(LARGEST)]
-    order = np.asarray(jax.jit(permuted)(jax.random.key(2), jnp.asarray(ends), LARGEST))
-    assert order.dtype == np.int32
-    assert order.min() >= 0
-    assert order.max() < LARGEST
-    assert len(np.unique(order)) == len(ends)
-    assert order.max() > 0.99 * LARGEST  # the whole range is used
-    assert order.min() < 0.01 * LARGEST
+def largest_affine() -> Affine:
+    """Of as many elements as there can be, whose modulus is 2**31 - 1, a prime."""
+    word = partial(jnp.asarray, dtype=jnp.uint32)
+    modulus = word(LARGEST)
+    inverse = 1 / modulus.astype(jnp.float32)
+    return Affine(modulus, modulus, word(48_271), word(LARGEST - 2), word(77), inverse, 31)
 
 
-def test_the_grid_is_the_integer_square_root_where_float32_rounds_up() -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_largest_catalogue_does_not_overflow(kind: Any) -> None:
+    feistel = draw("feistel", jax.random.key(2), jnp.uint32(LARGEST), smallest=1, largest=LARGEST)
+    order = {"affine": largest_affine(), "feistel": feistel}[kind]
+    period = num_places(kind, LARGEST)
+    ends = np.r_[:50_000, period - 50_000 : period]
+    elements = np.asarray(jax.jit(order.element)(jnp.asarray(ends)))
+    assert elements.dtype == np.int32
+    assert elements.min() >= 0
+    assert elements.max() < LARGEST
+    assert len(np.unique(elements)) == len(ends)
+    assert elements.max() > 0.99 * LARGEST  # the whole range is used
+    assert elements.min() < 0.01 * LARGEST
+    if kind == "affine":
+        exact = [((48_271 * int(q) + LARGEST - 2) % LARGEST + 77) % LARGEST for q in ends]
+        assert elements.tolist() == exact
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_elements_leave_no_places(kind: Any) -> None:
+    order = draw(kind, jax.random.key(0), jnp.uint32(0), smallest=0, largest=5)
+    assert int(order.num_places) == 0
+    assert order.element(jnp.arange(3)).tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_order_is_a_function_of_the_key(kind: Any) -> None:
+    orders = [np.asarray(small_orders(kind, 1, jax.random.key(seed))[1])[-1] for seed in (3, 3, 4)]
+    assert (orders[0] == orders[1]).all()
+    assert (orders[0] != orders[2]).any()
+
+
+# ------------------------------------------------------------------ exact arithmetic
+
+
+def test_primes_are_those_of_trial_division() -> None:
+    exact = [number for number in range(2, 600) if is_prime(number)]
+    for smallest, largest in ((2, 599), (8, 20), (97, 97), (90, 96), (500, 599)):
+        first = max(n for n in exact if n <= smallest)
+        expected = [n for n in exact if first <= n <= largest]
+        assert primes_between(smallest, largest).tolist() == expected
+    assert primes_between(0, 1).tolist() == primes_between(1, 1).tolist() == [1]
+    assert primes_between(1, 7).tolist() == [1, 2, 3, 5, 7]
+
+
+MODULO = jax.jit(multiply_modulo, static_argnums=4)
+
+
+@pytest.mark.parametrize("num_bits", [1, 2, 8, 15, 16, 17, 21, 24, 25, 28, 30, 31])
+def test_products_modulo_a_number_are_those_of_python(num_bits: int) -> None:
+    rng = np.random.default_rng(num_bits)
+    most = 2**num_bits - 1
+    moduli = [most - int(gap) for gap in rng.integers(0, min(200, most), 500)]
+    moduli += [1 + int(2 ** (num_bits * share)) for share in rng.uniform(size=500)]  # all sizes
+    cases = []
+    for modulus in [most, max(most // 2 + 1, 1), 1, *moduli]:
+        modulus = min(modulus, most)
+        for left, right in itertools.product(
+            (0, modulus - 1, modulus // 2, int(rng.integers(modulus))), repeat=2
+        ):
+            cases += [(left, right, modulus)]
+    left, right, modulus = (jnp.asarray(np.array(x, np.uint32)) for x in zip(*cases, strict=True))
+    found = MODULO(left, right, modulus, 1 / modulus.astype(jnp.float32), num_bits)
+    assert np.asarray(found).tolist() == [a * b % m for a, b, m in cases]
+
+
+def near_multiples(rng: Any, low: int, high: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Numbers next to `k m` with k in `low .. high - 1`, and their m: where rounding decides."""
+    k = rng.integers(low, high, 400_000)
+    most = np.minimum(2**32 // np.maximum(k, 1), 2**31) - 1
+    modulus = np.where(rng.random(k.size) < 0.5, most, rng.integers(1, most + 1))
+    number = np.clip(k * modulus + rng.integers(-2, 3, k.size), 0, 2**32 - 1)
+    return number, modulus
+
+
+def division(number: NDArray[Any], modulus: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """By how much the quotient in float32 errs, and whether the remainder is right."""
+    words = [jnp.asarray(x.astype(np.uint32)) for x in (number, modulus)]
+    inverse = 1 / words[1].astype(jnp.float32)
+    quotient = np.asarray((words[0].astype(jnp.float32) * inverse).astype(jnp.uint32), np.int64)
+    found = np.asarray(jax.jit(remainder)(*words, inverse))
+    return quotient - number // modulus, found == number % modulus
+
+
+def test_a_quotient_in_float32_errs_by_one_at_most_as_far_as_promised() -> None:
+    rng = np.random.default_rng(0)
+    bounds = [0, 2, 8, *(2**bits for bits in range(7, 23))]
+    for low, high in itertools.pairwise(bounds):
+        errors, is_right = division(*near_multiples(rng, low, high))
+        assert abs(errors).max() <= 1, high
+        assert is_right.all(), high
+    errors, is_right = division(*near_multiples(rng, 2**24, 2**25))
+    assert abs(errors).max() > 1, "the control: farther out the quotient is wrong"
+    assert not is_right.all()
+
+
+def test_a_grid_has_the_integer_square_root_where_float32_rounds_up() -> None:
     roots = np.arange(1, math.isqrt(LARGEST) + 1)
     sizes = np.concatenate([roots**2 - 1, roots**2, roots**2 + 1])[1:]
     height, width = (np.asarray(side, np.int64) for side in domain(jnp.asarray(sizes, jnp.uint32)))
@@ -78,146 +207,53 @@ def test_the_grid_is_the_integer_square_root_where_float32_rounds_up() -> None:
     assert (rounded > exact).any(), "the control: without its correction the root is too large"
 
 
-def test_no_elements_leave_an_empty_grid() -> None:
-    height, width = domain(jnp.uint32(0))
-    assert int(height * width) == 0
-    assert permuted(jax.random.key(0), jnp.arange(3), jnp.uint32(0)).tolist() == [0, 0, 0]
-
-
-def test_the_order_is_a_function_of_the_key() -> None:
-    orders = [np.asarray(small_orders(jax.random.key(seed)))[-1] for seed in (3, 3, 4)]
-    assert (orders[0] == orders[1]).all()
-    assert (orders[0] != orders[2]).any()
-
-
 # --------------------------------------------------------------------- marginals
 
 
-def orders(seed: int, num_keys: int, places: int, size: int) -> NDArray[np.int64]:
+def orders(kind: Any, seed: int, num_keys: int, places: int, size: int) -> NDArray[np.int64]:
     keys = jax.random.split(jax.random.key(seed), num_keys)
-    draw = jax.jit(jax.vmap(lambda key: permuted(key, jnp.arange(places), size)))
-    return np.asarray(draw(keys), np.int64)
+    return np.asarray(SAMPLERS[kind](keys, size, places), np.int64)
 
 
-def rotations(seed: int, num_keys: int, size: int) -> NDArray[np.int64]:
-    """The documented last of five words, modulo the size."""
-    keys = jax.random.split(jax.random.key(seed), num_keys)
-    words = jax.jit(jax.vmap(lambda key: jax.random.bits(key, (5,), jnp.uint32)))(keys)
-    return np.asarray(words, np.int64)[:, -1] % size
+def sample(kind: Any, keys: jax.Array, size: int, num: int) -> jax.Array:
+    """The first elements of an order for each key."""
+
+    def one(key: jax.Array) -> jax.Array:
+        return draw(kind, key, jnp.int32(size), smallest=size, largest=size).element(
+            jnp.arange(num)
+        )
+
+    return jax.vmap(one)(keys)
+
+
+SAMPLERS: dict[str, Callable[..., jax.Array]] = {
+    kind: jax.jit(partial(sample, kind), static_argnums=(1, 2)) for kind in KINDS
+}
 
 
 def uniformity(elements: NDArray[np.int64], size: int) -> float:
     return float(stats.chisquare(np.bincount(elements, minlength=size)).pvalue)
 
 
-@pytest.mark.parametrize("size", [3, 23, 50, 101])
-def test_every_element_is_equally_likely_at_every_place(size: int) -> None:
-    drawn = orders(7, 30_000, 4, size)
-    for place in range(4):
+@pytest.mark.parametrize("size", [4, 24, 101])
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_element_is_equally_likely_at_every_place(kind: Any, size: int) -> None:
+    drawn = orders(kind, 7, 30_000, 3, size)
+    for place in range(3):
         assert uniformity(drawn[:, place], size) > 1e-3, place
 
 
 def test_without_the_rotation_some_elements_never_come() -> None:
-    size = 50  # a grid of 7 x 7: number 49 has no cell
-    unrotated = (orders(7, 30_000, 4, size) - rotations(7, 30_000, size)[:, None]) % size
-    assert unrotated.max() == grid(size) - 1
+    size = 50  # a grid of 7 x 7, and 47 the next prime
+    keys = jax.random.split(jax.random.key(7), 30_000)
+    words = np.asarray(jax.vmap(lambda key: jax.random.bits(key, (5,), jnp.uint32))(keys), np.int64)
+    unrotated = (orders("feistel", 7, 30_000, 3, size) - words[:, -1:] % size) % size
+    assert unrotated.max() == num_places("feistel", size) - 1
     assert uniformity(unrotated[:, 0], size) < 1e-9
-
-
-# ------------------------------- against simple random sampling without replacement
-
-
-def feistel(keys: jax.Array, size: int, sample: int) -> jax.Array:
-    return jax.vmap(lambda key: permuted(key, jnp.arange(sample), size))(keys)
-
-
-def rotated(keys: jax.Array, size: int, sample: int) -> jax.Array:
-    """A control: the identity order with a random rotation."""
-    start = jax.vmap(lambda key: jax.random.randint(key, (), 0, size))(keys)
-    return (start[:, None] + jnp.arange(sample)) % size
-
-
-def affine(keys: jax.Array, size: int, sample: int) -> jax.Array:
-    """A control: a x + b modulo a prime, which is uniform by pairs but not by threes."""
-    slope = jax.vmap(lambda key: jax.random.randint(key, (), 1, size))(keys)
-    start = jax.vmap(lambda key: jax.random.randint(jax.random.fold_in(key, 1), (), 0, size))(keys)
-    return (slope[:, None] * jnp.arange(sample) + start[:, None]) % size
-
-
-def inclusion(draw: Callable[..., jax.Array], size: int, sample: int = 81) -> dict[str, float]:
-    """Mean z^2 of how often elements are drawn together; 1 is ideal."""
-    runs = 6000
-    keys = jax.random.split(jax.random.key(11), runs)
-    drawn = np.asarray(jax.jit(draw, static_argnums=(1, 2))(keys, size, sample))
-    is_in = np.zeros((runs, size), np.float32)
-    is_in[np.arange(runs)[:, None], drawn] = 1
-    assert (is_in.sum(1) == sample).all(), "a run repeats an element"
-
-    share = [math.prod((sample - j) / (size - j) for j in range(k)) for k in range(4)]
-
-    def mean_square(counts: NDArray[np.float32], k: int) -> float:
-        expected = runs * share[k]
-        return float(np.mean((counts - expected) ** 2 / (expected * (1 - share[k]))))
-
-    together = is_in.T @ is_in
-    three = (is_in[:, :-2] * is_in[:, 1:-1] * is_in[:, 2:]).sum(0)
-    return {
-        "alone": mean_square(np.diag(together), 1),
-        "pairs": mean_square(together[np.triu_indices(size, 1)], 2),
-        "neighbours": mean_square(np.diag(together, 1), 2),
-        "three neighbours": mean_square(three, 3),
-        "three, seen / expected": float(three.mean() / (runs * share[3])),
-    }
-
-
-def test_elements_are_drawn_together_as_often_as_without_replacement() -> None:
-    seen = inclusion(feistel, 400)
-    # of N counts the mean z^2 has standard deviation sqrt(2 / N): 0.07 for neighbours
-    assert seen["alone"] == pytest.approx(1, abs=0.25)
-    assert seen["pairs"] == pytest.approx(1, abs=0.05)
-    assert seen["neighbours"] == pytest.approx(1, abs=0.25)
-    assert seen["three neighbours"] == pytest.approx(1, abs=0.25)
-    assert seen["three, seen / expected"] == pytest.approx(1, abs=0.03)
-
-
-def test_an_identity_order_with_a_rotation_fails_by_pairs() -> None:
-    seen = inclusion(rotated, 400)
-    assert seen["alone"] < 2  # the rotation alone makes every element equally likely
-    assert seen["pairs"] > 100
-    assert seen["neighbours"] > 1000
-    assert seen["three, seen / expected"] > 10
-
-
-def test_an_affine_order_fails_by_threes_only() -> None:
-    seen = inclusion(affine, 401)
-    assert seen["pairs"] == pytest.approx(1, abs=0.2)
-    assert seen["three neighbours"] > 10
-    assert seen["three, seen / expected"] > 2
-
-
-def adjacent_places(drawn: NDArray[np.int64], size: int, blocks: int) -> float:
-    """p of a chi-square test of the blocks in which three adjacent places fall."""
-    width = size // blocks
-    first, second, third = (drawn // width).T
-    observed = np.bincount((first * blocks + second) * blocks + third, minlength=blocks**3)
-    ways = [
-        width * (width - (a == b)) * (width - (a == c) - (b == c))
-        for a, b, c in itertools.product(range(blocks), repeat=3)
-    ]
-    expected = np.array(ways) * len(drawn) / (size * (size - 1) * (size - 2))
-    return float(stats.chisquare(observed, expected).pvalue)
-
-
-@pytest.mark.parametrize(("size", "blocks"), [(400, 8), (300, 6)])
-def test_three_adjacent_places_are_as_without_replacement(size: int, blocks: int) -> None:
-    drawn = orders(13, 100_000, 5, size)
-    assert adjacent_places(drawn[:, :3], size, blocks) > 1e-3
-    assert adjacent_places(drawn[:, 2:], size, blocks) > 1e-3
-
-
-def test_three_adjacent_places_of_the_controls_are_rejected() -> None:
-    keys = jax.random.split(jax.random.key(13), 100_000)
-    for control, size, blocks in ((rotated, 400, 8), (affine, 401, 8)):
-        drawn = np.asarray(control(keys, size, 3), np.int64)
-        drawn = drawn[(drawn < 400).all(1)]
-        assert adjacent_places(drawn, 400, blocks) < 1e-9
+    affine = jax.vmap(partial(draw_affine, smallest=size, largest=size), (0, None))(
+        keys, jnp.int32(size)
+    )
+    first = affine.element(jnp.zeros(30_000, jnp.int32))
+    unrotated = (np.asarray(first, np.int64) - np.asarray(affine.rotation)) % size
+    assert unrotated.max() == num_places("affine", size) - 1
+    assert uniformity(unrotated, size) < 1e-9
