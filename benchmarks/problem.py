@@ -102,8 +102,11 @@ class Problem:
         """The clients of a round, the same for every peer that asks."""
         if self.settings.clients == self.num_clients:
             return np.arange(self.num_clients)
-        rng = np.random.default_rng([self.settings.seed, round])
-        return np.sort(rng.choice(self.num_clients, self.settings.clients, replace=False))
+        seeds = np.random.SeedSequence([self.settings.seed, round])
+        rng = np.random.Generator(np.random.Philox(seeds))  # as fedjax_rec.Uniform draws them
+        return np.sort(
+            rng.choice(self.num_clients, self.settings.clients, replace=False, shuffle=False)
+        )
 
     def generator(self, round: int) -> np.random.Generator:
         """What a peer draws a round's negatives and orders from."""

@@ -163,9 +163,8 @@ static void *room(int64_t count, size_t size) {
     return memory;
 }
 
-/* `everyone` is a permutation of the clients that is kept between calls: a cohort is the
- * start of a partial Fisher-Yates shuffle. */
-void run_rounds(const Problem *p, int32_t *everyone, int64_t first_round, int64_t num_rounds) {
+/* `cohorts` is [num_rounds, clients_per_round]; each is sorted in place. */
+void run_rounds(const Problem *p, int32_t *cohorts, int64_t first_round, int64_t num_rounds) {
     Worker workers[THREADS];
     Job jobs[THREADS];
     pthread_t threads[THREADS];
@@ -177,16 +176,9 @@ void run_rounds(const Problem *p, int32_t *everyone, int64_t first_round, int64_
         workers[t] = (Worker){room(size, 4), room(size, 4), room(p->num_items, 4),
                               room(p->num_items, 4), room(p->num_items / 64 + 1, 8),
                               room(longest, 4), room(longest, 4), room(p->batch_size, 4)};
-    int32_t *cohort = room(C, 4);
+    offsets_to_sort_by = p->offsets;
     for (int64_t round = first_round; round < first_round + num_rounds; round++) {
-        uint64_t state = seeded((uint64_t)p->seed, (uint64_t)round, UINT64_MAX);
-        for (int64_t i = 0; i < C; i++) {
-            int64_t j = i + below(&state, (uint32_t)(p->num_clients - i));
-            int32_t held = everyone[i];
-            everyone[i] = everyone[j], everyone[j] = held;
-        }
-        memcpy(cohort, everyone, (size_t)C * 4);
-        offsets_to_sort_by = p->offsets;
+        int32_t *cohort = cohorts + (round - first_round) * C;
         qsort(cohort, (size_t)C, 4, larger_first);
         atomic_long next = 0;
         for (int t = 0; t < THREADS; t++) {
@@ -204,5 +196,4 @@ void run_rounds(const Problem *p, int32_t *everyone, int64_t first_round, int64_
         free(w->local), free(w->total), free(w->stamp), free(w->touched), free(w->seen);
         free(w->ids), free(w->labels), free(w->slopes);
     }
-    free(cohort);
 }

@@ -38,7 +38,7 @@ class CLoop:
             raise CannotError("this form is written for matrix factorisation (W1, W2)")
         self.dim = settings.dim
         self.users, self.items = problem.users_start.copy(), problem.items_start.copy()
-        self.everyone = np.arange(problem.num_clients, dtype=np.int32)
+        self.cohort = problem.cohort
         self.data = (problem.offsets, problem.items)
         self.problem = _CProblem(
             problem.num_clients,
@@ -66,9 +66,12 @@ class CLoop:
 
     def run(self, first_round: int, num_rounds: int) -> None:
         """Rounds of federated averaging."""
+        end = first_round + num_rounds
+        cohorts = np.stack([self.cohort(round) for round in range(first_round, end)])
+        cohorts = cohorts.astype(np.int32)
         self.run_rounds(
             ctypes.byref(self.problem),
-            ctypes.c_void_p(self.everyone.ctypes.data),
+            ctypes.c_void_p(cohorts.ctypes.data),
             ctypes.c_int64(first_round),
             ctypes.c_int64(num_rounds),
         )

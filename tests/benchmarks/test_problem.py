@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import fedjax_rec
 from benchmarks import quality
 from benchmarks.problem import Problem, Settings, load
 
@@ -71,6 +72,9 @@ def test_batches_cut_every_epoch_anew(problem):
 
 
 def test_everybody_gets_the_same_cohorts(problem):
+    sampler = fedjax_rec.Uniform(3, 2)
+    for round in range(20):
+        assert sorted(sampler.draw(0, round)) == problem.cohort(round).tolist()
     assert problem.cohort(3).tolist() == problem.cohort(3).tolist()
     assert {tuple(problem.cohort(round)) for round in range(50)} == {(0, 1), (0, 2), (1, 2)}
 
