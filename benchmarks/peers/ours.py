@@ -19,6 +19,7 @@ from benchmarks.problem import Problem
 from fedjax_rec.base import FederatedAlgorithm, Fixed, Part, Private, Sampled, Sampler
 from fedjax_rec.clients import by_role, local_training
 from fedjax_rec.cpu import pin_threads
+from fedjax_rec.cpu import pin_threads
 from fedjax_rec.data import HeldOut, Interactions, Split, client_data
 from fedjax_rec.models import matrix_factorization, ncf, sasrec
 from fedjax_rec.objectives import binary_cross_entropy, next_item, sampled
@@ -108,6 +109,7 @@ class Ours:
         program = self.programs.get(self.state, self.clients, cohorts, self.fixed)
         self.state, self.clients, info = program(self.state, self.clients, cohorts, self.fixed)
         jax.device_get(info)
+        pin_threads()
         jax.block_until_ready((self.state.shared, self.clients))
         pin_threads()
 
@@ -145,6 +147,5 @@ def _split(problem: Problem) -> Split:
 
 
 if __name__ == "__main__":
-    if hasattr(fedjax_rec, "configure_cpu"):
-        fedjax_rec.configure_cpu()
+    fedjax_rec.configure_cpu()
     serve(Ours, "jax", "numpy")
