@@ -19,7 +19,6 @@ from benchmarks.problem import Problem
 from fedjax_rec.base import FederatedAlgorithm, Fixed, Part, Private, Sampled, Sampler
 from fedjax_rec.clients import by_role, local_training
 from fedjax_rec.cpu import pin_threads
-from fedjax_rec.cpu import pin_threads
 from fedjax_rec.data import HeldOut, Interactions, Split, client_data
 from fedjax_rec.models import matrix_factorization, ncf, sasrec
 from fedjax_rec.objectives import binary_cross_entropy, next_item, sampled
