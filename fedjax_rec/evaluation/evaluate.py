@@ -72,6 +72,21 @@ class Evaluation:
     num_non_finite: int
 
 
+class Ranked(NamedTuple):
+    """What is found for each client.
+
+    Attributes:
+      ranks: `[N, R]`, see `Evaluation`.
+      num_relevant: `[N]` how many held-out items it has.
+      is_bad: `[N]` one of its candidates has a score that is not finite.
+    """
+
+    ranks: Array
+    num_relevant: Array
+    is_bad: Array
+
+
+Ranker = Callable[[ServerState, Clients, Fixed, HeldOutSet], Ranked]
 Evaluator = Callable[[ServerState, Clients, Fixed, HeldOutSet], Evaluation]
 
 
@@ -81,6 +96,7 @@ def build_evaluator(
     at_k: Sequence[int] = (5, 10, 20),
     ties: ranking.Ties = "pessimistic",
     chunk_size: int | None = None,
+    over: Callable[[Ranker], Ranker] = jax.jit,
 ) -> Evaluator:
     """An evaluator, compiled at its first call and once for each shape of data.
 
@@ -95,6 +111,8 @@ def build_evaluator(
       ties: the rule among equal scores, see `ranking.ranks`.
       chunk_size: clients scored at a time, 1 to N; it changes memory and speed, not
         results. By default about a million scores.
+      over: turns the function that ranks the clients it is given into the one that the
+        evaluator calls: compiled, or with several devices on each one's own clients.
 
     Returns:
       `(state, clients, fixed, held_out) -> Evaluation`. It raises `UserError` when no
@@ -105,10 +123,7 @@ def build_evaluator(
     """
     keys = metrics.metric_keys(at_k)
 
-    @jax.jit
-    def run(
-        state: ServerState, clients: Clients, fixed: Fixed, held_out: HeldOutSet
-    ) -> tuple[Array, Array, dict[str, Array]]:
+    def rank(state: ServerState, clients: Clients, fixed: Fixed, held_out: HeldOutSet) -> Ranked:
         num_clients, num_items = held_out.targets.shape[0], fixed.data.num_items
         size = chunk_size or max(1, SCORES_PER_CHUNK // num_items)
         num_chunks = -(-num_clients // min(size, num_clients))
@@ -117,36 +132,40 @@ def build_evaluator(
 
         def chunk(start: Array) -> tuple[Array, Array]:
             # The last chunk runs past the end: it repeats the last client.
-            ids = jnp.minimum(start + jnp.arange(size), num_clients - 1)
-            scores = jax.vmap(score)(ids, *_at((clients.private, clients.memory), ids))
-            is_candidate = _candidates(held_out, ids, start, num_items)
+            slots = jnp.minimum(start + jnp.arange(size), num_clients - 1)
+            stored = _at((clients.private, clients.memory), slots)
+            scores = jax.vmap(score)(fixed.data.first + slots, *stored)
+            is_candidate = _candidates(held_out, slots, start, num_items)
             ranks = jax.vmap(partial(ranking.ranks, ties=ties))(
-                scores, held_out.targets[ids], is_candidate
+                scores, held_out.targets[slots], is_candidate
             )
             return ranks, jax.vmap(ranking.count_non_finite)(scores, is_candidate) > 0
 
         ranks, is_bad = jax.lax.map(chunk, size * jnp.arange(num_chunks))
         ranks = ranks.reshape(-1, ranks.shape[-1])[:num_clients]
         num_relevant = (held_out.targets < num_items).sum(axis=-1)
-        is_bad = is_bad.reshape(-1)[:num_clients] & (num_relevant > 0)
-        return ranks, is_bad, metrics.at_cutoffs(ranks, num_relevant, at_k)
+        return Ranked(ranks, num_relevant, is_bad.reshape(-1)[:num_clients])
+
+    rank_all = over(rank)
+    at_cutoffs = jax.jit(partial(metrics.at_cutoffs, at_k=tuple(at_k)))
 
     def evaluate(
         state: ServerState, clients: Clients, fixed: Fixed, held_out: HeldOutSet
     ) -> Evaluation:
-        has_target = (np.asarray(held_out.targets) < fixed.data.num_items).any(axis=1)
+        found = jax.device_get(rank_all(state, clients, fixed, held_out))
+        has_target = found.num_relevant > 0
         if not has_target.any():
             raise UserError(
                 "nothing to evaluate: no client has a held-out item; "
                 "use data with longer histories or another split"
             )
-        ranks, is_bad, values = jax.device_get(run(state, clients, fixed, held_out))
+        values = jax.device_get(at_cutoffs(found.ranks, found.num_relevant))
         return Evaluation(
             metrics={k: float(values[k][has_target].mean(dtype=np.float64)) for k in keys},
             per_client={k: np.where(has_target, values[k], np.float32(np.nan)) for k in keys},
-            ranks=ranks,
+            ranks=found.ranks,
             num_clients=int(has_target.sum()),
-            num_non_finite=int(is_bad.sum()),
+            num_non_finite=int((found.is_bad & has_target).sum()),
         )
 
     return evaluate
@@ -221,15 +240,15 @@ def _history(data: ClientData, client_id: Array) -> History:
     return data.history(client_id, longest)
 
 
-def _candidates(held_out: HeldOutSet, ids: Array, start: Array, num_items: int) -> Array:
+def _candidates(held_out: HeldOutSet, slots: Array, start: Array, num_items: int) -> Array:
     """`[C, I]` which items a chunk of clients is asked about, the targets included."""
-    num_clients, size = held_out.targets.shape[0], ids.shape[0]
+    num_clients, size = held_out.targets.shape[0], slots.shape[0]
     bounds = held_out.seen_offsets[jnp.minimum(start + jnp.arange(size + 1), num_clients)]
     is_candidate, rows = jnp.ones((size, num_items), bool), jnp.arange(size)[:, None]
     if held_out.candidates is not None:
-        is_candidate = ~is_candidate.at[rows, held_out.candidates[ids]].set(False, mode="drop")
+        is_candidate = ~is_candidate.at[rows, held_out.candidates[slots]].set(False, mode="drop")
     is_candidate = _strike_out(is_candidate, bounds, held_out.seen_items)
-    return is_candidate.at[rows, held_out.targets[ids]].set(True, mode="drop")
+    return is_candidate.at[rows, held_out.targets[slots]].set(True, mode="drop")
 
 
 def _strike_out(is_candidate: Array, bounds: Array, seen_items: Array) -> Array:

@@ -103,12 +103,12 @@ def simulate(
         raise UserError(f"rounds must be at least 1, got {rounds}")
     sampler = sampler or AllClients(data.num_clients)
     protocol = protocol_of(data.protocol, evaluation, stop)
-    scorer = Scorer(algorithm, data, evaluation, notice)
+    placement = Placement.of(execution, data.num_clients)
+    scorer = Scorer(algorithm, data, evaluation, notice, placement)
     if stop:
         scorer.refuse_unknown(stop.metric)
     for line in filter(None, (missing_settings_line(), cuda_warning())):
         notice(line)
-    placement = Placement.of(execution, data.num_clients)
     execution = replace(execution, num_devices=placement.num_devices)
     engine = build(algorithm, execution)
     programs = Programs(engine, execution)
@@ -150,12 +150,12 @@ def simulate(
                 num_before = progress.client_updates
                 lines = progress.add_rounds(info, state.shared, template)
                 is_best = False
-                whole = placement.on_one(state), placement.collect(clients)
                 if end % evaluation.every == 0 or end == rounds:
                     with progress.clock("evaluate"):
-                        metrics, _ = scorer(*whole, fixed)
+                        metrics, _ = scorer(state, clients, spread)
                     lines[-1] |= metrics
                     is_best = stop is not None and progress.judge(stop, metrics)
+                whole = placement.on_one(state), placement.collect(clients)
                 is_last = end == rounds or progress.is_stopped or interrupt.is_set()
                 storage.append(lines)
                 storage.save(whole, progress, is_best=is_best, is_last=is_last)
@@ -169,7 +169,7 @@ def simulate(
         state, clients = placement.on_one(whole[0]), whole[1]
     finally:
         storage.close()
-    metrics, per_client = scorer(state, clients, fixed)
+    metrics, per_client = scorer(placement.everywhere(state), placement.spread(clients), spread)
     summary = {
         "metrics": metrics,
         "protocol": protocol.to_dict(),

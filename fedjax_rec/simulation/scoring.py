@@ -1,11 +1,14 @@
 """The evaluation of a run: its held-out items, put to every client."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
+from jax.sharding import NamedSharding
 
 from fedjax_rec.base import Clients, FederatedAlgorithm, Fixed, ServerState
 from fedjax_rec.data import FederatedData
@@ -17,6 +20,15 @@ from fedjax_rec.evaluation import (
     item_lists,
     metric_keys,
     uniform_candidates,
+)
+from fedjax_rec.evaluation.evaluate import Ranked, Ranker
+from fedjax_rec.simulation.devices import (
+    BY_CLIENT,
+    EVERYWHERE,
+    FIXED_SPECS,
+    Placement,
+    over_devices,
+    own,
 )
 from fedjax_rec.simulation.plans import EvaluationPlan, Result
 
@@ -30,14 +42,18 @@ class Scorer:
         data: FederatedData,
         plan: EvaluationPlan,
         notice: Callable[[str], None],
+        placement: Placement,
     ) -> None:
-        """Lays the held-out items on the device.
+        """Lays the held-out items on the devices, each client's where the client lives.
 
         Raises:
-          UserError: a cut-off that is not a positive integer, an unknown tie rule.
+          UserError: a cut-off that is not a positive integer, an unknown tie rule, or more
+            devices than there are.
         """
-        self._evaluate = build_evaluator(algorithm, at_k=plan.at_k, ties=plan.score_ties)
-        self._sets = held_out_sets(data, plan)
+        over = partial(_where_they_live, placement)
+        self._evaluate = build_evaluator(algorithm, at_k=plan.at_k, ties=plan.score_ties, over=over)
+        sets = held_out_sets(data, plan)
+        self._sets = {split: _spread(placement, held_out) for split, held_out in sets.items()}
         self._notice = notice
         self.keys = [
             f"{split}/{metric}" for split in self._sets for metric in metric_keys(plan.at_k)
@@ -51,7 +67,10 @@ class Scorer:
     def __call__(
         self, state: ServerState, clients: Clients, fixed: Fixed
     ) -> tuple[dict[str, float], dict[str, npt.NDArray[np.float32]]]:
-        """Metrics by key, `test/ndcg@10`, and each client's test metrics `[N]`."""
+        """Metrics by key, `test/ndcg@10`, and each client's test metrics `[N]`.
+
+        State, store and data lie as the placement puts them.
+        """
         metrics: dict[str, float] = {}
         evaluations = self.evaluations(state, clients, fixed)
         for split, evaluation in evaluations.items():
@@ -94,7 +113,8 @@ def evaluate(
     Raises:
       UserError: terms that cannot be met.
     """
-    scorer = Scorer(algorithm, data, plan, notice=lambda line: None)
+    placement = Placement(1, data.num_clients)
+    scorer = Scorer(algorithm, data, plan, lambda line: None, placement)
     return scorer.evaluations(result.state, result.clients, Fixed(result.frozen, data.clients))
 
 
@@ -128,3 +148,57 @@ def held_out_sets(data: FederatedData, plan: EvaluationPlan) -> dict[str, HeldOu
         sets["valid"] = held_out_set(valid, lists(), 0)
     sets["test"] = held_out_set(test, lists(valid), 1)
     return sets
+
+
+def _where_they_live(placement: Placement, rank: Ranker) -> Ranker:
+    """Ranks every client on the device that holds it, all devices at once."""
+    if placement.num_devices == 1:
+        return jax.jit(rank)
+
+    def rank_own(
+        state: ServerState, clients: Clients, fixed: Fixed, held_out: HeldOutSet
+    ) -> Ranked:
+        return rank(state, clients, Fixed(fixed.frozen, own(fixed.data)), held_out)
+
+    run = jax.jit(
+        over_devices(
+            rank_own,
+            placement.num_devices,
+            in_specs=(EVERYWHERE, BY_CLIENT, FIXED_SPECS, BY_CLIENT),
+            out_specs=BY_CLIENT,
+        )
+    )
+
+    def rank_all(
+        state: ServerState, clients: Clients, fixed: Fixed, held_out: HeldOutSet
+    ) -> Ranked:
+        found = jax.device_get(run(state, clients, fixed, held_out))
+        ranked: Ranked = jax.tree.map(lambda leaf: leaf[: placement.num_clients], found)
+        return ranked
+
+    return rank_all
+
+
+def _spread(placement: Placement, held_out: HeldOutSet) -> HeldOutSet:
+    """Each device's own held-out items, one device behind another.
+
+    Padding repeats the last client, with nothing seen; seen items are padded to equal
+    lengths.
+    """
+    if placement.num_devices == 1:
+        return held_out
+    targets, offsets, seen, candidates = jax.tree.map(np.asarray, held_out)
+    num_clients, num_local = placement.num_clients, placement.num_local
+    first = num_local * np.arange(placement.num_devices)[:, None]
+    clients = np.minimum(first + np.arange(num_local), num_clients - 1).ravel()
+    begins = offsets[np.minimum(first + np.arange(num_local + 1), num_clients)]
+    length = (begins[:, -1] - begins[:, 0]).max()
+    own_seen = seen.take(begins[:, :1] + np.arange(length), mode="clip")
+    spread = HeldOutSet(
+        targets[clients],
+        (begins - begins[:, :1]).ravel(),
+        own_seen.ravel(),
+        None if candidates is None else candidates[clients],
+    )
+    placed: HeldOutSet = jax.device_put(spread, NamedSharding(placement.mesh, BY_CLIENT))
+    return placed

@@ -79,6 +79,8 @@ def client_data(users, items, num_clients, num_items):
         excluded=jnp.array(items[order], jnp.int32),
         excluded_offsets=offsets,
         rank=jnp.array(rank, jnp.int32),
+        is_distinct=jnp.zeros(num_clients, bool),
+        first=jnp.int32(0),
         classes=(
             LengthClass(0, half, int(by_size[0]), int(by_size[0])),
             LengthClass(half, num_clients, int(by_size[half]), int(by_size[half])),
@@ -203,6 +205,37 @@ def test_the_size_of_a_chunk_changes_nothing(problem):
         found = build_evaluator(toy_mf(), at_k=(5,), chunk_size=chunk_size)(*arguments)
         np.testing.assert_array_equal(found.ranks, expected.ranks)
         assert found.metrics == expected.metrics
+
+
+def test_a_range_of_the_clients_is_ranked_as_among_all(problem):
+    """As on a device that holds the clients from 9 on: places are its own, ids are not."""
+
+    def broadcast(state, entry, row_ids):
+        return jax.tree.map(lambda leaf: leaf * entry.client_id, state.shared), state.extra
+
+    def score(view, inputs):
+        return dot_product(view, inputs).at[inputs.history.items].add(7.0, mode="drop")
+
+    algorithm = toy_mf(score=score, needs_history=True, broadcast=broadcast)
+    candidates = np.random.default_rng(0).integers(0, NUM_ITEMS + 1, (NUM_CLIENTS, 15))
+    state, store, fixed, held_out = problem.arguments(candidates)
+    expected = build_evaluator(algorithm, at_k=(5,))(state, store, fixed, held_out)
+
+    first, is_own = 9, problem.event_users >= 9
+    users, items = problem.event_users[is_own] - first, problem.event_items[is_own]
+    data = client_data(users, items, NUM_CLIENTS - first, NUM_ITEMS)
+    data = dataclasses.replace(data, first=jnp.int32(first), classes=fixed.data.classes)
+    begin = held_out.seen_offsets[first]
+    own = HeldOutSet(
+        held_out.targets[first:],
+        held_out.seen_offsets[first:] - begin,
+        held_out.seen_items[begin:],
+        held_out.candidates[first:],
+    )
+    store = Clients(Private({}, store.private.dense[first:]), nothing_private(), ())
+    arguments = state, store, Fixed(fixed.frozen, data), own
+    found = build_evaluator(algorithm, at_k=(5,), chunk_size=5)(*arguments)
+    np.testing.assert_array_equal(found.ranks, expected.ranks[first:])
 
 
 def test_long_lists_of_seen_items_are_struck_out_whole(problem, monkeypatch):
