@@ -117,17 +117,16 @@ class Problem:
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """One pass over a client's positives, each with fresh negatives, in random order.
 
-        Negatives are uniform outside the training items, by rank: the r-th free item is
-        `r + #{j : x_j - j <= r}` of the sorted positives x. Exact and without rejection.
+        Negatives are uniform outside the training items, none twice until all are used, by
+        rank: the r-th free item is `r + #{j : x_j - j <= r}` of the sorted positives x.
 
         Returns:
           `(items, labels)`, `[P (1 + negatives)]` each.
         """
         positives = self.positives(client)
         gaps = positives - np.arange(len(positives))
-        rank = rng.integers(
-            0, self.num_items - len(positives), len(positives) * self.settings.negatives
-        )
+        free, wanted = self.num_items - len(positives), len(positives) * self.settings.negatives
+        rank = np.resize(rng.choice(free, min(free, wanted), replace=False), wanted)
         items = np.concatenate([positives, rank + np.searchsorted(gaps, rank, side="right")])
         order = rng.permutation(len(items))
         if self.settings.order == "grouped":

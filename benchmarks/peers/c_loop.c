@@ -26,7 +26,8 @@ typedef struct { /* of one thread */
     float *local, *total; /* [I, DIM] */
     int32_t *stamp;       /* client whose row `local` holds, plus 1 */
     int32_t *touched;     /* rows that this client holds */
-    uint64_t *seen;       /* bitmap of its positives */
+    uint64_t *seen;       /* bitmap of its positives and of negatives it has drawn */
+    int32_t *free_items;  /* what it may draw, one longer than the catalogue */
     int32_t *ids;
     float *labels, *slopes;
 } Worker;
@@ -58,17 +59,50 @@ static uint64_t seeded(uint64_t seed, uint64_t round, uint64_t client) {
     return draw(&state);
 }
 
-/* One pass: positives, each with fresh negatives outside them, in random order. */
-static int64_t epoch(const Problem *p, Worker *w, int64_t client, uint64_t *state) {
+/* A client's negatives: outside its positives, and none twice in a round until all are used.
+ * Few are drawn by rejection, many by a shuffle of the free items that goes on as they go. */
+typedef struct {
+    int is_list;
+    int64_t used, num_free;
+} Negatives;
+
+static Negatives open_negatives(const Problem *p, Worker *w, int64_t num_positives) {
+    Negatives draws = {0, 0, p->num_items - num_positives};
+    draws.is_list = 2 * num_positives * p->negatives * p->epochs > draws.num_free;
+    if (draws.is_list)
+        for (int64_t item = 0, n = 0; item < p->num_items; item++) {
+            w->free_items[n] = (int32_t)item;
+            n += !(w->seen[item >> 6] >> (item & 63) & 1);
+        }
+    return draws;
+}
+
+static inline int32_t next_negative(const Problem *p, Worker *w, Negatives *draws,
+                                    uint64_t *state) {
+    if (draws->is_list) {
+        int64_t i = draws->used == draws->num_free ? 0 : draws->used;
+        int64_t j = i + below(state, (uint32_t)(draws->num_free - i));
+        int32_t item = w->free_items[j];
+        w->free_items[j] = w->free_items[i], w->free_items[i] = item;
+        draws->used = i + 1;
+        return item;
+    }
+    uint32_t item;
+    do item = below(state, (uint32_t)p->num_items);
+    while (w->seen[item >> 6] >> (item & 63) & 1);
+    w->seen[item >> 6] |= 1ull << (item & 63);
+    return (int32_t)item;
+}
+
+/* One pass: positives, each with fresh negatives, in random order. */
+static int64_t epoch(const Problem *p, Worker *w, int64_t client, Negatives *draws,
+                     uint64_t *state) {
     int64_t n = 0;
     for (int64_t e = p->offsets[client]; e < p->offsets[client + 1]; e++) {
         w->ids[n] = (int32_t)p->items[e];
         w->labels[n++] = 1;
         for (int64_t k = 0; k < p->negatives; k++) {
-            uint32_t item;
-            do item = below(state, (uint32_t)p->num_items);
-            while (w->seen[item >> 6] >> (item & 63) & 1);
-            w->ids[n] = (int32_t)item;
+            w->ids[n] = next_negative(p, w, draws, state);
             w->labels[n++] = 0;
         }
     }
@@ -113,8 +147,9 @@ static void train(const Problem *p, Worker *w, int64_t client, int64_t round) {
     int64_t num_touched = 0;
     for (int64_t e = p->offsets[client]; e < p->offsets[client + 1]; e++)
         w->seen[p->items[e] >> 6] |= 1ull << (p->items[e] & 63);
+    Negatives draws = open_negatives(p, w, p->offsets[client + 1] - p->offsets[client]);
     for (int64_t pass = 0; pass < p->epochs; pass++) {
-        int64_t n = epoch(p, w, client, &state);
+        int64_t n = epoch(p, w, client, &draws, &state);
         for (int64_t k = 0; k < n; k++) { /* a row is copied when it is first met */
             int32_t id = w->ids[k];
             if (w->stamp[id] != (int32_t)client + 1) {
@@ -134,8 +169,7 @@ static void train(const Problem *p, Worker *w, int64_t client, int64_t round) {
         for (int d = 0; d < DIM; d++) w->total[at + d] += w->local[at + d] - p->table[at + d];
         w->stamp[w->touched[k]] = 0;
     }
-    for (int64_t e = p->offsets[client]; e < p->offsets[client + 1]; e++)
-        w->seen[p->items[e] >> 6] = 0;
+    memset(w->seen, 0, (size_t)(p->num_items / 64 + 1) * 8);
 }
 
 static void *work(void *argument) {
@@ -174,7 +208,7 @@ void run_rounds(const Problem *p, int32_t *cohorts, int64_t first_round, int64_t
     longest *= 1 + p->negatives;
     for (int t = 0; t < THREADS; t++)
         workers[t] = (Worker){room(size, 4), room(size, 4), room(p->num_items, 4),
-                              room(p->num_items, 4), room(p->num_items / 64 + 1, 8),
+                              room(p->num_items, 4), room(p->num_items / 64 + 1, 8), room(p->num_items + 1, 4),
                               room(longest, 4), room(longest, 4), room(p->batch_size, 4)};
     offsets_to_sort_by = p->offsets;
     for (int64_t round = first_round; round < first_round + num_rounds; round++) {
@@ -194,6 +228,7 @@ void run_rounds(const Problem *p, int32_t *cohorts, int64_t first_round, int64_t
     for (int t = 0; t < THREADS; t++) {
         Worker *w = &workers[t];
         free(w->local), free(w->total), free(w->stamp), free(w->touched), free(w->seen);
+        free(w->free_items);
         free(w->ids), free(w->labels), free(w->slopes);
     }
 }

@@ -93,17 +93,14 @@ class JaxDense:
         positives, size = self.positives[client], self.sizes[client]
         most = len(positives)
         draw_key, order_key = jax.random.split(key)
-        rank = jax.random.randint(
-            draw_key, (most, settings.negatives), 0, self.problem.num_items - size
-        )
-        gaps = positives - jnp.arange(most)
-        gaps = jnp.where(jnp.arange(most) < size, gaps, self.problem.num_items)
-        negatives = rank + jnp.searchsorted(gaps, rank, side="right")
+        draws = jax.random.uniform(draw_key, (self.problem.num_items,))
+        shuffled = jnp.argsort(draws.at[positives].set(jnp.inf))  # the positives come last
+        place = jnp.arange(most * settings.negatives) % (self.problem.num_items - size)
+        negatives = shuffled[place].reshape(most, -1)
         ids = jnp.concatenate([positives[:, None], negatives], axis=1)
         labels = jnp.zeros(ids.shape).at[:, 0].set(1)
         is_real = jnp.broadcast_to((jnp.arange(most) < size)[:, None], ids.shape)
-        place = jax.random.uniform(order_key, (ids.size,)) + ~is_real.ravel()
-        order = jnp.argsort(place)
+        order = jnp.argsort(jax.random.uniform(order_key, (ids.size,)) + ~is_real.ravel())
         ids = jnp.where(is_real, ids, 0)
         return ids.ravel()[order], labels.ravel()[order], is_real.ravel()[order].astype(jnp.float32)
 

@@ -108,7 +108,6 @@ class Ours:
         program = self.programs.get(self.state, self.clients, cohorts, self.fixed)
         self.state, self.clients, info = program(self.state, self.clients, cohorts, self.fixed)
         jax.device_get(info)
-        pin_threads()
         jax.block_until_ready((self.state.shared, self.clients))
         pin_threads()
 

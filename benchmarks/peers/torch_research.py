@@ -91,8 +91,11 @@ class TorchResearch:
         ratio, all_examples = self.problem.settings.negatives, []
         for positives, pool in zip(self.positives, self.pools, strict=True):
             items, labels = [], []
-            for positive in positives:
-                items += [positive, *random.choices(pool, k=ratio)]
+            wanted = ratio * len(positives)
+            drawn = random.sample(pool, min(wanted, len(pool)))
+            drawn = (drawn * (wanted // len(drawn) + 1))[:wanted]
+            for place, positive in enumerate(positives):
+                items += [positive, *drawn[place * ratio : (place + 1) * ratio]]
                 labels += [1.0] + [0.0] * ratio
             all_examples.append((items, labels))
         return all_examples

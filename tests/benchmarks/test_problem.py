@@ -42,11 +42,19 @@ def test_an_epoch_holds_each_positive_once_and_negatives_outside_them(problem):
     for _ in range(2000):
         items, labels = problem.epoch(rng, 0)
         assert sorted(items[labels == 1]) == [1, 5, 11]
+        assert len(items) == 15
+        assert len(set(items[labels == 0])) == 9  # all there are, then some again
         np.add.at(counts, items[labels == 0], 1)
 
     assert counts[[1, 5, 11]].sum() == 0
     free = np.delete(counts, [1, 5, 11])  # uniform: 2000 x 12 draws over 9 items
     assert np.all(np.abs(free / free.sum() - 1 / 9) < 0.01)
+
+
+def test_no_negative_comes_twice_while_others_are_left(problem):
+    for seed in range(20):
+        items, _ = problem.epoch(np.random.default_rng(seed), 1)
+        assert len(set(items)) == 5
 
 
 def test_examples_are_shuffled(problem):
