@@ -112,6 +112,8 @@ def _rates(
         return None
     moves = -answer / PROBE  # [steps, leaves, gradients]
     rates = moves[0, :, 0]
+    if not rates.all():
+        return None
     momentum = round(float(moves[1, 0, 0] / rates[0]) - 1, 6)
     sums = np.cumsum(momentum ** np.arange(len(moves)))
     expected = sums[:, None, None] * rates[None, :, None]
@@ -122,13 +124,16 @@ def _answers(
     optimizer: optax.GradientTransformation, gradients: PyTree, start: float
 ) -> NDArray[np.float32] | None:
     """Updates of four steps; `None` if the state holds anything but velocities."""
-    params = jax.tree.map(lambda leaf: jnp.full_like(leaf, start), gradients)
+
+    def params_after(steps: int) -> PyTree:  # moved: a pull to the start has to show
+        return jax.tree.map(lambda leaf: jnp.full_like(leaf, start + steps), gradients)
+
     gradients = jax.tree.map(jnp.asarray, gradients)
-    state = optimizer.init(params)
+    state = optimizer.init(params_after(0))
     if any(jnp.shape(leaf) != PROBE.shape for leaf in jax.tree.leaves(state)):
         return None
     answers = []
-    for _ in range(4):
-        updates, state = optimizer.update(gradients, state, params)
+    for step in range(4):
+        updates, state = optimizer.update(gradients, state, params_after(step))
         answers.append(np.stack(jax.tree.leaves(updates)))
     return np.stack(answers)

@@ -1,6 +1,7 @@
 """Optimizers by name, against optax called by hand."""
 
 import inspect
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +9,7 @@ import optax
 import pytest
 
 from fedjax_rec.errors import UserError
-from fedjax_rec.optimizers import named_optimizer
+from fedjax_rec.optimizers import as_sgd, named_optimizer
 
 START, GRADS = jnp.array([1.0, -2.0]), [jnp.array([0.5, 1.0]), jnp.array([-1.0, 0.25])]
 
@@ -73,3 +74,17 @@ def test_momentum_of_an_optimizer_without_one_is_refused() -> None:
 def test_a_learning_rate_that_goes_nowhere_is_refused(rate: float) -> None:
     with pytest.raises(UserError, match="optimizer sgd: learning_rate must be"):
         named_optimizer("sgd", rate)
+
+
+def test_a_pull_to_the_start_is_no_plain_sgd() -> None:
+    """Its first step is that of SGD, for there nothing has moved yet."""
+
+    def proximal(mu: float) -> optax.GradientTransformation:
+        def update(grads: Any, start: Any, params: Any) -> Any:
+            pulled = jax.tree.map(lambda g, w, w0: g + mu * (w - w0), grads, params, start)
+            return jax.tree.map(lambda g: -0.5 * g, pulled), start
+
+        return optax.GradientTransformation(lambda params: params, update)
+
+    assert as_sgd(proximal(0.01)) is None
+    assert as_sgd(proximal(0.0)) is not None

@@ -32,7 +32,7 @@ def _one_compilation():
     original = simulation.loop.Programs.get
 
     def get(self, state, clients, cohorts, fixed):
-        shape = (id(self._step.args[0]), self._is_debug, cohorts.client_id.shape)
+        shape = (id(self._rounds.args[0]), self._is_debug, cohorts.client_id.shape)
         if shape not in programs:
             programs[shape] = original(self, state, clients, cohorts, fixed)
         return programs[shape]

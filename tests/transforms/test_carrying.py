@@ -152,8 +152,10 @@ def three_clients() -> ClientData:
         ids,
         offsets,
         ids,
-        (LengthClass(0, 3, 1, 1),),
-        NUM_ITEMS,
+        is_distinct=jnp.ones(3, bool),
+        first=jnp.int32(0),
+        classes=(LengthClass(0, 3, 1, 1, is_distinct=True),),
+        num_items=NUM_ITEMS,
     )
 
 
