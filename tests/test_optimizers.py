@@ -9,8 +9,10 @@ import numpy as np
 import optax
 import pytest
 
+from fedjax_rec.base import LocalSGD
+from fedjax_rec.clients import by_role
 from fedjax_rec.errors import UserError
-from fedjax_rec.optimizers import as_sgd, named_optimizer
+from fedjax_rec.optimizers import as_sgd, named_optimizer, sgd_rate
 
 START, GRADS = jnp.array([1.0, -2.0]), [jnp.array([0.5, 1.0]), jnp.array([-1.0, 0.25])]
 
@@ -77,15 +79,117 @@ def test_a_learning_rate_that_goes_nowhere_is_refused(rate: float) -> None:
         named_optimizer("sgd", rate)
 
 
-def test_a_pull_to_the_start_is_no_plain_sgd() -> None:
+# ------------------------------------------------------------ what plain SGD is known by
+
+SGD: dict[str, tuple[optax.GradientTransformation, LocalSGD]] = {
+    "plain": (optax.sgd(0.25), LocalSGD(0.25, 0.25, 0.0)),
+    "momentum": (optax.sgd(0.25, momentum=0.9), LocalSGD(0.25, 0.25, 0.9)),
+    "by role": (by_role(optax.sgd(1600.0), optax.sgd(2.0)), LocalSGD(1600.0, 2.0, 0.0)),
+    "by role, momentum": (
+        by_role(optax.sgd(0.5, momentum=0.5), optax.sgd(2.0, momentum=0.5)),
+        LocalSGD(0.5, 2.0, 0.5),
+    ),
+    "in pieces": (optax.chain(optax.trace(0.5), optax.scale(-0.125)), LocalSGD(0.125, 0.125, 0.5)),
+}
+
+
+@pytest.mark.parametrize("name", SGD)
+def test_plain_sgd_is_known_with_its_numbers(name: str) -> None:
+    optimizer, expected = SGD[name]
+    assert as_sgd(optimizer) == expected
+
+
+NOT_YET = pytest.mark.xfail(reason="rates are measured in float32, momentum to six digits")
+
+
+@pytest.mark.parametrize(
+    ("rate", "momentum"),
+    [(0.25, 0.9), pytest.param(0.1, 0.0, marks=NOT_YET), pytest.param(0.25, 1 / 3, marks=NOT_YET)],
+)
+def test_numbers_of_plain_sgd_are_not_rounded(rate: float, momentum: float) -> None:
+    found = as_sgd(optax.sgd(rate, momentum=momentum))
+    assert found is not None
+    expected = (rate, rate, momentum)
+    numbers = (found.shared_learning_rate, found.private_learning_rate, found.momentum)
+    np.testing.assert_allclose(numbers, expected, rtol=1e-13, atol=0)
+
+
+def proximal(mu: float) -> optax.GradientTransformation:
     """Its first step is that of SGD, for there nothing has moved yet."""
 
-    def proximal(mu: float) -> optax.GradientTransformation:
-        def update(grads: Any, start: Any, params: Any) -> Any:
-            pulled = jax.tree.map(lambda g, w, w0: g + mu * (w - w0), grads, params, start)
-            return jax.tree.map(lambda g: -0.5 * g, pulled), start
+    def update(grads: Any, start: Any, params: Any) -> Any:
+        pulled = jax.tree.map(lambda g, w, w0: g + mu * (w - w0), grads, params, start)
+        return jax.tree.map(lambda g: -0.5 * g, pulled), start
 
-        return optax.GradientTransformation(lambda params: params, update)
+    return optax.GradientTransformation(lambda params: params, update)
 
-    assert as_sgd(proximal(0.01)) is None
+
+def behind(link: optax.GradientTransformation) -> optax.GradientTransformation:
+    return optax.chain(link, optax.sgd(0.1))
+
+
+NO_SGD: dict[str, optax.GradientTransformation] = {
+    "Adam": optax.adam(0.1),
+    "AdaGrad": optax.adagrad(0.1),
+    "sign": optax.sign_sgd(0.1),
+    "trust ratio": behind(optax.scale_by_trust_ratio()),
+    "Nesterov": optax.sgd(0.1, momentum=0.9, nesterov=True),
+    "two velocities": optax.chain(optax.trace(0.9), optax.trace(0.5), optax.scale(-0.1)),
+    "schedule": optax.sgd(optax.linear_schedule(0.1, 0.01, 10)),
+    "constant schedule": optax.sgd(optax.constant_schedule(0.1)),
+    "clip": behind(optax.clip(1.0)),
+    "weight decay": behind(optax.add_decayed_weights(1e-9)),
+    "pull to the start": proximal(0.01),
+    "noise": optax.noisy_sgd(0.1, key=0),
+    "parameters above 0": optax.chain(optax.sgd(0.1), optax.keep_params_nonnegative()),
+    "zeros for NaN": behind(optax.zero_nans()),
+    "coarse velocity": optax.sgd(0.1, momentum=0.9, accumulator_dtype=jnp.bfloat16),
+    "every second step": optax.MultiSteps(optax.sgd(0.1), 2).gradient_transformation(),
+    "Adam for one role": by_role(optax.sgd(0.1), optax.adam(0.1)),
+    "momentum of one role": by_role(optax.sgd(0.1, momentum=0.5), optax.sgd(0.1)),
+    "momentum of each role": by_role(optax.sgd(0.1, momentum=0.5), optax.sgd(0.1, momentum=0.9)),
+    "nothing for one role": by_role(optax.sgd(0.1), optax.set_to_zero()),
+    "clip by norm": behind(optax.clip_by_global_norm(1.0)),
+    "clip by block": behind(optax.clip_by_block_rms(1.0)),
+    "centred rows": behind(optax.centralize()),
+}
+TAKEN_FOR_SGD = {
+    "clip by norm": "the probe is one gradient, and never another of the same direction",
+    "clip by block": "the probe is one gradient, and never another of the same direction",
+    "centred rows": "the probe is a vector, and parameters are tables",
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(name for name in NO_SGD if name not in TAKEN_FOR_SGD),
+        *(
+            pytest.param(name, marks=pytest.mark.xfail(reason=reason))
+            for name, reason in TAKEN_FOR_SGD.items()
+        ),
+    ],
+)
+def test_no_other_optimizer_is_taken_for_plain_sgd(name: str) -> None:
+    assert as_sgd(NO_SGD[name]) is None
+    if "role" not in name:  # a server has no private parameters
+        assert sgd_rate(NO_SGD[name]) is None
+
+
+def test_the_pull_alone_keeps_it_from_being_plain_sgd() -> None:
     assert as_sgd(proximal(0.0)) is not None
+
+
+def test_a_server_is_plain_sgd_without_momentum_only() -> None:
+    assert sgd_rate(optax.sgd(0.25)) == 0.25
+    assert sgd_rate(optax.sgd(0.25, momentum=0.9)) is None
+
+
+def test_an_optimizer_is_recognised_also_while_a_program_is_traced() -> None:
+    @jax.jit
+    def rate(x: Any) -> Any:
+        found = as_sgd(optax.sgd(0.25))
+        assert found is not None
+        return x * found.private_learning_rate
+
+    assert float(rate(2.0)) == 0.5
