@@ -8,6 +8,10 @@ import pytest
 from hypothesis import settings
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Eight devices on any machine; what names no device runs on the first, as with one.
+if "host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+    flags = (os.environ.get("XLA_FLAGS", ""), "--xla_force_host_platform_device_count=8")
+    os.environ["XLA_FLAGS"] = " ".join(filter(None, flags))
 # What the command line chooses in its process would hold for the tests that come after.
 os.environ.setdefault("FEDJAX_REC_CPU", "off")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", "")
