@@ -34,6 +34,8 @@ from fedjax_rec.base import (
 )
 from fedjax_rec.data import FederatedData, load
 from fedjax_rec.simulation import Execution, build, pad_cohort
+from fedjax_rec.simulation.devices import Placement
+from fedjax_rec.simulation.streamable import refusal
 
 TOLERANCE = 1e-5
 """Relative L2 distance of two equal rounds, of what a leaf moved by."""
@@ -93,7 +95,19 @@ class Subject:
         """One round from the start, as a jitted function of its cohort."""
         state, clients, fixed = self.start
         step = jax.jit(build(algorithm or self.algorithm, execution).step)
-        return lambda cohort: step(state, clients, cohort, fixed)
+        placement = Placement(execution.num_devices, self.data.num_clients)
+
+        def run(cohort: Cohort) -> Round:
+            new_state, new_clients, info = step(
+                placement.everywhere(state),
+                placement.spread(clients),
+                placement.everywhere(cohort),
+                placement.spread_fixed(fixed),
+            )
+            whole = placement.on_one(new_state), placement.collect(new_clients)
+            return *whole, placement.on_one(info)
+
+        return run
 
     @cached_property
     def step(self) -> Callable[..., Round]:
@@ -196,6 +210,31 @@ def ignores_chunks(subject: Subject) -> None:
     subject.assert_same(subject.round(), other, "the chunk size matters")
 
 
+def ignores_devices(subject: Subject) -> None:
+    """Clients over several devices give the same round; with one device there is no check."""
+    num_devices = min(jax.device_count(), 3)
+    if num_devices == 1:
+        return
+    spread = subject.program(execution=replace(CHUNKED, num_devices=num_devices))
+    other = spread(pad_cohort(COHORT, subject.data.num_clients))
+    subject.assert_same(subject.round(), other, "the number of devices matters")
+
+
+def ignores_the_executor(subject: Subject) -> None:
+    """Where one pass over a client's examples may be streamed, the round is the same."""
+    takes_epochs = "local_epochs" in inspect.signature(subject.factory).parameters
+    algorithm = subject.make(local_epochs=1) if takes_epochs else subject.algorithm
+    state, clients, _ = subject.start
+    if refusal(algorithm, state.shared, clients.private):
+        return
+    cohort = pad_cohort(COHORT, subject.data.num_clients)
+    one, other = (
+        subject.program(algorithm, replace(CHUNKED, executor=executor))(cohort)
+        for executor in ("general", "streaming")
+    )
+    subject.assert_same(one, other, "the executor matters", tolerance=1e-6)
+
+
 def equals_debug(subject: Subject) -> None:
     """Without jit, one client at a time, the round is the same."""
     ids = COHORT[:2]
@@ -230,7 +269,8 @@ def survives_a_bad_client(subject: Subject) -> None:
         spoilt: ClientOutput = jax.tree.map(lambda leaf: leaf * spoil, honest.run(key, view, task))
         return spoilt
 
-    spoiled = replace(subject.algorithm, client_update=replace(honest, run=diverge))
+    # what diverges no longer does the steps that were promised
+    spoiled = replace(subject.algorithm, client_update=replace(honest, run=diverge, local=None))
     harmed = subject.program(spoiled)(pad_cohort(COHORT, subject.data.num_clients))
     expected = subject.round(np.setdiff1d(COHORT, [victim]))
     subject.assert_same(expected, harmed, "a diverging client harms others")
@@ -264,6 +304,8 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
         ignores_order,
         ignores_padding,
         ignores_chunks,
+        ignores_devices,
+        ignores_the_executor,
         equals_debug,
         equals_whole_table,
         survives_a_bad_client,

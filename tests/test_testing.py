@@ -179,6 +179,29 @@ def numbers_rows_from_one(num_items: int, is_sliced: bool = True) -> FederatedAl
     return replace(algorithm, objective=replace(algorithm.objective, prepare=prepare))
 
 
+def tells_clients_by_their_slot(num_items: int) -> FederatedAlgorithm:
+    algorithm = simple(num_items)
+
+    def run(key: Any, view: Any, task: Any) -> ClientOutput:
+        output = algorithm.client_update.run(key, view, task)
+        return output._replace(
+            update=jax.tree.map(lambda leaf: leaf * task.entry.slot, output.update)
+        )
+
+    return replace(algorithm, client_update=replace(algorithm.client_update, run=run))
+
+
+def promises_steps_that_it_does_not_make(num_items: int) -> FederatedAlgorithm:
+    algorithm = fedmf(num_items, dim=2, num_negatives=1, batch_size=8)
+    honest = algorithm.client_update
+
+    def run(*args: Any) -> ClientOutput:
+        output = honest.run(*args)
+        return output._replace(update=jax.tree.map(lambda leaf: 1.01 * leaf, output.update))
+
+    return replace(algorithm, client_update=replace(honest, run=run))
+
+
 def depends_on_vmap(num_items: int) -> FederatedAlgorithm:
     algorithm = simple(num_items)
 
@@ -235,6 +258,18 @@ FAULTS: list[tuple[Any, str, type[Exception], str]] = [
         "equals_whole_table",
         AssertionError,
         "slices and the whole table differ: ",
+    ),
+    (
+        tells_clients_by_their_slot,
+        "ignores_devices",
+        AssertionError,
+        "the number of devices matters: ",
+    ),
+    (
+        promises_steps_that_it_does_not_make,
+        "ignores_the_executor",
+        AssertionError,
+        "the executor matters: ",
     ),
     (
         depends_on_vmap,
