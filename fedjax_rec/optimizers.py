@@ -1,6 +1,7 @@
 """Optax optimizers by name, for clients and for the server."""
 
 import inspect
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -62,8 +63,11 @@ def _known_optimizers() -> list[str]:
     return sorted(known)
 
 
-PROBE = np.array([1.0, -3.0, 1e-12, 1e12], np.float32)
-"""Gradients of all magnitudes."""
+PROBE = np.array([[1.0, -3.0, 1e-6], [2e-3, 1e6, -5.0]])
+"""A gradient of many magnitudes; a table, for some optimizers treat rows as a whole."""
+
+SCALES = (1e-12, 1.0, 1e12)
+"""What it is multiplied by, each in a run of its own: a clip has to show."""
 
 
 def as_sgd(optimizer: optax.GradientTransformation) -> LocalSGD | None:
@@ -72,7 +76,7 @@ def as_sgd(optimizer: optax.GradientTransformation) -> LocalSGD | None:
     It is known by what it does: its state holds a velocity or nothing, and to a constant
     gradient g of any magnitude, at any parameters, it answers
     `-learning_rate (1 + momentum + momentum^2 + ...) g`. That tells `optax.sgd(0.1)` from a
-    schedule, a clip, weight decay and Nesterov's momentum.
+    schedule, a clip, weight decay, a pull to the start and Nesterov's momentum.
 
     Returns:
       Its numbers; `None` for any other optimizer.
@@ -104,25 +108,27 @@ def sgd_rate(optimizer: optax.GradientTransformation) -> float | None:
 
 def _rates(
     optimizer: optax.GradientTransformation, probe: PyTree
-) -> tuple[NDArray[np.float32], float] | None:
+) -> tuple[NDArray[np.float64], float] | None:
     """The learning rate of each leaf, and the momentum, of what is plain SGD."""
-    with jax.ensure_compile_time_eval():
-        answer, elsewhere = (_answers(optimizer, probe, start) for start in (0.0, 2.0))
-    if answer is None or elsewhere is None or not np.array_equal(answer, elsewhere):
+    with jax.ensure_compile_time_eval(), jax.enable_x64(True):
+        runs = [
+            _answers(optimizer, jax.tree.map(lambda leaf: scale * leaf, probe), start=2 * place)  # noqa: B023
+            for place, scale in enumerate(SCALES)
+        ]
+    if any(run is None for run in runs):
         return None
-    moves = -answer / PROBE  # [steps, leaves, gradients]
-    rates = moves[0, :, 0]
+    # [scales, steps, leaves, rows, columns]
+    moves = np.stack([-run / (scale * PROBE) for run, scale in zip(runs, SCALES, strict=True)])
+    rates = moves[1, 0, :, 0, 0]
     if not rates.all():
         return None
-    momentum = round(float(moves[1, 0, 0] / rates[0]) - 1, 6)
-    sums = np.cumsum(momentum ** np.arange(len(moves)))
-    expected = sums[:, None, None] * rates[None, :, None]
-    return (rates, momentum) if np.allclose(moves, expected, rtol=1e-5, atol=0) else None
+    momentum = round(float(moves[1, 1, 0, 0, 0] / rates[0]) - 1, 15)
+    sums = np.cumsum(momentum ** np.arange(moves.shape[1]))
+    expected = sums[:, None, None, None] * rates[:, None, None]
+    return (rates, momentum) if np.allclose(moves, expected, rtol=1e-9, atol=0) else None
 
 
-def _answers(
-    optimizer: optax.GradientTransformation, gradients: PyTree, start: float
-) -> NDArray[np.float32] | None:
+def _answers(optimizer: optax.GradientTransformation, gradients: PyTree, start: float) -> Any:
     """Updates of four steps; `None` if the state holds anything but velocities."""
 
     def params_after(steps: int) -> PyTree:  # moved: a pull to the start has to show

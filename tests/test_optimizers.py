@@ -99,13 +99,7 @@ def test_plain_sgd_is_known_with_its_numbers(name: str) -> None:
     assert as_sgd(optimizer) == expected
 
 
-NOT_YET = pytest.mark.xfail(reason="rates are measured in float32, momentum to six digits")
-
-
-@pytest.mark.parametrize(
-    ("rate", "momentum"),
-    [(0.25, 0.9), pytest.param(0.1, 0.0, marks=NOT_YET), pytest.param(0.25, 1 / 3, marks=NOT_YET)],
-)
+@pytest.mark.parametrize(("rate", "momentum"), [(0.25, 0.9), (0.1, 0.0), (0.25, 1 / 3)])
 def test_numbers_of_plain_sgd_are_not_rounded(rate: float, momentum: float) -> None:
     found = as_sgd(optax.sgd(rate, momentum=momentum))
     assert found is not None
@@ -153,23 +147,9 @@ NO_SGD: dict[str, optax.GradientTransformation] = {
     "clip by block": behind(optax.clip_by_block_rms(1.0)),
     "centred rows": behind(optax.centralize()),
 }
-TAKEN_FOR_SGD = {
-    "clip by norm": "the probe is one gradient, and never another of the same direction",
-    "clip by block": "the probe is one gradient, and never another of the same direction",
-    "centred rows": "the probe is a vector, and parameters are tables",
-}
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        *(name for name in NO_SGD if name not in TAKEN_FOR_SGD),
-        *(
-            pytest.param(name, marks=pytest.mark.xfail(reason=reason))
-            for name, reason in TAKEN_FOR_SGD.items()
-        ),
-    ],
-)
+@pytest.mark.parametrize("name", NO_SGD)
 def test_no_other_optimizer_is_taken_for_plain_sgd(name: str) -> None:
     assert as_sgd(NO_SGD[name]) is None
     if "role" not in name:  # a server has no private parameters

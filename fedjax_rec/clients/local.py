@@ -26,7 +26,7 @@ from fedjax_rec.base import (
 )
 from fedjax_rec.clients.gradients import loss_gradients, rows_of
 from fedjax_rec.optimizers import as_sgd
-from fedjax_rec.tree import subtract
+from fedjax_rec.tree import mask, subtract
 
 Carry = TypeVar("Carry")
 PartT = TypeVar("PartT", Part, Private)
@@ -157,6 +157,7 @@ def _sparse_steps(model: Model, objective: Objective, table: str, local: LocalSG
             )
             now = rows_of(view._replace(shared=shared, private=private), table, ids)
             grads, _, *loss_seen = loss_gradients(model, loss, now, examples)
+            grads = mask(is_running, grads)  # a score that overflows has no gradient of 0
             trained = (
                 _descend(shared, grads[0], local.shared_learning_rate, table, ids),
                 _descend(private, grads[1], local.private_learning_rate, table, ids),

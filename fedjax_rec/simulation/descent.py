@@ -82,7 +82,8 @@ def train_chunk(
         sums = _add_rows(chunk, sums, ids, changes)
         is_finite &= _are_finite(jax.tree.map(_sum_of_rows, changes))
         sums = sums._replace(
-            loss=sums.loss + loss, num_touched=sums.num_touched + jnp.sum(is_touched)
+            loss=sums.loss + loss.astype(jnp.float32),
+            num_touched=sums.num_touched + jnp.sum(is_touched),
         )
         descent = descent._replace(gradient=jax.tree.map(jnp.add, descent.gradient, to_private))
         is_end = (number + 1) % blocks_per_batch == 0

@@ -62,7 +62,9 @@ class Placement:
 
     @classmethod
     def of(cls, execution: Execution, num_clients: int) -> "Placement":
-        """As the execution says; 0 devices are all there are."""
+        """As the execution says; 0 devices are all there are, or one to debug on."""
+        if execution.is_debug:
+            return cls(1, num_clients)
         return cls(min(execution.num_devices or jax.device_count(), num_clients), num_clients)
 
     def collect(self, clients: Clients) -> Clients:

@@ -131,6 +131,8 @@ def _train_all(
         private, memory = jax.tree.map(
             lambda leaf: leaf[member.entry.slot], (store.private, store.memory)
         )
+        # what a client that is left out holds may not be finite, and 0 times that is not 0
+        private = jax.vmap(tree.mask)(num_positives > 0, private)
         part = Chunk(member, cut(encoding), num_positives, memory)
         private, sums, is_finite = train_chunk(this, part, private, sums)
         return sums._replace(

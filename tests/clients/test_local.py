@@ -1,5 +1,6 @@
 """Local training, against a loop in NumPy on the same examples."""
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +14,8 @@ from fedjax_rec.base import (
     Entry,
     History,
     Inputs,
+    LocalSGD,
+    Model,
     Objective,
     Part,
     Private,
@@ -23,8 +26,8 @@ from fedjax_rec.base import (
     nothing_private,
 )
 from fedjax_rec.clients import by_role, local_training, masked_loop
-from fedjax_rec.models import matrix_factorization
-from fedjax_rec.objectives import Sampler, binary_cross_entropy, sampled
+from fedjax_rec.models import gmf, matrix_factorization
+from fedjax_rec.objectives import Sampler, binary_cross_entropy, sampled, squared_error
 
 NUM_ITEMS, DIM = 40, 3
 MODEL = matrix_factorization(NUM_ITEMS, DIM)
@@ -129,6 +132,69 @@ def test_local_training_equals_a_loop_in_numpy(case: Case) -> None:
     assert output.info["loss"].weight == output.weight
     assert output.info["loss"].total == pytest.approx(loss, rel=1e-5)
     np.testing.assert_array_equal(output.memory.dense, memory.dense)
+
+
+@pytest.mark.parametrize("model", [MODEL, gmf(NUM_ITEMS, DIM)], ids=["mf", "gmf"])
+def test_steps_on_the_rows_of_a_batch_are_steps_on_the_table(model: Model) -> None:
+    """Plain SGD of a row-wise model visits these rows alone; padding steps move nothing."""
+    sampler = Sampler(NUM_ITEMS, num_negatives=2, local_epochs=2, batch_size=5)
+    objective = sampled(sampler, binary_cross_entropy)
+    optimizer = by_role(optax.sgd(0.8), optax.sgd(0.3))
+    shared = SHARED._replace(dense=jnp.ones(DIM) if model is not MODEL else ())
+
+    @jax.jit
+    def both() -> Any:
+        _, plan = objective.prepare(jax.random.key(3), HISTORY)
+        view = View(shared, PRIVATE, empty(), nothing_private(), empty())
+        work = task(plan, objective.num_steps(plan), 9)
+        updates = (
+            local_training(model_of, objective, optimizer)
+            for model_of in (model, replace(model, is_row_wise=False, score_vjp=None))
+        )
+        return [update.run(jax.random.key(3), view, work) for update in updates]
+
+    sparse, dense = both()
+    moved = np.asarray(sparse.update.rows["item"])
+    assert 0 < (moved == 0).all(1).sum() < NUM_ITEMS
+    for one, other in zip(*map(jax.tree.leaves, (sparse, dense)), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "expected"),
+    [
+        (by_role(optax.sgd(0.5), optax.sgd(2.0)), LocalSGD(0.5, 2.0, 0.0)),
+        (optax.sgd(0.5, momentum=0.75), LocalSGD(0.5, 0.5, 0.75)),
+        (optax.adam(0.5), None),
+    ],
+    ids=["sgd", "momentum", "adam"],
+)
+def test_steps_are_promised_where_they_are_plain(optimizer: Any, expected: Any) -> None:
+    objective = sampled(Sampler(NUM_ITEMS), binary_cross_entropy)
+    assert local_training(MODEL, objective, optimizer).local == expected
+
+
+def test_a_step_past_the_end_moves_nothing_where_its_scores_overflow() -> None:
+    """Zero times infinity is no zero: a client must not depend on how long others train."""
+    objective = sampled(Sampler(NUM_ITEMS, num_negatives=1, batch_size=4), squared_error)
+    update = local_training(MODEL, objective, by_role(optax.sgd(1.0), optax.sgd(1e-9)))
+    table = jnp.full((NUM_ITEMS, DIM), 1e19)
+    view = View(
+        Part({"item": table}, ()),
+        Private({}, jnp.full(DIM, 1e20)),
+        empty(),
+        nothing_private(),
+        empty(),
+    )
+
+    @jax.jit
+    def client(max_steps: Any) -> Any:
+        _, plan = objective.prepare(jax.random.key(2), HISTORY)
+        return update.run(jax.random.key(2), view, task(plan, 0, max_steps))
+
+    for output in map(client, (0, 2)):
+        assert not np.any(output.update.rows["item"])
+        np.testing.assert_array_equal(output.private.dense, view.private.dense)
 
 
 def test_a_step_minimises_the_mean_loss_also_when_weights_are_fractions() -> None:

@@ -164,7 +164,6 @@ def test_there_are_never_more_devices_than_clients() -> None:
     assert Placement.of(Execution(num_devices=8), 5).num_devices == 5
 
 
-@pytest.mark.xfail(reason="debugging is traced where there are several devices")
 def test_debugging_takes_one_device() -> None:
     """Over several devices a client update would be traced, and could not print."""
     assert Placement.of(Execution(num_devices=0, is_debug=True), 26).num_devices == 1

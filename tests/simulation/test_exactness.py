@@ -320,19 +320,9 @@ CASES = {
 }
 
 
-NOT_YET = pytest.mark.xfail(
-    raises=TypeError,
-    reason="the streaming executor adds a loss in float64 to a sum in float32",
-)
-
-
 @pytest.mark.parametrize(
     ("name", "how"),
-    [
-        pytest.param(name, how, marks=[NOT_YET] * (how == "streaming 64"))
-        for name, (_, ways) in CASES.items()
-        for how in ways
-    ],
+    [(name, how) for name, (_, ways) in CASES.items() for how in ways],
 )
 def test_a_round_equals_dense_tables(name: str, how: str) -> None:
     executor, bits = how.split()
@@ -388,7 +378,7 @@ def everyone(ml_100k: ClientData) -> Problem:
     [
         ("general", "float64"),
         ("general", "float32"),
-        pytest.param("streaming", "float64", marks=NOT_YET),
+        ("streaming", "float64"),
         ("streaming", "float32"),
     ],
 )
