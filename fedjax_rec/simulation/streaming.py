@@ -127,12 +127,13 @@ def _train_all(
             )
 
         member = cut(members)
-        num_positives = jnp.where(cut(is_good), member.stream.num_positives, 0)
+        is_running = cut(is_good)
+        num_positives = jnp.where(is_running, member.stream.num_positives, 0)
         private, memory = jax.tree.map(
             lambda leaf: leaf[member.entry.slot], (store.private, store.memory)
         )
         # what a client that is left out holds may not be finite, and 0 times that is not 0
-        private = jax.vmap(tree.mask)(num_positives > 0, private)
+        private = jax.vmap(tree.mask)(is_running, private)
         part = Chunk(member, cut(encoding), num_positives, memory)
         private, sums, is_finite = train_chunk(this, part, private, sums)
         return sums._replace(
