@@ -111,7 +111,7 @@ def client_data(split: Split, *, exclude: Exclude = "train") -> ClientData:
     >>> split = leave_one_out(from_events([1, 1, 1, 2], [5, 6, 7, 5], times=[1, 2, 3, 1]))
     >>> data = client_data(split)
     >>> data.history(0, data.classes[0]).items[:3].tolist()
-    [0, 3, 3]
+    [0]
     """
     if exclude not in EXCLUDES:
         raise UserError(f"exclude {exclude!r} is not known{did_you_mean(exclude, EXCLUDES)}")
