@@ -69,6 +69,16 @@ def client_view(
     return View(shared, take(private, row_ids), take(frozen, row_ids), take(memory, row_ids), extra)
 
 
+def rows_at(leaf: Array, ids: Array) -> Array:
+    """`leaf[ids]` for ids in range: nothing is checked, and none counts from the end."""
+    return leaf.at[ids].get(mode="promise_in_bounds", wrap_negative_indices=False)
+
+
+def add_at(leaf: Array, ids: Array, rows: Array) -> Array:
+    """`leaf[ids] += rows` likewise; a row that comes several times gets the sum."""
+    return leaf.at[ids].add(rows, mode="promise_in_bounds", wrap_negative_indices=False)
+
+
 def is_part(node: object) -> bool:
     """For `is_leaf`: stops at parts."""
     return isinstance(node, Part)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from fedjax_rec.base import Array, Model, Part, Private, Pullback, PyTree, View
-from fedjax_rec.tree import is_part
+from fedjax_rec.tree import is_part, rows_at
 
 Loss = Callable[[Array, PyTree], tuple[Array, Array]]
 
@@ -76,7 +76,7 @@ def rows_of(view: View, table: str, ids: Array) -> View:
 
     def cut(part: Part) -> Part:
         rows = {
-            name: jax.tree.map(lambda leaf: leaf.at[ids].get(mode="promise_in_bounds"), leaves)
+            name: jax.tree.map(lambda leaf: rows_at(leaf, ids), leaves)
             for name, leaves in part.rows.items()
             if name == table
         }

@@ -26,7 +26,7 @@ from fedjax_rec.base import (
 )
 from fedjax_rec.clients.gradients import loss_gradients, rows_of
 from fedjax_rec.optimizers import as_sgd
-from fedjax_rec.tree import mask, subtract
+from fedjax_rec.tree import add_at, mask, subtract
 
 Carry = TypeVar("Carry")
 PartT = TypeVar("PartT", Part, Private)
@@ -178,7 +178,7 @@ def _descend(part: PartT, grads: PartT, learning_rate: float, table: str, ids: A
         return leaf - learning_rate * grad
 
     def move_rows(leaf: Array, grad: Array) -> Array:
-        return leaf.at[ids].add(-learning_rate * grad, mode="promise_in_bounds")
+        return add_at(leaf, ids, -learning_rate * grad)
 
     rows = {name: jax.tree.map(move_rows, part.rows[name], grads.rows[name]) for name in grads.rows}
     dense = jax.tree.map(move, part.dense, grads.dense)

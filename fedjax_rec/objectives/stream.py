@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from fedjax_rec.base import Array, Key, Sampler
 from fedjax_rec.objectives import permutation
 from fedjax_rec.objectives.permutation import Affine, Permutation, mix, primes_between
+from fedjax_rec.tree import rows_at
 
 NUM_STRIDES = 64  # orders of the positives to choose from, times their number of rotations
 MOST_EVENTS = 2**24  # of one client
@@ -99,9 +100,9 @@ def free_items(
     """The items of some ranks among those that a client may draw.
 
     `r + #{j : x_j - j <= r}`, where `x_0 < x_1 < ...` are the excluded items: exact,
-    without rejection. The number is found bit by bit, all lanes in step and without
-    branches. It is a loop of two bits each, for unrolled it would be fused into steps that
-    each compute all steps before them anew.
+    without rejection. The number is found by halving, all lanes in step and without
+    branches. A first look at a power of two leaves as many places as that power, so that
+    no later one can lie outside the list.
 
     Args:
       rank: `[...]` ranks.
@@ -110,21 +111,29 @@ def free_items(
       count: how many there are; likewise.
       num_bits: enough for count.
 
+    Reference:
+      Knuth (1998), "The Art of Computer Programming", volume 3, section 6.2.1, where the
+      search with steps of powers of two is credited to L. E. Shar.
+
     >>> free_items(jnp.arange(5), jnp.array([0, 2, 3]), 0, jnp.int32(3), 2).tolist()
     [1, 4, 5, 6, 7]
     """
-    num_loops = (num_bits + 1) // 2
+    before = begin - 1
+    power = jnp.where(count > 0, 1 << (31 - jax.lax.clz(jnp.maximum(count, 1))), 0)
 
-    def two_bits(loop: Array, below: Array) -> Array:
-        bit = 2 * (num_loops - 1 - loop)
-        for half in (1 << (bit + 1), 1 << bit):
-            last = jnp.minimum(below + half, count) - 1
-            gap = excluded.at[begin + last].get(mode="promise_in_bounds") - last
-            below = jnp.where((below + half <= count) & (gap <= rank), below + half, below)
-        return below
+    def is_below(place: Array) -> Array:
+        gap = rows_at(excluded, place) - (place - begin)
+        return jnp.less_equal(gap, rank)
 
-    below: Array = jax.lax.fori_loop(0, num_loops, two_bits, jnp.zeros_like(rank))
-    return rank + below
+    def halve(step: Array, last: Array) -> Array:
+        further = last + (power >> (step + 1))
+        return jnp.where(is_below(further), further, last)
+
+    is_past = (count > 0) & is_below(jnp.broadcast_to(before + power, rank.shape))
+    last = jnp.where(is_past, before + count - power + 1, before)
+    last = jax.lax.fori_loop(0, num_bits - 1, halve, last)
+    items: Array = rank + last - before
+    return items
 
 
 class Block(NamedTuple):

@@ -127,7 +127,7 @@ def _examples(this: Round, chunk: Chunk, number: Array) -> tuple[Array, Sampled]
     )
     ids = jnp.concatenate(
         [
-            data.items.at[member.items_at[:, None] + event].get(mode="clip"),
+            tree.rows_at(data.items, member.items_at[:, None] + event),
             free_items(
                 rank,
                 data.excluded,
@@ -211,7 +211,7 @@ def _add_rows(chunk: Chunk, sums: Sums, ids: Array, changes: PyTree) -> Sums:
         return sums._replace(rows=push(sums.rows, ids, changes))
 
     def add(total: Array, change: Array) -> Array:
-        return total.at[ids].add(change, mode="promise_in_bounds")
+        return tree.add_at(total, ids, change.astype(total.dtype))
 
     row_weight = {
         name: add(total, jax.vmap(tree.touched)(changes) * chunk.encoding.row_weight[name])

@@ -12,14 +12,17 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from fedjax_rec.base import ClientData, Clients, Fixed, PyTree
+from fedjax_rec.base import Array, ClientData, Clients, Fixed, PyTree
 from fedjax_rec.errors import UserError
 from fedjax_rec.simulation.execution import Execution
 
 AXIS = "clients"
 EVERYWHERE, BY_CLIENT = PartitionSpec(), PartitionSpec(AXIS)
+
+SMALL = 1024  # elements of an array that travels with others
 
 Fun = TypeVar("Fun", bound=Callable[..., Any])
 
@@ -163,8 +166,33 @@ def own(data: ClientData) -> ClientData:
 
 
 def total_over_devices(tree: PyTree) -> PyTree:
-    """The sum of every device's value, inside `over_devices`."""
-    return jax.lax.psum(tree, AXIS)
+    """The sum of every device's value, inside `over_devices`.
+
+    Devices wait for each other once for every array, so small ones travel together.
+    """
+    leaves, structure = jax.tree.flatten(tree)
+    is_small = [leaf.size <= SMALL and leaf.dtype == jnp.float32 for leaf in leaves]
+    small, unpack = ravel_pytree(
+        [leaf for leaf, is_in in zip(leaves, is_small, strict=True) if is_in]
+    )
+    sums = iter(unpack(jax.lax.psum(small, AXIS)))
+    totals = [
+        next(sums) if is_in else jax.lax.psum(leaf, AXIS)
+        for leaf, is_in in zip(leaves, is_small, strict=True)
+    ]
+    return jax.tree.unflatten(structure, totals)
+
+
+def most_of_devices(number: Array) -> Array:
+    """The largest of the devices' numbers, inside `over_devices`."""
+    largest: Array = jax.lax.pmax(number, AXIS)
+    return largest
+
+
+def joined_over_devices(leaf: Array) -> Array:
+    """`[devices S, ...]` of every device's `[S, ...]`, inside `over_devices`."""
+    joined: Array = jax.lax.all_gather(leaf, AXIS, tiled=True)
+    return joined
 
 
 FIXED_SPECS = Fixed(EVERYWHERE, BY_CLIENT)  # type: ignore[arg-type]

@@ -43,6 +43,7 @@ from fedjax_rec.simulation.streamable import is_streamed, may_recur
 from fedjax_rec.simulation.streaming import buffer_for, train_light
 
 CARRY_SPECS: Any = Carry(EVERYWHERE, BY_CLIENT, EVERYWHERE)  # type: ignore[arg-type]
+BUFFER_SPECS: Any = RowBuffer(BY_CLIENT, BY_CLIENT, EVERYWHERE)  # type: ignore[arg-type]
 INIT_BATCH = 256  # clients initialised at once: bounds the memory, not the result
 
 
@@ -135,8 +136,9 @@ def _rounds(
         if buffer is None:
             state, clients, info = _step_summed(algorithm, execution, state, clients, cohort, fixed)
         else:
-            this = Round(algorithm, execution, state, fixed)
-            state, clients, info, buffer = _step_listed(this, clients, cohort, buffer)
+            state, clients, info, buffer = _step_listed(
+                algorithm, execution, state, clients, cohort, fixed, buffer
+            )
         return (state, clients, buffer), info
 
     (state, clients, _), info = jax.lax.scan(one_round, (state, clients, buffer), cohorts)
@@ -156,7 +158,7 @@ def _step(
     buffer = buffer_for(this, clients, cohort.client_id.shape[0])
     if buffer is None:
         return _step_summed(algorithm, execution, state, clients, cohort, fixed)
-    return _step_listed(this, clients, cohort, buffer)[:3]
+    return _step_listed(algorithm, execution, state, clients, cohort, fixed, buffer)[:3]
 
 
 def _step_summed(
@@ -183,27 +185,61 @@ def _step_summed(
 
 
 def _step_listed(
-    this: Round, clients: Clients, cohort: Cohort, buffer: RowBuffer
+    algorithm: FederatedAlgorithm,
+    execution: Execution,
+    state: ServerState,
+    clients: Clients,
+    cohort: Cohort,
+    fixed: Fixed,
+    buffer: RowBuffer,
 ) -> tuple[ServerState, Clients, RoundInfo, RowBuffer]:
-    """A round whose changes are listed, and added to the table row by row.
+    """A round whose changes are listed, and added to the table row by row."""
+    step = partial(_step_listed_own, algorithm, execution)
+    if execution.num_devices > 1:
+        step = over_devices(
+            step,
+            execution.num_devices,
+            in_specs=(EVERYWHERE, BY_CLIENT, EVERYWHERE, FIXED_SPECS, BUFFER_SPECS),
+            out_specs=(EVERYWHERE, BY_CLIENT, EVERYWHERE, BUFFER_SPECS),
+        )
+    return step(state, clients, cohort, fixed, buffer)
+
+
+def _step_listed_own(
+    algorithm: FederatedAlgorithm,
+    execution: Execution,
+    state: ServerState,
+    clients: Clients,
+    cohort: Cohort,
+    fixed: Fixed,
+    buffer: RowBuffer,
+) -> tuple[ServerState, Clients, RoundInfo, RowBuffer]:
+    """The step of one device; all come to the same state.
 
     Aggregate and server only scale, so they are tried on a message of ones.
     """
-    algorithm, state = this.algorithm, this.state
+    num_devices = execution.num_devices
+    if num_devices > 1:
+        cohort, fixed = _own(cohort, fixed)
+    this = Round(algorithm, execution, state, fixed)
     members, is_light = open_members(this, cohort)
-    order, _ = _by_size(cohort, this.fixed, is_light)
+    order, _ = _by_size(cohort, fixed, is_light)
     carry, listed = train_light(
         this, _at(members, order), is_light[order], empty_carry(this, clients), buffer
     )
     buffer = cast(RowBuffer, listed)
+    total, info = carry.total._replace(update=Part({}, ())), carry.info
+    if num_devices > 1:
+        total, info = total_over_devices((total, info))
     ones = jax.tree.map(lambda leaf: jnp.ones((1, *leaf.shape[1:]), leaf.dtype), state.shared)
-    scaled, state = _decode(algorithm, state, carry.total._replace(update=ones))
+    scaled, state = _decode(algorithm, state, total._replace(update=ones))
     factor = jax.tree.leaves(scaled.update)[0].ravel()[0] * algorithm.server_update.learning_rate
     rows = {
-        table: add_to_table(buffer, leaves, factor) for table, leaves in state.shared.rows.items()
+        table: add_to_table(buffer, leaves, factor, num_devices)
+        for table, leaves in state.shared.rows.items()
     }
     state = state._replace(shared=state.shared._replace(rows=rows), round=state.round + 1)
-    return state, carry.clients, carry.info, buffer
+    return state, carry.clients, info, buffer._replace(used=jnp.int32(0))
 
 
 def _decode(
@@ -225,6 +261,14 @@ def _train_own(
     fixed: Fixed,
 ) -> Carry:
     """Trains the members of the cohort that live on this device; the sum is everyone's."""
+    cohort, fixed = _own(cohort, fixed)
+    carry = _train(algorithm, execution, state, clients, cohort, fixed)
+    total, info = total_over_devices((carry.total, carry.info))
+    return Carry(total, carry.clients, info)
+
+
+def _own(cohort: Cohort, fixed: Fixed) -> tuple[Cohort, Fixed]:
+    """The members of the cohort that live on this device, with their slots here."""
     data = own(fixed.data)
     slot = cohort.slot - data.first
     is_own = (slot >= 0) & (slot < data.num_clients)
@@ -233,9 +277,7 @@ def _train_own(
         jnp.where(is_own, slot, 0),
         cohort.is_valid & is_own,
     )
-    carry = _train(algorithm, execution, state, clients, cohort, Fixed(fixed.frozen, data))
-    total, info = total_over_devices((carry.total, carry.info))
-    return Carry(total, carry.clients, info)
+    return cohort, Fixed(fixed.frozen, data)
 
 
 def _train(

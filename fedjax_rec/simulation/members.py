@@ -72,8 +72,14 @@ class Encoding(NamedTuple):
     row_weight: dict[str, Array]
 
 
-def encode_weights(this: Round, members: Member, store: Clients) -> Encoding:
-    """What the aggregate makes of each member's message, tried on an update of ones."""
+def encode_weights(this: Round, num_positives: Array, store: Clients) -> Encoding:
+    """What the aggregate makes of messages, tried on an update of ones.
+
+    Args:
+      this: the round.
+      num_positives: `[C]` of the members.
+      store: for the shapes of residuals.
+    """
     aggregate, state = this.algorithm.aggregate, this.state
     probe = jax.tree.map(lambda leaf: jnp.ones((1, *leaf.shape[1:]), leaf.dtype), state.shared)
     residual = jax.tree.map(lambda leaf: leaf[0], store.residual)
@@ -93,5 +99,5 @@ def encode_weights(this: Round, members: Member, store: Clients) -> Encoding:
         scale = jax.tree.leaves(message.update)[0].ravel()[0]
         return Encoding(weight, scale, message.weight, message.row_weight)
 
-    encoding: Encoding = jax.vmap(member)(members.stream.num_positives)
+    encoding: Encoding = jax.vmap(member)(num_positives)
     return encoding

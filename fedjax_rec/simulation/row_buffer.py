@@ -6,8 +6,12 @@ import jax
 import jax.numpy as jnp
 
 from fedjax_rec.base import Array, PyTree
+from fedjax_rec.simulation.devices import joined_over_devices, most_of_devices
 
-SEGMENT = 4096  # rows added to the table at a time
+SEGMENT = 8192  # rows added to the table at a time
+
+
+NOBODY = jnp.iinfo(jnp.int32).max  # past the end of every table
 
 
 class RowBuffer(NamedTuple):
@@ -24,9 +28,9 @@ class RowBuffer(NamedTuple):
     used: Array
 
 
-def new_buffer(table: PyTree, capacity: int) -> RowBuffer:
-    """An empty buffer for rows of this table."""
-    capacity += -capacity % SEGMENT
+def new_buffer(table: PyTree, capacity: int, num_devices: int = 1) -> RowBuffer:
+    """An empty buffer for rows of this table, on each device."""
+    capacity = num_devices * (capacity + -capacity % SEGMENT)
     rows = jax.tree.map(lambda leaf: jnp.zeros((capacity, *leaf.shape[1:]), leaf.dtype), table)
     return RowBuffer(jnp.zeros(capacity, jnp.int32), rows, jnp.int32(0))
 
@@ -45,19 +49,28 @@ def push(buffer: RowBuffer, ids: Array, changes: PyTree) -> RowBuffer:
     )
 
 
-def add_to_table(buffer: RowBuffer, table: PyTree, factor: Array) -> PyTree:
-    """`table[ids] += factor * rows`, in place where the table is donated."""
+def add_to_table(buffer: RowBuffer, table: PyTree, factor: Array, num_devices: int = 1) -> PyTree:
+    """`table[ids] += factor * rows`, in place where the table is donated.
+
+    With several devices each has a buffer and a copy of the table, and adds all buffers.
+    """
+    is_alone = num_devices == 1
+    is_used = jnp.arange(buffer.ids.size) < buffer.used
+    ids_used = jnp.where(is_used, buffer.ids, NOBODY)
 
     def segment(number: Array, table: PyTree) -> PyTree:
         def cut(leaf: Array) -> Array:
-            return jax.lax.dynamic_slice_in_dim(leaf, number * SEGMENT, SEGMENT)
+            part = jax.lax.dynamic_slice_in_dim(leaf, number * SEGMENT, SEGMENT)
+            return part if is_alone else joined_over_devices(part)
 
-        is_real = number * SEGMENT + jnp.arange(SEGMENT) < buffer.used
+        ids = cut(ids_used)
 
         def add(leaf: Array, rows: Array) -> Array:
-            ids = jnp.where(is_real, cut(buffer.ids), leaf.shape[0])
             return leaf.at[ids].add(factor.astype(leaf.dtype) * cut(rows), mode="drop")
 
         return jax.tree.map(add, table, buffer.rows)
 
-    return jax.lax.fori_loop(0, (buffer.used + SEGMENT - 1) // SEGMENT, segment, table)
+    num_segments = (buffer.used + SEGMENT - 1) // SEGMENT
+    if not is_alone:
+        num_segments = most_of_devices(num_segments)
+    return jax.lax.fori_loop(0, num_segments, segment, table)

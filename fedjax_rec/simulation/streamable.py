@@ -22,7 +22,8 @@ from fedjax_rec.clients.gradients import Loss
 from fedjax_rec.objectives.permutation import least_num_places
 from fedjax_rec.simulation.context import Round
 
-CHUNK_SIZE = {True: 32, False: 4096}  # clients at once, on a CPU and on an accelerator
+CHUNK_SIZES = {True: (8, 32), False: (4096, 4096)}  # of clients, on a CPU and elsewhere
+LEAST_CHUNKS = 16  # of a cohort: with fewer, those who share a chunk differ too much in size
 BLOCK_SIZE = 64  # examples of a client at once: few enough to stay in the first cache
 
 
@@ -95,7 +96,10 @@ def block_size(this: Round) -> int:
 
 def chunk_size(this: Round, capacity: int) -> int:
     """How many clients train at once, of a cohort of `capacity`."""
-    return min(this.execution.chunk_size or CHUNK_SIZE[jax.default_backend() == "cpu"], capacity)
+    smallest, largest = CHUNK_SIZES[jax.default_backend() == "cpu"]
+    fair = capacity // (this.execution.num_devices * LEAST_CHUNKS)
+    size = min(max(2 ** max(fair.bit_length() - 1, 0), smallest), largest)
+    return min(this.execution.chunk_size or size, capacity)
 
 
 def example_weights(objective: Objective) -> tuple[Array, Array]:

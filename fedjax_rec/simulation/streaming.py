@@ -17,11 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from fedjax_rec import tree
-from fedjax_rec.base import Array, Clients, Entry, PyTree, Stat
+from fedjax_rec.base import Array, Clients, PyTree, Stat
 from fedjax_rec.objectives.stream import block_of
 from fedjax_rec.simulation.context import PADDING, Carry, Round
 from fedjax_rec.simulation.descent import Chunk, Sums, train_chunk
-from fedjax_rec.simulation.members import Encoding, Member, encode_weights, open_members
+from fedjax_rec.simulation.members import Encoding, Member, encode_weights
 from fedjax_rec.simulation.row_buffer import RowBuffer, new_buffer
 from fedjax_rec.simulation.streamable import (
     block_size,
@@ -39,27 +39,21 @@ def buffer_for(this: Round, clients: Clients, capacity: int) -> RowBuffer | None
     recur. It holds whatever a cohort of `capacity` clients may write: the largest
     clients there are, chunk by chunk, to the end of each chunk's largest.
     """
-    data, algorithm = this.fixed.data, this.algorithm
-    if this.execution.num_devices > 1 or not is_streamed(this, clients):
+    data, num_devices = this.fixed.data, this.execution.num_devices
+    if not is_streamed(this, clients) or any(may_recur(this, length) for length in data.classes):
         return None
-    if any(may_recur(this, length) for length in data.classes):
+    if this.algorithm.server_update.learning_rate is None:
         return None
-    if algorithm.server_update.learning_rate is None or _weighs_rows(this, clients):
+    if encode_weights(this, jnp.zeros(1, jnp.int32), clients).row_weight:
         return None
     sampler, size = sampler_of(this), chunk_size(this, capacity)
     sizes = [(length.stop - length.start) * [length.num_events] for length in data.classes]
     largest = np.concatenate(sizes)[:capacity:size] * (1 + sampler.num_negatives)
     block = block_of(sampler, block_size(this), jnp.int32(0), jnp.int32(0))
     num_rows = int(np.ceil(largest / block_size(this)).sum()) * size * block.is_valid.size
-    if num_rows >= sampler.num_items:
+    if num_rows * num_devices >= sampler.num_items:
         return None
-    return new_buffer(this.state.shared.rows[sampler.table], num_rows)
-
-
-def _weighs_rows(this: Round, clients: Clients) -> bool:
-    nobody = Entry(jnp.zeros(1, jnp.int32), jnp.zeros(1, jnp.int32), jnp.zeros(1, bool))
-    members, _ = open_members(this, nobody)
-    return bool(encode_weights(this, members, clients).row_weight)
+    return new_buffer(this.state.shared.rows[sampler.table], num_rows, num_devices)
 
 
 class _Passes(NamedTuple):
@@ -88,18 +82,22 @@ def train_light(
       this: the round.
       members: of `open_members`.
       is_light: `[C]` which of them train here.
-      carry: what they add to.
-      buffer: where given, what rows change by is listed there and not added to the carry.
+      carry: nothing but zeros so far.
+      buffer: where given, an empty one in which to list what rows change by, so that it is
+        not added to the carry.
     """
     members, is_light = _padded(members, is_light, chunk_size(this, is_light.shape[0]))
-    encoding = encode_weights(this, members, carry.clients)
+    encoding = encode_weights(this, members.stream.num_positives, carry.clients)
 
     def once(loop: _Passes) -> _Passes:
         sums = _train_all(this, members, encoding, carry.clients, loop)
         is_good = loop.is_good & sums.is_finite
-        return _Passes(is_good, jnp.all(is_good == loop.is_good), sums)
+        is_done = jnp.all(is_good == loop.is_good)
+        # a loop, for a branch would copy the table
+        sums = jax.lax.fori_loop(0, 1 - is_done.astype(int), lambda _, sums: _emptied(sums), sums)
+        return _Passes(is_good, is_done, sums)
 
-    start = _Passes(is_light, jnp.bool_(False), _zeros(this, encoding, carry.clients, buffer))
+    start = _Passes(is_light, jnp.bool_(False), _nothing(this, encoding, carry, buffer))
     is_good, _, sums = jax.lax.while_loop(lambda loop: ~loop.is_done, once, start)
     carry = _add(this, carry, members, encoding, sums, is_light, is_good)
     return carry, sums.rows if buffer else None
@@ -108,7 +106,7 @@ def train_light(
 def _train_all(
     this: Round, members: Member, encoding: Encoding, store: Clients, passes: _Passes
 ) -> Sums:
-    """One pass over the clients that are good so far, chunk by chunk."""
+    """One pass over the clients that are good so far, chunk by chunk, on empty sums."""
     is_good = passes.is_good
     size = chunk_size(this, is_good.shape[0])
     last = jnp.max(jnp.where(is_good, jnp.arange(is_good.shape[0]) + 1, 0))
@@ -140,28 +138,33 @@ def _train_all(
             private=put(sums.private, private), is_finite=put(sums.is_finite, is_finite)
         )
 
-    buffer = passes.sums.rows if isinstance(passes.sums.rows, RowBuffer) else None
-    start = _zeros(this, encoding, store, buffer)
-    sums: Sums = jax.lax.fori_loop(0, (last + size - 1) // size, chunk, start)
+    sums: Sums = jax.lax.fori_loop(0, (last + size - 1) // size, chunk, passes.sums)
     return sums
 
 
-def _zeros(this: Round, encoding: Encoding, store: Clients, buffer: RowBuffer | None) -> Sums:
-    """Before the first client."""
-    sampler, capacity = sampler_of(this), encoding.weight.shape[0]
+def _nothing(this: Round, encoding: Encoding, carry: Carry, buffer: RowBuffer | None) -> Sums:
+    """Before the first client; the carry's zeros become the totals."""
+    total, capacity = carry.total, encoding.weight.shape[0]
     private = jax.tree.map(
-        lambda leaf: jnp.zeros((capacity, *leaf.shape[1:]), leaf.dtype), store.private
+        lambda leaf: jnp.zeros((capacity, *leaf.shape[1:]), leaf.dtype), carry.clients.private
     )
-    table = this.state.shared.rows[sampler.table]
     return Sums(
-        buffer._replace(used=jnp.int32(0)) if buffer else tree.zeros_like(table),
-        {name: jnp.zeros(sampler.num_items) for name in encoding.row_weight},
+        buffer or total.update.rows[sampler_of(this).table],
+        total.row_weight,
         private,
         jnp.ones(capacity, bool),
         jnp.float32(0),
         jnp.float32(0),
         Stat(jnp.float32(0), jnp.float32(0)),
     )
+
+
+def _emptied(sums: Sums) -> Sums:
+    """After a pass that does not count."""
+    emptied: Sums = tree.zeros_like(sums._replace(rows=()))
+    is_listed = isinstance(sums.rows, RowBuffer)
+    rows = sums.rows._replace(used=jnp.int32(0)) if is_listed else tree.zeros_like(sums.rows)
+    return emptied._replace(rows=rows, is_finite=jnp.ones_like(sums.is_finite))
 
 
 def _add(
@@ -177,13 +180,11 @@ def _add(
     table, total = sampler_of(this).table, carry.total
     update = total.update
     if not isinstance(sums.rows, RowBuffer):
-        rows = jax.tree.map(jnp.add, update.rows[table], sums.rows)
-        update = update._replace(rows={table: rows})
-    row_weight = {name: weight + sums.row_weight[name] for name, weight in total.row_weight.items()}
+        update = update._replace(rows={table: sums.rows})
     total = total._replace(
         update=update,
-        weight=total.weight + jnp.sum(jnp.where(is_good, encoding.message_weight, 0)),
-        row_weight=row_weight,
+        weight=jnp.sum(jnp.where(is_good, encoding.message_weight, 0)),
+        row_weight=sums.row_weight,
     )
     slots = jnp.where(is_good, members.entry.slot, this.fixed.data.num_clients)
     private = jax.tree.map(
@@ -200,8 +201,7 @@ def _add(
         "bad_clients": Stat(num_bad, num_good),
         PADDING: sums.padding,
     }
-    info = jax.tree.map(jnp.add, carry.info, seen)
-    return Carry(total, carry.clients._replace(private=private), info)
+    return Carry(total, carry.clients._replace(private=private), carry.info | seen)
 
 
 def _padded(members: Member, is_light: Array, size: int) -> tuple[Member, Array]:

@@ -22,7 +22,9 @@ from fedjax_rec.data import FederatedData, load
 from fedjax_rec.errors import UserError
 from fedjax_rec.sampling import Uniform
 from fedjax_rec.simulation import CheckpointPlan, EvaluationPlan, Execution, build, pad_cohort
+from fedjax_rec.simulation.context import Round
 from fedjax_rec.simulation.devices import Placement, make_mesh, own
+from fedjax_rec.simulation.streaming import buffer_for
 from fedjax_rec.testing import assert_same_movement
 from fedjax_rec.transforms import mean
 
@@ -34,13 +36,15 @@ Trained = tuple[ServerState, Clients, dict[str, Any]]
 
 
 @cache
-def data(num_items: int = 90) -> FederatedData:
+def data(name: str = "") -> FederatedData:
+    num_items = 30_000 if name == "listed" else 90
     facts = {"num_users": NUM_CLIENTS, "mean_events": 12, "size_sigma": 0.5, "seed": 8}
     return load("synthetic", num_items=num_items, **facts)
 
 
 ALGORITHMS: dict[str, Callable[[int], FederatedAlgorithm]] = {
     "streaming": lambda n: fedmf(n, dim=3, batch_size=32, aggregate=mean("row")),
+    "listed": lambda n: fedmf(n, dim=3, batch_size=32, aggregate=mean("client")),
     "general": lambda n: fedmf(n, dim=3, batch_size=32, aggregate=mean("example")),
     "adam": lambda n: fedmf(
         n,
@@ -52,15 +56,20 @@ ALGORITHMS: dict[str, Callable[[int], FederatedAlgorithm]] = {
         server_optimizer=optax.adam(0.1),
     ),
 }
-EXECUTORS: dict[str, Any] = {"streaming": "streaming", "general": "general", "adam": "auto"}
+EXECUTORS: dict[str, Any] = {
+    "streaming": "streaming",
+    "listed": "streaming",
+    "general": "general",
+    "adam": "auto",
+}
 
 
 @cache
 def start(name: str) -> tuple[FederatedAlgorithm, ServerState, Clients, Fixed]:
-    algorithm = ALGORITHMS[name](data().num_items)
+    algorithm = ALGORITHMS[name](data(name).num_items)
     init = jax.jit(build(algorithm).init, static_argnums=1)
     state, clients, frozen = init(jax.random.key(3), NUM_CLIENTS)
-    return algorithm, state, clients, Fixed(frozen, data().clients)
+    return algorithm, state, clients, Fixed(frozen, data(name).clients)
 
 
 @cache
@@ -104,11 +113,19 @@ def test_the_number_of_devices_does_not_matter(name: str, num_devices: int) -> N
     [range(4), range(20, 24), [24, 25], [25], []],
     ids=["the first device", "a late one", "the last with clients", "one client", "nobody"],
 )
-@pytest.mark.parametrize("name", ["streaming", "adam"])
+@pytest.mark.parametrize("name", ["streaming", "listed", "adam"])
 def test_a_cohort_may_live_on_one_device(name: str, cohort: Any) -> None:
     one, spread = (one_round(name, num_devices, np.array(cohort, int)) for num_devices in (1, 8))
     assert_same(name, one, spread)
     assert float(spread[2]["clients"].total) == len(cohort)
+
+
+def test_changes_are_listed_on_every_device() -> None:
+    algorithm, state, clients, fixed = start("listed")
+    this = Round(algorithm, Execution(num_devices=8), state, fixed)
+    buffer = buffer_for(this, clients, NUM_CLIENTS)
+    assert buffer is not None
+    assert buffer.ids.size % 8 == 0
 
 
 # ------------------------------------------------------------------------- placement
