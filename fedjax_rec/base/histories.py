@@ -40,6 +40,7 @@ class LengthClass(NamedTuple):
       num_events: the most that one of them has.
       num_excluded: likewise.
       is_distinct: none of them meets an item twice.
+      total_events: of all of them together; `None` if not known.
     """
 
     start: int
@@ -47,6 +48,19 @@ class LengthClass(NamedTuple):
     num_events: int
     num_excluded: int
     is_distinct: bool = False
+    total_events: int | None = None
+
+    def most_events(self, num_clients: int) -> int:
+        """An upper bound of the events of this many of the clients together.
+
+        >>> LengthClass(0, 4, 7, 7, total_events=18).most_events(2)
+        14
+        >>> LengthClass(0, 4, 7, 7, total_events=18).most_events(3)
+        18
+        """
+        num_clients = min(num_clients, self.stop - self.start)
+        bound = num_clients * self.num_events
+        return bound if self.total_events is None else min(bound, self.total_events)
 
 
 @jax.tree_util.register_dataclass

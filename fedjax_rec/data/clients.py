@@ -189,6 +189,7 @@ def _length_classes(
             max(int(num_events[start]), 1),
             max(int(num_excluded[start:stop].max()), 1),
             bool(is_distinct[start:stop].all()),
+            int(num_events[start:stop].sum()),
         )
         for start, stop in zip(starts, stops, strict=True)
     )

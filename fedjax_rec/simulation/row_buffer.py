@@ -5,13 +5,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from fedjax_rec import tree
 from fedjax_rec.base import Array, PyTree
 from fedjax_rec.simulation.devices import joined_over_devices, most_of_devices
 
-SEGMENT = 8192  # rows added to the table at a time
-
-
-NOBODY = jnp.iinfo(jnp.int32).max  # past the end of every table
+SEGMENT = 1024  # rows added to the table at a time
 
 
 class RowBuffer(NamedTuple):
@@ -55,18 +53,21 @@ def add_to_table(buffer: RowBuffer, table: PyTree, factor: Array, num_devices: i
     With several devices each has a buffer and a copy of the table, and adds all buffers.
     """
     is_alone = num_devices == 1
-    is_used = jnp.arange(buffer.ids.size) < buffer.used
-    ids_used = jnp.where(is_used, buffer.ids, NOBODY)
 
     def segment(number: Array, table: PyTree) -> PyTree:
         def cut(leaf: Array) -> Array:
-            part = jax.lax.dynamic_slice_in_dim(leaf, number * SEGMENT, SEGMENT)
+            return jax.lax.dynamic_slice_in_dim(leaf, number * SEGMENT, SEGMENT)
+
+        def of_all(part: Array) -> Array:
             return part if is_alone else joined_over_devices(part)
 
-        ids = cut(ids_used)
+        is_used = number * SEGMENT + jnp.arange(SEGMENT) < buffer.used
+        ids = of_all(jnp.where(is_used, cut(buffer.ids), 0))
 
         def add(leaf: Array, rows: Array) -> Array:
-            return leaf.at[ids].add(factor.astype(leaf.dtype) * cut(rows), mode="drop")
+            change = factor.astype(leaf.dtype) * cut(rows)
+            is_real = is_used.reshape((-1,) + (1,) * (rows.ndim - 1))
+            return tree.add_at(leaf, ids, of_all(jnp.where(is_real, change, 0)))
 
         return jax.tree.map(add, table, buffer.rows)
 

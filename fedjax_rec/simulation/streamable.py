@@ -23,7 +23,7 @@ from fedjax_rec.objectives.permutation import least_num_places
 from fedjax_rec.simulation.context import Round
 
 CHUNK_SIZES = {True: (8, 32), False: (4096, 4096)}  # of clients, on a CPU and elsewhere
-LEAST_CHUNKS = 16  # of a cohort: with fewer, those who share a chunk differ too much in size
+LEAST_CHUNKS = 32  # of a cohort: with fewer, those who share a chunk differ too much in size
 BLOCK_SIZE = 64  # examples of a client at once: few enough to stay in the first cache
 
 

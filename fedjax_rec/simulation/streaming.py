@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from fedjax_rec import tree
 from fedjax_rec.base import Array, Clients, PyTree, Stat
@@ -31,29 +30,44 @@ from fedjax_rec.simulation.streamable import (
     sampler_of,
 )
 
+LONGEST_LIST = 2  # times the table: a list costs memory, a sum of the table's shape time
+
 
 def buffer_for(this: Round, clients: Clients, capacity: int) -> RowBuffer | None:
-    """A list for the changes of a cohort's rows, where that is smaller than the table.
+    """A list for the changes of a cohort's rows, where the table is not much shorter.
 
     It needs a server that adds up changes and nothing else, and no client whose rows
-    recur. It holds whatever a cohort of `capacity` clients may write: the largest
-    clients there are, chunk by chunk, to the end of each chunk's largest.
+    recur. It holds whatever a cohort of `capacity` clients may write.
     """
-    data, num_devices = this.fixed.data, this.execution.num_devices
+    data = this.fixed.data
     if not is_streamed(this, clients) or any(may_recur(this, length) for length in data.classes):
         return None
     if this.algorithm.server_update.learning_rate is None:
         return None
     if encode_weights(this, jnp.zeros(1, jnp.int32), clients).row_weight:
         return None
-    sampler, size = sampler_of(this), chunk_size(this, capacity)
-    sizes = [(length.stop - length.start) * [length.num_events] for length in data.classes]
-    largest = np.concatenate(sizes)[:capacity:size] * (1 + sampler.num_negatives)
-    block = block_of(sampler, block_size(this), jnp.int32(0), jnp.int32(0))
-    num_rows = int(np.ceil(largest / block_size(this)).sum()) * size * block.is_valid.size
-    if num_rows * num_devices >= sampler.num_items:
+    sampler, num_rows = sampler_of(this), _most_rows(this, capacity)
+    if num_rows > LONGEST_LIST * sampler.num_items:
         return None
-    return new_buffer(this.state.shared.rows[sampler.table], num_rows, num_devices)
+    table = this.state.shared.rows[sampler.table]
+    return new_buffer(table, num_rows, this.execution.num_devices)
+
+
+def _most_rows(this: Round, capacity: int) -> int:
+    """How many rows a cohort of `capacity` clients may write, padding included.
+
+    Every chunk runs to the end of its largest client, which has no more events than any
+    of the chunk before.
+    """
+    num_events, num_left = 0, capacity
+    for length in this.fixed.data.classes:
+        num_events += length.most_events(num_left)
+        num_left -= min(num_left, length.stop - length.start)
+    sampler, size, block = sampler_of(this), chunk_size(this, capacity), block_size(this)
+    num_events += size * this.fixed.data.classes[0].num_events
+    num_examples = num_events * (1 + sampler.num_negatives)
+    num_blocks = -(-num_examples // block) + capacity + size
+    return num_blocks * block_of(sampler, block, jnp.int32(0), jnp.int32(0)).is_valid.size
 
 
 class _Passes(NamedTuple):
