@@ -1,7 +1,7 @@
 """fedjax_rec itself, run as `simulate` runs it: compiled stretches, donated state.
 
-`general` forces the general executor; `autodiff` takes a loss written here and a model
-without an analytic gradient, as a user's own would be.
+`general` forces the general executor, `one-device` leaves the other cores alone; `autodiff` takes
+a loss written here and a model without an analytic gradient, as a user's own would be.
 """
 
 import dataclasses
@@ -76,7 +76,8 @@ class Ours:
         if variant == "autodiff" and settings.workload in ("W3", "W4"):
             raise CannotError("the same as ours: this model has no analytic gradient")
         options = {"executor": "general"} if variant == "general" else {}
-        placement = Placement.of(fedjax_rec.Execution(num_devices=0), problem.num_clients)
+        asked = fedjax_rec.Execution(num_devices=1 if variant == "one-device" else 0)
+        placement = Placement.of(asked, problem.num_clients)
         execution = fedjax_rec.Execution(num_devices=placement.num_devices, **options)
         engine = fedjax_rec.build(algorithm_of(problem, variant), execution)
         self.programs = Programs(engine, execution)
