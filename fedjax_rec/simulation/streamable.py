@@ -1,5 +1,6 @@
 """Which algorithms and clients may be streamed, and how they are cut into pieces."""
 
+from collections.abc import Callable
 from typing import cast
 
 import jax
@@ -48,9 +49,15 @@ def refusal(algorithm: FederatedAlgorithm, shared: Part, private: Private) -> st
         and set(shared.rows) == {sampler.table}
         and not jax.tree.leaves(shared.dense),
         "its private parameters have rows": not private.rows,
+        "its clients do not send the table's rows": _shapes(algorithm.template, shared)
+        == _shapes(lambda part: part, shared),
         "its clients get whole tables": sampler is not None and sampler.is_sliced,
     }
     return next((reason for reason, is_met in needed.items() if not is_met), "")
+
+
+def _shapes(make: Callable[[Part], Part], shared: Part) -> list[tuple[int, ...]]:
+    return [leaf.shape for leaf in jax.tree.leaves(jax.eval_shape(make, shared))]
 
 
 def is_streamed(this: Round, clients: Clients) -> bool:

@@ -307,6 +307,10 @@ REFUSED: dict[str, Callable[[], FederatedAlgorithm]] = {
     "its private parameters have rows": lambda: altered(
         "model", init_private=lambda key: Private({"item": jnp.zeros((NUM_ITEMS, 4))}, jnp.ones(4))
     ),
+    "its clients do not send the table's rows": lambda: replace(
+        build_algorithm(NUM_ITEMS),
+        template=lambda shared: shared._replace(rows={"item": shared.rows["item"][:, :1]}),
+    ),
     "its clients get whole tables": lambda: build_algorithm(NUM_ITEMS, is_sliced=False),
 }
 
