@@ -1,5 +1,6 @@
 """What a client knows: its training events, and the store of everybody's."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -50,6 +51,20 @@ class LengthClass(NamedTuple):
     is_distinct: bool = False
     total_events: int | None = None
 
+    @classmethod
+    def covering(cls, classes: Sequence["LengthClass"]) -> "LengthClass":
+        """One class for the clients of several, and of whatever lies between them.
+
+        >>> LengthClass.covering([LengthClass(0, 4, 7, 9), LengthClass(6, 8, 3, 10)])[:4]
+        (0, 8, 7, 10)
+        """
+        return cls(
+            min(length.start for length in classes),
+            max(length.stop for length in classes),
+            max(length.num_events for length in classes),
+            max(length.num_excluded for length in classes),
+        )
+
     def most_events(self, num_clients: int) -> int:
         """An upper bound of the events of this many of the clients together.
 
@@ -75,9 +90,10 @@ class ClientData:
       excluded_offsets: `[N + 1]` where each client's exclusions begin.
       rank: `[N]` place of each client when sorted by falling number of events.
       is_distinct: `[N]` False where a client meets an item twice.
-      first: `[]` the id of the first client here: with several devices each holds a range.
+      first: `[]` the id of the first client here.
       classes: length classes, covering the ranks `0 .. N` in order.
       num_items: size of the catalogue.
+      stride: from one client's id to the next one's here: the number of devices.
     """
 
     items: Array
@@ -91,15 +107,24 @@ class ClientData:
     first: Array
     classes: tuple[LengthClass, ...] = field(metadata={"static": True})
     num_items: int = field(metadata={"static": True})
+    stride: int = field(default=1, metadata={"static": True})
 
     @property
     def num_clients(self) -> int:
         """How many clients are here (N)."""
         return self.rank.shape[0]
 
+    def place(self, client_id: Array) -> Array:
+        """Where a client that is here stands in the arrays `[N]`."""
+        return (client_id - self.first) // self.stride
+
+    def is_here(self, client_id: Array) -> Array:
+        """Whether this device holds the client's data."""
+        return (client_id - self.first) % self.stride == 0
+
     def history(self, client_id: Array, length: LengthClass) -> History:
         """One client's history, padded to `length`."""
-        client = client_id - self.first
+        client = self.place(client_id)
 
         def read(flat: Array, offsets: Array, size: int, fill: int) -> tuple[Array, Array]:
             begin = offsets[client]

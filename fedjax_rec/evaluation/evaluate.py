@@ -134,7 +134,8 @@ def build_evaluator(
             # The last chunk runs past the end: it repeats the last client.
             slots = jnp.minimum(start + jnp.arange(size), num_clients - 1)
             stored = _at((clients.private, clients.memory), slots)
-            scores = jax.vmap(score)(fixed.data.first + slots, *stored)
+            ids = fixed.data.first + fixed.data.stride * slots
+            scores = jax.vmap(score)(ids, *stored)
             is_candidate = _candidates(held_out, slots, start, num_items)
             ranks = jax.vmap(partial(ranking.ranks, ties=ties))(
                 scores, held_out.targets[slots], is_candidate
@@ -231,13 +232,7 @@ def _score(
 
 def _history(data: ClientData, client_id: Array) -> History:
     """One client's events, padded to the longest client's."""
-    longest = LengthClass(
-        0,
-        data.num_clients,
-        max(length.num_events for length in data.classes),
-        max(length.num_excluded for length in data.classes),
-    )
-    return data.history(client_id, longest)
+    return data.history(client_id, LengthClass.covering(data.classes))
 
 
 def _candidates(held_out: HeldOutSet, slots: Array, start: Array, num_items: int) -> Array:

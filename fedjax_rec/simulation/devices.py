@@ -1,10 +1,10 @@
 """Several devices of one host: which clients live where.
 
-Device d keeps the slots `d n .. (d + 1) n - 1` of the store, n = ceil(N / devices), and
-their data. A client trains where its slot lies. Server state is on every device.
+Clients are dealt like cards: device d keeps the clients d, d + D, d + 2 D, ... of D devices,
+what is stored of them and their data, for neighbours often are of a kind and size. A client
+trains where it lives. Server state is on every device.
 """
 
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -15,7 +15,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from fedjax_rec.base import Array, ClientData, Clients, Fixed, PyTree
+from fedjax_rec.base import Array, ClientData, Clients, Fixed, PyTree, ServerState
 from fedjax_rec.errors import UserError
 from fedjax_rec.simulation.execution import Execution
 
@@ -29,7 +29,7 @@ Fun = TypeVar("Fun", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class Placement:
-    """Clients in equal ranges over the first devices.
+    """Clients dealt over the first devices.
 
     Attributes:
       num_devices: how many, at least 1.
@@ -46,21 +46,14 @@ class Placement:
 
     @property
     def num_local(self) -> int:
-        """n, slots on each device; the last ones of the last device may be nobody's."""
+        """n, slots on each device; the last one may be nobody's."""
         return -(-self.num_clients // self.num_devices)
 
     def spread(self, clients: Clients) -> Clients:
         """The store over the devices, padded to `[devices n, ...]`."""
-        padding = self.num_devices * self.num_local - self.num_clients
-
-        def pad(leaf: Any) -> Any:
-            return jnp.concatenate([leaf, jnp.zeros((padding, *leaf.shape[1:]), leaf.dtype)])
-
         if self.num_devices == 1:
             return clients
-        sharding = NamedSharding(self.mesh, BY_CLIENT)
-        padded = jax.tree.map(pad, clients) if padding else clients
-        placed: Clients = jax.device_put(padded, sharding)
+        placed: Clients = self.by_client(jax.tree.map(self.deal, clients))
         return placed
 
     @classmethod
@@ -74,9 +67,30 @@ class Placement:
         """The whole store `[N, ...]` on the first device, as if there were no other."""
         if self.num_devices == 1:
             return clients
-        whole = jax.device_put(clients, jax.devices()[0])
-        collected: Clients = jax.tree.map(lambda leaf: leaf[: self.num_clients], whole)
+        collected: Clients = jax.tree.map(self.undeal, jax.device_put(clients, jax.devices()[0]))
         return collected
+
+    def deal(self, leaf: Any) -> Any:
+        """`[devices n, ...]`, device behind device, of `[N, ...]`; padding repeats the last."""
+        padding = self.num_devices * self.num_local - self.num_clients
+        rounds = leaf.take(np.arange(self.num_clients + padding), axis=0, mode="clip")
+        dealt = rounds.reshape(self.num_local, self.num_devices, *leaf.shape[1:])
+        return dealt.swapaxes(0, 1).reshape(rounds.shape)
+
+    def undeal(self, leaf: Any) -> Any:
+        """`[N, ...]` of `[devices n, ...]`.
+
+        >>> Placement(2, 3).deal(np.array([0, 10, 20])).tolist()
+        [0, 20, 10, 20]
+        >>> Placement(2, 3).undeal(np.array([0, 20, 10, 20])).tolist()
+        [0, 10, 20]
+        """
+        hands = leaf.reshape(self.num_devices, self.num_local, *leaf.shape[1:])
+        return hands.swapaxes(0, 1).reshape(leaf.shape)[: self.num_clients]
+
+    def whole(self, state: ServerState, clients: Clients) -> tuple[ServerState, Clients]:
+        """State and store on the first device, as if there were no other."""
+        return self.on_one(state), self.collect(clients)
 
     def on_one(self, tree: PyTree) -> PyTree:
         """What is on every device, on the first."""
@@ -88,30 +102,27 @@ class Placement:
             return tree
         return jax.device_put(tree, NamedSharding(self.mesh, EVERYWHERE))
 
+    def by_client(self, tree: PyTree) -> PyTree:
+        """Arrays `[devices ..., ...]`, each device's own part on it."""
+        return jax.device_put(tree, NamedSharding(self.mesh, BY_CLIENT))
+
     def spread_fixed(self, fixed: Fixed) -> Fixed:
         """Client data over the devices, `[devices, ...]`; frozen parameters on each."""
         if self.num_devices == 1:
             return fixed
-        data = jax.device_put(self._split(fixed.data), NamedSharding(self.mesh, BY_CLIENT))
-        return Fixed(self.everywhere(fixed.frozen), data)
+        return Fixed(self.everywhere(fixed.frozen), self.by_client(self._split(fixed.data)))
 
     def _split(self, data: ClientData) -> ClientData:
         """Each device's own clients, with arrays padded to the same lengths."""
-        bounds = np.minimum(np.arange(self.num_devices + 1) * self.num_local, self.num_clients)
 
         def ragged(flat: Any, offsets: Any) -> Any:
-            ends = np.asarray(offsets)[bounds]
-            parts = [np.asarray(flat)[a:b] for a, b in itertools.pairwise(ends)]
-            return _stack(parts, max(max(map(len, parts)), 1), 0)
+            return self.split_ragged(np.asarray(flat), np.asarray(offsets))
 
         def begins(offsets: Any) -> Any:
-            whole = np.asarray(offsets)
-            parts = [whole[a : b + 1] - whole[a] for a, b in itertools.pairwise(bounds)]
-            return _stack(parts, self.num_local + 1, None)
+            return self.split_offsets(np.asarray(offsets))
 
         def each(values: Any) -> Any:
-            parts = [np.asarray(values)[a:b] for a, b in itertools.pairwise(bounds)]
-            return _stack(parts, self.num_local, 0)
+            return self.deal(np.asarray(values)).reshape(self.num_devices, self.num_local)
 
         return replace(
             data,
@@ -123,18 +134,23 @@ class Placement:
             excluded_offsets=begins(data.excluded_offsets),
             rank=each(data.rank),
             is_distinct=each(data.is_distinct),
-            first=jnp.asarray(bounds[:-1], jnp.int32),
+            first=jnp.arange(self.num_devices, dtype=jnp.int32),
+            stride=self.num_devices,
         )
 
+    def split_ragged(self, flat: Any, offsets: Any) -> Any:
+        """`[devices, L]` each device's entries of `flat`, which lie client behind client."""
+        owner = np.repeat(np.arange(self.num_clients) % self.num_devices, np.diff(offsets))
+        parts = [flat[owner == device] for device in range(self.num_devices)]
+        length = max(1, *map(len, parts))
+        return np.stack([np.pad(part, (0, length - len(part))) for part in parts])
 
-def _stack(parts: list[Any], length: int, fill: int | None) -> Any:
-    """`[devices, length]`; padding repeats the last entry where there is no fill."""
-    padded = []
-    for part in parts:
-        value = fill if fill is not None else (part[-1] if len(part) else 0)
-        rest = np.full(length - len(part), value, part.dtype)
-        padded.append(np.concatenate([part, rest]))
-    return np.stack(padded)
+    def split_offsets(self, offsets: Any) -> Any:
+        """`[devices, n + 1]` where each client's entries begin in `split_ragged`."""
+        padding = self.num_devices * self.num_local - self.num_clients
+        sizes = np.pad(np.diff(offsets), (0, padding))
+        sizes = sizes.reshape(self.num_local, self.num_devices).T
+        return np.pad(np.cumsum(sizes, axis=1), ((0, 0), (1, 0))).astype(offsets.dtype)
 
 
 def make_mesh(num_devices: int) -> Mesh:

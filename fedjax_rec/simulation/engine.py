@@ -20,6 +20,7 @@ from fedjax_rec.base import (
     FederatedAlgorithm,
     Fixed,
     Key,
+    LengthClass,
     Message,
     Part,
     PyTree,
@@ -270,13 +271,9 @@ def _train_own(
 def _own(cohort: Cohort, fixed: Fixed) -> tuple[Cohort, Fixed]:
     """The members of the cohort that live on this device, with their slots here."""
     data = own(fixed.data)
-    slot = cohort.slot - data.first
-    is_own = (slot >= 0) & (slot < data.num_clients)
-    cohort = Entry(
-        jnp.where(is_own, cohort.client_id, data.first),
-        jnp.where(is_own, slot, 0),
-        cohort.is_valid & is_own,
-    )
+    is_own = data.is_here(cohort.client_id)
+    client_id = jnp.where(is_own, cohort.client_id, data.first)
+    cohort = Entry(client_id, data.place(client_id), cohort.is_valid & is_own)
     return cohort, Fixed(fixed.frozen, data)
 
 
@@ -297,7 +294,9 @@ def _train(
         members, is_light = open_members(this, cohort)
         order, _ = _by_size(cohort, fixed, is_light)
         carry, _ = train_light(this, _at(members, order), is_light[order], carry)
-        classes = [length for length in classes if may_recur(this, length)]
+        left = [length for length in classes if may_recur(this, length)]
+        # they are few: one program for all of them compiles faster and costs no time
+        classes = [LengthClass.covering(left)] if left else []
     order, places = _by_size(cohort, fixed, is_light)
     by_size = _at(cohort, order)
     for length in classes:
@@ -312,9 +311,7 @@ def _by_size(cohort: Cohort, fixed: Fixed, is_light: Array) -> tuple[Array, Arra
     falling size; then padding.
     """
     num_clients = fixed.data.classes[-1].stop
-    rank = fixed.data.rank[cohort.client_id - fixed.data.first] + jnp.where(
-        is_light, num_clients, 0
-    )
+    rank = fixed.data.rank[cohort.slot] + jnp.where(is_light, num_clients, 0)
     key = jnp.where(cohort.is_valid, rank, 2 * num_clients)
     order = jnp.argsort(key)
     return order, key[order]

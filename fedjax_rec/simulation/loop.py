@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -155,7 +156,7 @@ def simulate(
                         metrics, _ = scorer(state, clients, spread)
                     lines[-1] |= metrics
                     is_best = stop is not None and progress.judge(stop, metrics)
-                whole = placement.on_one(state), placement.collect(clients)
+                whole = partial(placement.whole, state, clients)
                 is_last = end == rounds or progress.is_stopped or interrupt.is_set()
                 storage.append(lines)
                 storage.save(whole, progress, is_best=is_best, is_last=is_last)
@@ -163,10 +164,10 @@ def simulate(
                 seconds = time.monotonic() - started
                 report(Report(end, rounds, seconds, num_trained, lines[-1]))
             is_interrupted = interrupt.is_set() and progress.round < rounds
-        reported, whole = progress.reported_round, (state, placement.collect(clients))
+        reported = progress.reported_round
+        state, clients = placement.whole(state, clients)
         if reported != progress.round:
-            whole = storage.load_best(whole, progress)
-        state, clients = placement.on_one(whole[0]), whole[1]
+            state, clients = storage.load_best((state, clients), progress)
     finally:
         storage.close()
     metrics, per_client = scorer(placement.everywhere(state), placement.spread(clients), spread)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from fedjax_rec import base
-from fedjax_rec.base import Array, Clients, Cohort, Entry, Message
+from fedjax_rec.base import Array, Clients, Cohort, Entry, LengthClass, Message
 from fedjax_rec.objectives.permutation import Affine
 from fedjax_rec.objectives.stream import Stream, open_stream, order_of_positives
 from fedjax_rec.simulation.context import Round
@@ -36,23 +36,22 @@ class Member(NamedTuple):
 def open_members(this: Round, cohort: Cohort) -> tuple[Member, Array]:
     """The cohort's streams `[C]`, and which of its members are light: no row recurs."""
     data, sampler = this.fixed.data, sampler_of(this)
-    max_events = max(length.num_events for length in data.classes)
-    max_excluded = max(length.num_excluded for length in data.classes)
+    longest = LengthClass.covering(data.classes)
 
     def member(entry: Entry) -> Member:
-        place = entry.client_id - data.first
+        place = data.place(entry.client_id)
         items_at, excluded_at = data.offsets[place], data.excluded_offsets[place]
         num_events = data.offsets[place + 1] - items_at
         num_excluded = data.excluded_offsets[place + 1] - excluded_at
         key = this.key(entry.client_id, base.PREPARE)
-        stream = open_stream(sampler, key, num_events, num_excluded, max_excluded)
-        order = order_of_positives(stream, 0, max_events)
+        stream = open_stream(sampler, key, num_events, num_excluded, longest.num_excluded)
+        order = order_of_positives(stream, 0, longest.num_events)
         return Member(entry, stream, order, items_at, excluded_at, num_excluded)
 
     members = jax.vmap(member)(cohort)
     num_negatives = members.stream.num_positives * sampler.num_negatives
     is_light = num_negatives <= members.stream.negatives.num_places
-    return members, cohort.is_valid & is_light & data.is_distinct[cohort.client_id - data.first]
+    return members, cohort.is_valid & is_light & data.is_distinct[data.place(cohort.client_id)]
 
 
 class Encoding(NamedTuple):

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
-from jax.sharding import NamedSharding
 
 from fedjax_rec.base import Clients, FederatedAlgorithm, Fixed, ServerState
 from fedjax_rec.data import FederatedData
@@ -173,7 +172,7 @@ def _where_they_live(placement: Placement, rank: Ranker) -> Ranker:
         state: ServerState, clients: Clients, fixed: Fixed, held_out: HeldOutSet
     ) -> Ranked:
         found = jax.device_get(run(state, clients, fixed, held_out))
-        ranked: Ranked = jax.tree.map(lambda leaf: leaf[: placement.num_clients], found)
+        ranked: Ranked = jax.tree.map(placement.undeal, found)
         return ranked
 
     return rank_all
@@ -182,23 +181,16 @@ def _where_they_live(placement: Placement, rank: Ranker) -> Ranker:
 def _spread(placement: Placement, held_out: HeldOutSet) -> HeldOutSet:
     """Each device's own held-out items, one device behind another.
 
-    Padding repeats the last client, with nothing seen; seen items are padded to equal
-    lengths.
+    Padding repeats the last client, with nothing seen.
     """
     if placement.num_devices == 1:
         return held_out
     targets, offsets, seen, candidates = jax.tree.map(np.asarray, held_out)
-    num_clients, num_local = placement.num_clients, placement.num_local
-    first = num_local * np.arange(placement.num_devices)[:, None]
-    clients = np.minimum(first + np.arange(num_local), num_clients - 1).ravel()
-    begins = offsets[np.minimum(first + np.arange(num_local + 1), num_clients)]
-    length = (begins[:, -1] - begins[:, 0]).max()
-    own_seen = seen.take(begins[:, :1] + np.arange(length), mode="clip")
     spread = HeldOutSet(
-        targets[clients],
-        (begins - begins[:, :1]).ravel(),
-        own_seen.ravel(),
-        None if candidates is None else candidates[clients],
+        placement.deal(targets),
+        placement.split_offsets(offsets).ravel(),
+        placement.split_ragged(seen, offsets).ravel(),
+        None if candidates is None else placement.deal(candidates),
     )
-    placed: HeldOutSet = jax.device_put(spread, NamedSharding(placement.mesh, BY_CLIENT))
+    placed: HeldOutSet = placement.by_client(spread)
     return placed

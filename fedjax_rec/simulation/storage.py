@@ -30,8 +30,10 @@ class Storage(Protocol):
     def append(self, lines: list[dict[str, Any]]) -> None:
         """Adds lines to the metrics log."""
 
-    def save(self, tree: PyTree, progress: Progress, *, is_best: bool, is_last: bool) -> None:
-        """Saves the state where it is due."""
+    def save(
+        self, whole: Callable[[], PyTree], progress: Progress, *, is_best: bool, is_last: bool
+    ) -> None:
+        """Saves the state, which `whole` brings to one device, where it is due."""
 
     def load_best(self, like: PyTree, progress: Progress) -> PyTree:
         """The state of the best round."""
@@ -55,10 +57,12 @@ class MemoryStorage:
         """Keeps the lines."""
         self.lines += lines
 
-    def save(self, tree: PyTree, progress: Progress, *, is_best: bool, is_last: bool) -> None:
+    def save(
+        self, whole: Callable[[], PyTree], progress: Progress, *, is_best: bool, is_last: bool
+    ) -> None:
         """Copies the best state: the next round overwrites its buffers."""
         if is_best:
-            self._best = jax.tree.map(jnp.copy, tree)
+            self._best = jax.tree.map(jnp.copy, whole())
 
     def load_best(self, like: PyTree, progress: Progress) -> PyTree:
         """The copy of the best state."""
@@ -111,14 +115,16 @@ class FolderStorage:
         for line in lines:
             self._log.append(line)
 
-    def save(self, tree: PyTree, progress: Progress, *, is_best: bool, is_last: bool) -> None:
+    def save(
+        self, whole: Callable[[], PyTree], progress: Progress, *, is_best: bool, is_last: bool
+    ) -> None:
         """Saves at the planned rounds, at a new best and at the end."""
         if is_best:
             self._checkpointer.pin(progress.round)
         is_due = progress.round % self._plan.every == 0
         is_due &= time.monotonic() - self._saved_at >= self._plan.seconds
         if is_due or is_best or is_last:
-            self._checkpointer.save(progress.round, tree, progress.record())
+            self._checkpointer.save(progress.round, whole(), progress.record())
             self._saved_at = time.monotonic()
 
     def load_best(self, like: PyTree, progress: Progress) -> PyTree:
