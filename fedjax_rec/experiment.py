@@ -294,6 +294,7 @@ def load_data(config: RunConfig, notice: Callable[[str], None] = print_notice) -
         ties=config.split.ties,
         split_seed=config.split.seed,
         exclude=config.negatives.exclude,
+        candidates_seed=config.evaluate.candidates_seed,
         notice=notice,
         **sizes,
     )

@@ -73,6 +73,8 @@ SCALES = (1e-12, 1.0, 1e12)
 def as_sgd(optimizer: optax.GradientTransformation) -> LocalSGD | None:
     """What an optimizer of `(shared, private)` is, if it is plain SGD, with momentum or not.
 
+    A role that it never moves has the learning rate 0.
+
     It is known by what it does: its state holds a velocity or nothing, and to a constant
     gradient g of any magnitude, at any parameters, it answers
     `-learning_rate (1 + momentum + momentum^2 + ...) g`. That tells `optax.sgd(0.1)` from a
@@ -120,9 +122,10 @@ def _rates(
     # [scales, steps, leaves, rows, columns]
     moves = np.stack([-run / (scale * PROBE) for run, scale in zip(runs, SCALES, strict=True)])
     rates = moves[1, 0, :, 0, 0]
-    if not rates.all():
+    if not rates.any():
         return None
-    momentum = round(float(moves[1, 1, 0, 0, 0] / rates[0]) - 1, 15)
+    moving = np.flatnonzero(rates)[0]
+    momentum = round(float(moves[1, 1, moving, 0, 0] / rates[moving]) - 1, 15)
     sums = np.cumsum(momentum ** np.arange(moves.shape[1]))
     expected = sums[:, None, None, None] * rates[:, None, None]
     return (rates, momentum) if np.allclose(moves, expected, rtol=1e-9, atol=0) else None

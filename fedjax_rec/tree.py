@@ -46,6 +46,28 @@ def take(part: PartT, row_ids: RowIds) -> PartT:
     return part._replace(rows={name: rows_of(name, tree) for name, tree in part.rows.items()})
 
 
+def put(part: PartT, row_ids: RowIds, new: Part) -> PartT:
+    """The part with some rows of each table replaced, and dense leaves: the way back of `take`.
+
+    >>> import jax.numpy as jnp
+    >>> table = Part({"item": jnp.array([10.0, 11.0, 12.0])}, ())
+    >>> new = Part({"item": jnp.array([22.0, 20.0, 99.0])}, ())
+    >>> put(table, {"item": jnp.array([2, 0, 3])}, new).rows["item"].tolist()
+    [20.0, 11.0, 22.0]
+    """
+
+    def rows_of(table: str, tree: PyTree) -> PyTree:
+        ids = row_ids.get(table)
+        if ids is None:
+            return new.rows[table]
+        return jax.tree.map(
+            lambda leaf, rows: leaf.at[ids].set(rows, mode="drop"), tree, new.rows[table]
+        )
+
+    rows = {name: rows_of(name, tree) for name, tree in part.rows.items()}
+    return part._replace(rows=rows, dense=new.dense)
+
+
 def client_view(
     algorithm: FederatedAlgorithm,
     state: ServerState,

@@ -3,9 +3,11 @@
 from collections.abc import Callable
 
 from fedjax_rec.algorithms.fedmf import fedmf
+from fedjax_rec.algorithms.pfedrec import pfedrec
 from fedjax_rec.base import FederatedAlgorithm
 
 ALGORITHMS: dict[str, Callable[..., FederatedAlgorithm]] = {
     "fedmf": fedmf,
+    "pfedrec": pfedrec,
 }
 """Name -> factory `(num_items, *, own options, aggregate, server_optimizer)`."""

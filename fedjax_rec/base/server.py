@@ -6,8 +6,18 @@ from typing import NamedTuple
 
 from fedjax_rec.base.aggregation import AggregateTransform, Message
 from fedjax_rec.base.histories import ClientData
-from fedjax_rec.base.parts import Array, Key, Part, Private, PyTree, RowIds, empty, nothing_private
-from fedjax_rec.base.slots import ClientUpdate, Cohort, Entry, Model, Objective, Stat
+from fedjax_rec.base.parts import (
+    Array,
+    Key,
+    Part,
+    Private,
+    PyTree,
+    RowIds,
+    View,
+    empty,
+    nothing_private,
+)
+from fedjax_rec.base.slots import ClientUpdate, Cohort, Entry, Model, Objective, Stat, Task
 
 
 class Clients(NamedTuple):
@@ -72,6 +82,10 @@ class FederatedAlgorithm:
       template: `shared -> Part`: the tree of `ClientOutput.update`.
       init_memory: `shared -> Private`, one client's memory between rounds.
       init_extra: `(key, shared) -> Part`, the server's own further state.
+      adapt: `(key, view, task) -> view`: what a client does with what it receives before it
+        is asked for recommendations; `None`: nothing.
+      without_own: `view -> view` of what all clients share, for methods that also give each
+        client item parameters of its own: they are evaluated with and without.
     """
 
     model: Model
@@ -83,3 +97,5 @@ class FederatedAlgorithm:
     template: Callable[[Part], Part] = lambda shared: shared
     init_memory: Callable[[Part], Private] = lambda shared: nothing_private()
     init_extra: Callable[[Key, Part], Part] = lambda key, shared: empty()
+    adapt: Callable[[Key, View, Task], View] | None = None
+    without_own: Callable[[View], View] | None = None

@@ -1,5 +1,5 @@
 """How one client trains."""
 
-from fedjax_rec.clients.local import by_role, local_training, masked_loop
+from fedjax_rec.clients.local import by_role, local_training, masked_loop, trained_view
 
-__all__ = ["by_role", "local_training", "masked_loop"]
+__all__ = ["by_role", "local_training", "masked_loop", "trained_view"]

@@ -1,6 +1,6 @@
 """Local training: some optimizer steps on one client's own examples."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar, cast
 
@@ -61,9 +61,12 @@ def masked_loop(body: Callable[[Array, Carry], Carry], carry: Carry, task: Task)
 
 
 def by_role(
-    shared: optax.GradientTransformation, private: optax.GradientTransformation
+    shared: optax.GradientTransformation | None = None,
+    private: optax.GradientTransformation | None = None,
 ) -> optax.GradientTransformation:
     """One optimizer for the shared, another for the private parameters.
+
+    A role without one stays as it is.
 
     >>> optimizer = by_role(optax.sgd(1.0), optax.sgd(0.1))
     >>> grads = (Part({}, jnp.ones(1)), Private({}, jnp.ones(1)))
@@ -79,13 +82,14 @@ def by_role(
             for name, part in zip(names, params, strict=True)
         )
 
-    return optax.partition({"shared": shared, "private": private}, labels)
+    still = optax.set_to_zero()
+    return optax.partition({"shared": shared or still, "private": private or still}, labels)
 
 
 def local_training(
     model: Model,
     objective: Objective,
-    optimizer: optax.GradientTransformation,
+    optimizer: optax.GradientTransformation | list[optax.GradientTransformation],
     *,
     support: Support = "slice",
 ) -> ClientUpdate:
@@ -98,7 +102,8 @@ def local_training(
     Args:
       model: what scores.
       objective: what draws examples and measures them; needs `batch` and `loss`.
-      optimizer: any optax optimizer of `(shared, private)`; see `by_role`.
+      optimizer: any optax optimizer of `(shared, private)`; see `by_role`. Of a list each
+        steps in turn on every batch, on gradients of its own.
       support: `slice` is right for optimizers that map zero gradients to zero steps from
         a fresh state (SGD, momentum, Adam); declare `lazy` for weight decay, which then
         acts on touched rows only.
@@ -112,35 +117,58 @@ def local_training(
     """
     if objective.batch is None or objective.loss is None:
         raise ValueError("local_training needs an objective with batch and loss")
-    local = as_sgd(optimizer)
-    if local and not local.momentum and model.is_row_wise and objective.sampler:
-        run = _sparse_steps(model, objective, objective.sampler.table, local)
+    optimizers = list(optimizer) if isinstance(optimizer, list) else [optimizer]
+    plain = [local for local in map(as_sgd, optimizers) if local]
+    is_plain = len(plain) == len(optimizers) and not any(local.momentum for local in plain)
+    if is_plain and model.is_row_wise and objective.sampler:
+        run = _sparse_steps(model, objective, objective.sampler.table, plain)
     else:
-        run = _dense_steps(model, objective, optimizer)
-    return ClientUpdate(run, support, local)
+        run = _dense_steps(model, objective, optimizers)
+    return ClientUpdate(run, support, plain[0] if plain and len(optimizers) == 1 else None)
 
 
-def _dense_steps(model: Model, objective: Objective, optimizer: Any) -> Run:
-    """Steps of any optimizer, over every row of the client's slice."""
+def trained_view(client_update: ClientUpdate) -> Callable[[Key, View, Task], View]:
+    """What a client sees after its local training: an `adapt` for its own copy of the model.
+
+    Args:
+      client_update: whose update is a change of the shared parameters.
+    """
+
+    def adapt(key: Key, view: View, task: Task) -> View:
+        output = client_update.run(key, view, task)
+        shared: Part = jax.tree.map(jnp.add, view.shared, output.update)
+        return view._replace(shared=shared, private=output.private, memory=output.memory)
+
+    return adapt
+
+
+def _dense_steps(model: Model, objective: Objective, optimizers: Sequence[Any]) -> Run:
+    """Steps of any optimizers, over every row of the client's slice."""
     batch, loss = cast(Any, objective.batch), cast(Any, objective.loss)
 
     def run(key: Key, view: View, task: Task) -> ClientOutput:
         def local_step(step: Array, carry: PyTree) -> PyTree:
-            trained, opt_state, seen = carry
-            now = view._replace(shared=trained[0], private=trained[1])
-            grads, _, *loss_seen = loss_gradients(model, loss, now, batch(task.plan, step))
-            updates, opt_state = optimizer.update(grads, opt_state, trained)
-            return optax.apply_updates(trained, updates), opt_state, _merge(seen, *loss_seen)
+            trained, opt_states, seen = carry
+            examples, states = batch(task.plan, step), []
+            for turn, (optimizer, opt_state) in enumerate(zip(optimizers, opt_states, strict=True)):
+                now = view._replace(shared=trained[0], private=trained[1])
+                grads, _, *loss_seen = loss_gradients(model, loss, now, examples)
+                updates, opt_state = optimizer.update(grads, opt_state, trained)
+                trained = optax.apply_updates(trained, updates)
+                states.append(opt_state)
+                seen = seen if turn else _merge(seen, *loss_seen)
+            return trained, states, seen
 
         start = (view.shared, view.private)
-        carry = (start, optimizer.init(start), Stat(jnp.float32(0), jnp.float32(0)))
+        opt_states = [optimizer.init(start) for optimizer in optimizers]
+        carry = (start, opt_states, Stat(jnp.float32(0), jnp.float32(0)))
         (shared, private), _, seen = masked_loop(local_step, carry, task)
         return _output(view, shared, private, seen)
 
     return run
 
 
-def _sparse_steps(model: Model, objective: Objective, table: str, local: LocalSGD) -> Run:
+def _sparse_steps(model: Model, objective: Objective, table: str, turns: Sequence[LocalSGD]) -> Run:
     """The same for plain SGD, which moves no row outside the batch: only those are visited.
 
     Steps past the client's own number have no loss, so no gradient, and move nothing.
@@ -155,14 +183,14 @@ def _sparse_steps(model: Model, objective: Objective, table: str, local: LocalSG
             examples = examples._replace(
                 inputs=replace(examples.inputs, ids=None), is_valid=examples.is_valid & is_running
             )
-            now = rows_of(view._replace(shared=shared, private=private), table, ids)
-            grads, _, *loss_seen = loss_gradients(model, loss, now, examples)
-            grads = mask(is_running, grads)  # a score that overflows has no gradient of 0
-            trained = (
-                _descend(shared, grads[0], local.shared_learning_rate, table, ids),
-                _descend(private, grads[1], local.private_learning_rate, table, ids),
-            )
-            return trained, _merge(seen, *loss_seen)
+            for turn, local in enumerate(turns):
+                now = rows_of(view._replace(shared=shared, private=private), table, ids)
+                grads, _, *loss_seen = loss_gradients(model, loss, now, examples)
+                grads = mask(is_running, grads)  # a score that overflows has no gradient of 0
+                shared = _descend(shared, grads[0], local.shared_learning_rate, table, ids)
+                private = _descend(private, grads[1], local.private_learning_rate, table, ids)
+                seen = seen if turn else _merge(seen, *loss_seen)
+            return (shared, private), seen
 
         start = (view.shared, view.private), Stat(jnp.float32(0), jnp.float32(0))
         (shared, private), seen = jax.lax.fori_loop(0, task.max_steps, local_step, start)
@@ -173,6 +201,8 @@ def _sparse_steps(model: Model, objective: Objective, table: str, local: LocalSG
 
 def _descend(part: PartT, grads: PartT, learning_rate: float, table: str, ids: Array) -> PartT:
     """`w <- w - learning_rate g`, g given for the rows `ids` of one table."""
+    if not learning_rate:
+        return part
 
     def move(leaf: Array, grad: Array) -> Array:
         return leaf - learning_rate * grad

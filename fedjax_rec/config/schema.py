@@ -55,8 +55,10 @@ class SplitConfig:
 class NegativesConfig:
     """Which items training negatives avoid."""
 
-    exclude: Literal["train", "heldout"] = option(
-        "train", "A client's training items; heldout avoids its held-out items too (a leak)."
+    exclude: Literal["train", "heldout", "heldout_and_candidates"] = option(
+        "train",
+        "A client's training items; heldout: its held-out items too (a leak); "
+        "heldout_and_candidates: what they are ranked among as well.",
     )
 
 
@@ -106,8 +108,10 @@ class EvaluateConfig:
 
     every: int = option(5, "Rounds between evaluations.", least=1)
     at_k: tuple[int, ...] = option((5, 10, 20), "Cut-offs K of the metrics.", least=1)
-    candidates: Literal["full", "uni99"] = option(
-        "full", "Rank the whole catalogue, or the held-out item among 99 drawn uniformly."
+    candidates: Literal["full", "uni99", "file"] = option(
+        "full",
+        "Rank the whole catalogue, the held-out item among 99 drawn uniformly, or the "
+        "data set's own list.",
     )
     candidates_seed: int = option(0, "Seed of the drawn candidates.", least=0)
     score_ties: Literal["pessimistic", "optimistic"] = option(

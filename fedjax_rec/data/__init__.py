@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fedjax_rec.data.candidates import candidate_lists, item_lists, uniform_candidates
     from fedjax_rec.data.clients import FederatedData, client_data, load
     from fedjax_rec.data.generator import synthetic
     from fedjax_rec.data.interactions import Interactions, describe, from_events
@@ -20,16 +21,20 @@ __all__ = [
     "HeldOut",
     "Interactions",
     "Split",
+    "candidate_lists",
     "client_data",
     "describe",
     "from_events",
+    "item_lists",
     "leave_one_out",
     "load",
     "read",
     "synthetic",
+    "uniform_candidates",
 ]
 
 _HOMES = {
+    "candidates": ("candidate_lists", "item_lists", "uniform_candidates"),
     "clients": ("FederatedData", "client_data", "load"),
     "generator": ("synthetic",),
     "interactions": ("Interactions", "describe", "from_events"),

@@ -2,19 +2,20 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
 from fedjax_rec.base import ClientData, LengthClass
+from fedjax_rec.data.candidates import candidate_lists
 from fedjax_rec.data.reading import print_notice, read
 from fedjax_rec.data.splits import Split, Ties, Validation, leave_one_out, shuffle_items
 from fedjax_rec.errors import UserError, did_you_mean
 
-Exclude = Literal["train", "heldout"]
-EXCLUDES: tuple[Exclude, ...] = ("train", "heldout")
+Exclude = Literal["train", "heldout", "heldout_and_candidates"]
+EXCLUDES: tuple[Exclude, ...] = get_args(Exclude)
 SMALLEST_CLASS = 32
 
 
@@ -26,13 +27,15 @@ class FederatedData:
       name: the data set's name.
       clients: the training histories, on the device.
       split: the same events on the host, with the held-out items and raw ids.
-      exclude: what training negatives avoid: `train` or `heldout`.
+      exclude: what training negatives avoid, see `client_data`.
+      candidates_seed: of the candidates that they avoid, where they avoid drawn ones.
     """
 
     name: str
     clients: ClientData
     split: Split
     exclude: Exclude
+    candidates_seed: int = 0
 
     @property
     def num_clients(self) -> int:
@@ -64,6 +67,7 @@ def load(
     ties: Ties = "hash",
     split_seed: int = 0,
     exclude: Exclude = "train",
+    candidates_seed: int = 0,
     notice: Callable[[str], None] = print_notice,
     **options: int | float,
 ) -> FederatedData:
@@ -76,6 +80,7 @@ def load(
       ties: see `leave_one_out`.
       split_seed: see `leave_one_out`.
       exclude: see `client_data`.
+      candidates_seed: likewise.
       notice: gets the citation and terms of a data set when it is first used.
       **options: of `synthetic`: `num_users`, `num_items`, `seed`, ...
 
@@ -89,10 +94,13 @@ def load(
     interactions = read(name, path=path, notice=notice, **options)
     split = leave_one_out(interactions, validation=validation, ties=ties, seed=split_seed)
     split = shuffle_items(split)
-    return FederatedData(name, client_data(split, exclude=exclude), split, exclude)
+    clients = client_data(split, exclude=exclude, candidates_seed=candidates_seed)
+    return FederatedData(name, clients, split, exclude, candidates_seed)
 
 
-def client_data(split: Split, *, exclude: Exclude = "train") -> ClientData:
+def client_data(
+    split: Split, *, exclude: Exclude = "train", candidates_seed: int = 0
+) -> ClientData:
     """Puts the training histories on the device.
 
     Length classes are between powers of two, the smallest up to 32; within a class all
@@ -102,7 +110,9 @@ def client_data(split: Split, *, exclude: Exclude = "train") -> ClientData:
       split: events client after client.
       exclude: what training negatives avoid. `train`: the client's training items;
         `heldout`: its validation and test items too, which leaks them (negatives then
-        mark every item but those) and is here to measure that.
+        mark every item but those) and is here to measure that; `heldout_and_candidates`:
+        what those are ranked among too, which is fair among these candidates alone.
+      candidates_seed: of `uni99` candidates, where the data bring none.
 
     Raises:
       UserError: an unknown choice.
@@ -117,7 +127,7 @@ def client_data(split: Split, *, exclude: Exclude = "train") -> ClientData:
         raise UserError(f"exclude {exclude!r} is not known{did_you_mean(exclude, EXCLUDES)}")
     train = split.train
     offsets = _offsets(train.users, train.num_users)
-    users, excluded = _exclusions(split, exclude)
+    users, excluded = _exclusions(split, exclude, candidates_seed)
     excluded_offsets = _offsets(users, train.num_users)
     num_events = np.diff(offsets)
     is_distinct = _num_distinct(train.users, train.items, train.num_users) == num_events
@@ -154,14 +164,19 @@ def _num_distinct(
     return np.bincount(pairs[0], minlength=num_users)
 
 
-def _exclusions(split: Split, exclude: Exclude) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _exclusions(
+    split: Split, exclude: Exclude, candidates_seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Clients and items of all exclusions, by client, then item, each pair once."""
     train = split.train
     pairs = [train.users.astype(np.int64) * train.num_items + train.items]
-    if exclude == "heldout":
-        for held in (split.valid, split.test):
-            clients, places = np.nonzero(held.items < train.num_items)
-            pairs.append(clients * train.num_items + held.items[clients, places])
+    lists = [] if exclude == "train" else [split.valid.items, split.test.items]
+    if exclude == "heldout_and_candidates":
+        kind: Literal["uni99", "file"] = "file" if split.candidates else "uni99"
+        lists += candidate_lists(split, kind, candidates_seed).values()
+    for items in lists:
+        clients, places = np.nonzero(items < train.num_items)
+        pairs.append(clients * train.num_items + items[clients, places])
     users, items = np.divmod(np.unique(np.concatenate(pairs)), train.num_items)
     return users, items
 

@@ -38,6 +38,8 @@ class Split:
       ties: how events at the same time were ordered.
       seed: of the `hash` tie rule.
       holdout: the rule by which items were held out.
+      candidates: what held-out items are ranked among, by split, `[N, K]` padded with the
+        number of items, where the data came with such lists.
     """
 
     train: Interactions
@@ -47,6 +49,7 @@ class Split:
     ties: Ties
     seed: int
     holdout: Literal["leave_one_out"] = "leave_one_out"
+    candidates: dict[str, NDArray[np.int32]] | None = None
 
 
 def leave_one_out(
@@ -125,7 +128,8 @@ def shuffle_items(split: Split) -> Split:
         name: replace(getattr(split, name), items=new[getattr(split, name).items])
         for name in ("valid", "test")
     }
-    return replace(split, train=train, **held_out)
+    candidates = split.candidates and {name: new[items] for name, items in split.candidates.items()}
+    return replace(split, train=train, candidates=candidates, **held_out)
 
 
 def hash_events(interactions: Interactions, seed: int) -> NDArray[np.uint64]:

@@ -14,7 +14,8 @@ from fedjax_rec.evaluation.evaluate import (
     top_k,
 )
 from fedjax_rec.evaluation.metrics import METRICS, UNRANKED, metric_keys
-from fedjax_rec.evaluation.protocols import Protocol, item_lists, uniform_candidates
+from fedjax_rec.evaluation.personal import without_own
+from fedjax_rec.evaluation.protocols import Protocol
 from fedjax_rec.evaluation.ranking import ranks
 
 __all__ = [
@@ -29,9 +30,8 @@ __all__ = [
     "Protocol",
     "build_evaluator",
     "bytes_per_client",
-    "item_lists",
     "metric_keys",
     "ranks",
     "top_k",
-    "uniform_candidates",
+    "without_own",
 ]

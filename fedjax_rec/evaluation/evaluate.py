@@ -1,5 +1,6 @@
 """Scores every client's held-out items on the device, a chunk of clients at a time."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,25 +11,21 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
-from fedjax_rec import tree
 from fedjax_rec.base import (
     Array,
     ClientData,
     Clients,
-    Entry,
     FederatedAlgorithm,
     Fixed,
-    History,
-    Inputs,
     LengthClass,
-    PyTree,
     ServerState,
 )
 from fedjax_rec.errors import UserError
 from fedjax_rec.evaluation import metrics, ranking
+from fedjax_rec.evaluation.personal import scores_of
 
 SCORES_PER_CHUNK = 2**20
-"""Default size of a chunk: clients times items."""
+"""Default size of a chunk: clients times items, times the width of rows of its own."""
 
 SEEN_PER_STEP = 2**13
 """How many seen items are struck out of the ranking at a time."""
@@ -41,7 +38,7 @@ class HeldOutSet(NamedTuple):
       targets: `[N, R]` distinct held-out items, padded with the number of items.
       seen_offsets: `[N + 1]` where each client's seen items begin.
       seen_items: `[E]` removed from the ranking: training items, at test with the
-        validation items (`protocols.item_lists`). A target stays even when seen.
+        validation items (`data.item_lists`). A target stays even when seen.
       candidates: `[N, K]` items to rank the targets among, padded with the number of
         items, repeats allowed; `None` for the full catalogue.
     """
@@ -125,27 +122,40 @@ def build_evaluator(
 
     def rank(state: ServerState, clients: Clients, fixed: Fixed, held_out: HeldOutSet) -> Ranked:
         num_clients, num_items = held_out.targets.shape[0], fixed.data.num_items
-        size = chunk_size or max(1, SCORES_PER_CHUNK // num_items)
-        num_chunks = -(-num_clients // min(size, num_clients))
-        size = -(-num_clients // num_chunks)
-        score = partial(_score, algorithm, state, fixed)
+        scores = scores_of(algorithm, state, clients, fixed)
+        order, groups = _groups(algorithm, fixed.data)
 
-        def chunk(start: Array) -> tuple[Array, Array]:
-            # The last chunk runs past the end: it repeats the last client.
-            slots = jnp.minimum(start + jnp.arange(size), num_clients - 1)
-            stored = _at((clients.private, clients.memory), slots)
-            ids = fixed.data.first + fixed.data.stride * slots
-            scores = jax.vmap(score)(ids, *stored)
-            is_candidate = _candidates(held_out, slots, start, num_items)
-            ranks = jax.vmap(partial(ranking.ranks, ties=ties))(
-                scores, held_out.targets[slots], is_candidate
-            )
-            return ranks, jax.vmap(ranking.count_non_finite)(scores, is_candidate) > 0
+        def rank_group(found: Ranked, begin: Array, end: Array, length: LengthClass) -> Ranked:
+            most = chunk_size or _chunk_size(algorithm, state, clients, num_items)
+            size = -(-num_clients // -(-num_clients // most))
 
-        ranks, is_bad = jax.lax.map(chunk, size * jnp.arange(num_chunks))
-        ranks = ranks.reshape(-1, ranks.shape[-1])[:num_clients]
-        num_relevant = (held_out.targets < num_items).sum(axis=-1)
-        return Ranked(ranks, num_relevant, is_bad.reshape(-1)[:num_clients])
+            def chunk(number: Array, found: Ranked) -> Ranked:
+                place = begin + number * size + jnp.arange(size)
+                slots = order.at[place].get(mode="clip")
+                client_ids = fixed.data.first + fixed.data.stride * slots
+                of_all = scores(length, client_ids, slots)
+                is_candidate = _candidates(held_out, slots, num_items)
+                ranks = jax.vmap(partial(ranking.ranks, ties=ties))(
+                    of_all, held_out.targets[slots], is_candidate
+                )
+                is_bad = jax.vmap(ranking.count_non_finite)(of_all, is_candidate) > 0
+                slots = jnp.where(place < end, slots, num_clients)
+                return found._replace(
+                    ranks=found.ranks.at[slots].set(ranks, mode="drop"),
+                    is_bad=found.is_bad.at[slots].set(is_bad, mode="drop"),
+                )
+
+            ranked: Ranked = jax.lax.fori_loop(0, (end - begin + size - 1) // size, chunk, found)
+            return ranked
+
+        found = Ranked(
+            jnp.full(held_out.targets.shape, metrics.UNRANKED, jnp.int32),
+            (held_out.targets < num_items).sum(axis=-1),
+            jnp.zeros(num_clients, bool),
+        )
+        for begin, end, length in groups:
+            found = rank_group(found, begin, end, length)
+        return found
 
     rank_all = over(rank)
     at_cutoffs = jax.jit(partial(metrics.at_cutoffs, at_k=tuple(at_k)))
@@ -202,9 +212,9 @@ def top_k(
         raise UserError(f"no client {client_id}: client ids go from 0 to {num_clients - 1}")
     if k < 1:
         raise UserError(f"cannot recommend k = {k} items; use a positive integer")
-    slot = jnp.int32(client_id)
-    private, memory = _at((clients.private, clients.memory), slot)
-    scores = np.asarray(_score(algorithm, state, fixed, slot, private, memory))
+    one = jnp.array([client_id])
+    longest = LengthClass.covering(fixed.data.classes)
+    scores = np.asarray(scores_of(algorithm, state, clients, fixed)(longest, one, one)[0])
     is_wanted = np.isfinite(scores)
     is_wanted[np.asarray(seen, dtype=np.int64)] = False
     ids = np.flatnonzero(is_wanted)
@@ -212,61 +222,62 @@ def top_k(
     return best, scores[best]
 
 
-def _score(
-    algorithm: FederatedAlgorithm,
-    state: ServerState,
-    fixed: Fixed,
-    client_id: Array,
-    private: PyTree,
-    memory: PyTree,
-) -> Array:
-    """`[I]` one client's scores of the whole catalogue."""
-    entry = Entry(client_id, client_id, is_valid=jnp.array(True))
-    view = tree.client_view(algorithm, state, fixed.frozen, entry, private, memory, {})
-    history = _history(fixed.data, client_id) if algorithm.model.needs_history else None
-    scores = algorithm.model.score(view, Inputs(None, history, "item"))
-    if scores.shape != (fixed.data.num_items,):
-        raise ValueError(f"scores {scores.shape} are not one number for each item")
-    return scores
+def _groups(
+    algorithm: FederatedAlgorithm, data: ClientData
+) -> tuple[Array, list[tuple[Array, Array, LengthClass]]]:
+    """Clients that are scored together: the order of slots, and ranges of it.
+
+    Who adapts is grouped by size: clients of a chunk take as many steps as its largest.
+    """
+    if algorithm.adapt is None:
+        everyone = jnp.int32(0), jnp.int32(data.num_clients), LengthClass.covering(data.classes)
+        return jnp.arange(data.num_clients), [everyone]
+    order = jnp.argsort(data.rank)
+    ranks = data.rank[order]
+    return order, [
+        (*jnp.searchsorted(ranks, jnp.array([length.start, length.stop])), length)
+        for length in data.classes
+    ]
 
 
-def _history(data: ClientData, client_id: Array) -> History:
-    """One client's events, padded to the longest client's."""
-    return data.history(client_id, LengthClass.covering(data.classes))
+def _chunk_size(
+    algorithm: FederatedAlgorithm, state: ServerState, clients: Clients, num_items: int
+) -> int:
+    """How many clients are scored at a time."""
+    own = [leaf.shape[2:] for leaf in jax.tree.leaves(clients.private.rows)]
+    if algorithm.adapt is not None:  # then each holds tables of its own
+        own += [leaf.shape[1:] for leaf in jax.tree.leaves(state.shared.rows)]
+    width = 1 + sum(math.prod(shape) for shape in own)
+    return max(1, SCORES_PER_CHUNK // (num_items * width))
 
 
-def _candidates(held_out: HeldOutSet, slots: Array, start: Array, num_items: int) -> Array:
+def _candidates(held_out: HeldOutSet, slots: Array, num_items: int) -> Array:
     """`[C, I]` which items a chunk of clients is asked about, the targets included."""
-    num_clients, size = held_out.targets.shape[0], slots.shape[0]
-    bounds = held_out.seen_offsets[jnp.minimum(start + jnp.arange(size + 1), num_clients)]
-    is_candidate, rows = jnp.ones((size, num_items), bool), jnp.arange(size)[:, None]
+    is_candidate, rows = jnp.ones((slots.size, num_items), bool), jnp.arange(slots.size)[:, None]
     if held_out.candidates is not None:
         is_candidate = ~is_candidate.at[rows, held_out.candidates[slots]].set(False, mode="drop")
-    is_candidate = _strike_out(is_candidate, bounds, held_out.seen_items)
+    begins, ends = held_out.seen_offsets[slots], held_out.seen_offsets[slots + 1]
+    is_candidate = _strike_out(is_candidate, begins, ends - begins, held_out.seen_items)
     return is_candidate.at[rows, held_out.targets[slots]].set(True, mode="drop")
 
 
-def _strike_out(is_candidate: Array, bounds: Array, seen_items: Array) -> Array:
-    """`[C, I]` without the items `seen_items[bounds[c] : bounds[c + 1]]` in row `c`.
+def _strike_out(is_candidate: Array, begins: Array, counts: Array, seen_items: Array) -> Array:
+    """`[C, I]` without the items `seen_items[begins[c] : begins[c] + counts[c]]` in row `c`.
 
-    The lists of a chunk lie one behind another, so they are read as one, in steps: no
-    client's list is padded to the longest one.
+    The lists are read as one, in steps: no client's list is padded to the longest one.
     """
     if not seen_items.shape[0]:
         return is_candidate
+    ends = jnp.cumsum(counts)
 
     def step(index: Array, is_candidate: Array) -> Array:
-        # Places past the chunk's lists belong to row C, and are dropped.
-        place = bounds[0] + index * SEEN_PER_STEP + jnp.arange(SEEN_PER_STEP)
-        row = jnp.searchsorted(bounds, place, side="right") - 1
-        item = seen_items.at[place].get(mode="clip")
+        # Places past the lists belong to row C, and are dropped.
+        place = index * SEEN_PER_STEP + jnp.arange(SEEN_PER_STEP)
+        row = jnp.searchsorted(ends, place, side="right")
+        before = (ends - counts).at[row].get(mode="clip")
+        item = seen_items.at[begins.at[row].get(mode="clip") + place - before].get(mode="clip")
         return is_candidate.at[row, item].set(False, mode="drop")
 
-    num_steps = -(-(bounds[-1] - bounds[0]) // SEEN_PER_STEP)
+    num_steps = (ends[-1] + SEEN_PER_STEP - 1) // SEEN_PER_STEP
     left: Array = jax.lax.fori_loop(0, num_steps, step, is_candidate)
     return left
-
-
-def _at(store: PyTree, slots: Array) -> PyTree:
-    """The entries of some slots of a store, `[N, ...] -> [.., ...]`."""
-    return jax.tree.map(lambda leaf: leaf[slots], store)

@@ -1,15 +1,9 @@
-"""What a metric was measured on: the protocol, and the lists of items it rests on."""
+"""What a metric was measured on."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, get_args, get_origin
-
-import numpy as np
-import numpy.typing as npt
+from typing import Literal, get_args, get_origin
 
 from fedjax_rec.errors import UserError, did_you_mean
-
-IntArray = npt.NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True)
@@ -24,9 +18,10 @@ class Protocol:
       split_seed: of that hash.
       negatives_exclude: what training negatives avoid. `train`: only what was trained
         on; `heldout`: also validation and test items (many published papers; it tells
-        training what was held out).
-      candidates: what a held-out item is ranked among: the `full` catalogue, or `uni99`
-        uniform items the client never touched.
+        training what was held out); `heldout_and_candidates`: the items they are ranked
+        among too (fair among those, yet training knows the list).
+      candidates: what a held-out item is ranked among: the `full` catalogue, `uni99`
+        uniform items the client never touched, or the list of a `file`.
       candidates_seed: of those items; unused by `full`.
       seen_items: `removed` from the ranking.
       score_ties: the rule among equal scores, see `ranking.ranks`.
@@ -43,8 +38,8 @@ class Protocol:
     validation: Literal["second_latest", "none"] = "second_latest"
     time_ties: Literal["hash", "file_order", "item_id"] = "hash"
     split_seed: int = 0
-    negatives_exclude: Literal["train", "heldout"] = "train"
-    candidates: Literal["full", "uni99"] = "full"
+    negatives_exclude: Literal["train", "heldout", "heldout_and_candidates"] = "train"
+    candidates: Literal["full", "uni99", "file"] = "full"
     candidates_seed: int = 0
     seen_items: Literal["removed"] = "removed"
     score_ties: Literal["pessimistic", "optimistic"] = "pessimistic"
@@ -66,110 +61,3 @@ class Protocol:
     def to_dict(self) -> dict[str, str | int]:
         """Plain data, for a result's record."""
         return asdict(self)
-
-
-def item_lists(
-    users: IntArray,
-    items: IntArray,
-    num_users: int,
-    num_items: int,
-    held_out: Sequence[IntArray] = (),
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """Each user's distinct items, sorted, as one list after another (CSR).
-
-    Args:
-      users: `[E]` user of each event, in any order.
-      items: `[E]` item of each event.
-      num_users: N.
-      num_items: I.
-      held_out: `[N, R]` arrays of further items, padded with `num_items`.
-
-    Returns:
-      `offsets [N + 1]` and `items`: user `u` has `items[offsets[u] : offsets[u + 1]]`.
-
-    >>> users, items, valid = np.array([1, 0, 1]), np.array([3, 2, 3]), np.array([[5], [0]])
-    >>> offsets, items = item_lists(users, items, 2, 5, [valid])
-    >>> offsets.tolist(), items.tolist()
-    ([0, 1, 3], [2, 0, 3])
-    """
-    keys = [users.astype(np.int64) * num_items + items]
-    for extra in held_out:
-        user, column = np.nonzero(extra < num_items)
-        keys.append(user * num_items + extra[user, column])
-    ordered = np.sort(np.concatenate(keys))  # np.unique hashes, which is ten times slower
-    owner, item = np.divmod(ordered[np.diff(ordered, prepend=-1) > 0], num_items)
-    offsets = np.searchsorted(owner, np.arange(num_users + 1))
-    return offsets.astype(np.int32), item.astype(np.int32)
-
-
-def uniform_candidates(
-    interacted: tuple[IntArray, IntArray],
-    targets: IntArray,
-    num_items: int,
-    num_candidates: int = 99,
-    seed: int | Sequence[int] = 0,
-) -> npt.NDArray[np.int32]:
-    """Each client's targets and distinct uniform items that it never touched.
-
-    Every set of `num_candidates` free items is equally likely: Floyd's algorithm (Bentley
-    and Floyd, "A sample of brilliance", CACM 30(9), 1987), run for all clients at once on
-    places in their lists of free items.
-
-    Args:
-      interacted: `item_lists` of everything a client ever touched, held-out items
-        included (the targets are avoided in any case).
-      targets: `[N, R]` padded with `num_items`.
-      num_items: I.
-      num_candidates: K, how many items beside the targets.
-      seed: validation and test should not share one: `(seed, 0)` and `(seed, 1)`.
-
-    Returns:
-      `[N, R + K]`: the targets, then the drawn items, sorted; padded with `num_items`
-      where a client has fewer than K free items.
-
-    >>> lists = item_lists(np.array([0, 0]), np.array([1, 4]), 1, 6)
-    >>> uniform_candidates(lists, np.array([[2]]), 6, num_candidates=3).tolist()
-    [[2, 0, 3, 5]]
-    """
-    num_users = len(targets)
-    owners = np.repeat(np.arange(num_users), np.diff(interacted[0]))
-    offsets, touched = item_lists(owners, interacted[1], num_users, num_items, [targets])
-    num_free = num_items - np.diff(offsets)
-    places = _distinct_places(num_free, num_candidates, np.random.default_rng(seed))
-    drawn = np.where(places < num_free[:, None], places, num_items)
-    drawn = np.sort(_free_items(drawn, offsets, touched, num_items), axis=1)
-    return np.concatenate([targets, drawn], axis=1).astype(np.int32)
-
-
-def _distinct_places(
-    num_free: IntArray, count: int, rng: np.random.Generator
-) -> npt.NDArray[np.int64]:
-    """`[N, count]` a uniform set of distinct places below `num_free`; unused ones are not below."""
-    none = np.iinfo(np.int64).max
-    places = np.full((len(num_free), count), none)
-    num_drawn = np.minimum(num_free, count)
-    for step in range(count):
-        last = num_free - num_drawn + step
-        draw = rng.integers(0, last + 1)
-        is_taken = (places[:, :step] == draw[:, None]).any(axis=1)
-        chosen = np.where(is_taken, last, draw)
-        places[:, step] = np.where(step < num_drawn, chosen, none)
-    return places
-
-
-def _free_items(
-    places: IntArray, offsets: IntArray, touched: IntArray, num_items: int
-) -> npt.NDArray[np.int64]:
-    """The items at some places of each user's list of free items; `num_items` stays itself.
-
-    A touched item `t_j`, the j-th of its user, has `t_j - j` free items before it, so the
-    free item at place p lies behind exactly the touched items with `t_j - j <= p`.
-    """
-    num_users = len(places)
-    stride = num_items + 1
-    owner = np.repeat(np.arange(num_users), np.diff(offsets))
-    free_before = touched - (np.arange(len(touched)) - offsets[owner])
-    keys = owner * stride + free_before
-    queries = np.arange(num_users)[:, None] * stride + places
-    num_behind = np.searchsorted(keys, queries, side="right") - offsets[:-1, None]
-    return np.where(places < num_items, places + num_behind, num_items)

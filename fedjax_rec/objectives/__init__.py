@@ -4,7 +4,11 @@ from fedjax_rec.base import Sampler
 from fedjax_rec.objectives.bpr import bpr
 from fedjax_rec.objectives.explicit import ratings
 from fedjax_rec.objectives.implicit import sampled
-from fedjax_rec.objectives.losses import binary_cross_entropy, squared_error
+from fedjax_rec.objectives.losses import (
+    binary_cross_entropy,
+    saturating_cross_entropy,
+    squared_error,
+)
 from fedjax_rec.objectives.next_item import next_item
 
 __all__ = [
@@ -14,5 +18,6 @@ __all__ = [
     "next_item",
     "ratings",
     "sampled",
+    "saturating_cross_entropy",
     "squared_error",
 ]

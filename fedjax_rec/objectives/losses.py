@@ -51,6 +51,52 @@ def binary_cross_entropy(scores: Array, examples: Sampled) -> tuple[Array, Array
     return loss, examples.is_valid.astype(loss.dtype)
 
 
+def saturating_cross_entropy(scores: Array, examples: Sampled) -> tuple[Array, Array]:
+    """Binary cross-entropy of probabilities, as frameworks compute it that lack the logits.
+
+    `-y max(log p, -100) - (1 - y) max(log(1 - p), -100)`, p = sigmoid(s). Its slope by s is
+    `(p - y) q / max(q, 1e-12)`, q = p (1 - p), which vanishes where p is rounded to 0 or 1:
+    an example that is badly wrong has no gradient. Published code with very large learning
+    rates relies on that.
+
+    Args:
+      scores: `[B]` logits.
+      examples: labels in {0, 1} and which examples are real.
+
+    Returns:
+      `[B]` losses and `[B]` weights, 0 where an example is padding.
+
+    Reference:
+      The bounds are those of PyTorch's `BCELoss`, as its documentation and behaviour show.
+
+    >>> from fedjax_rec.base import Inputs
+    >>> examples = Sampled(Inputs(jnp.array([4])), jnp.array([0.0]), jnp.array([True]))
+    >>> slope = jax.grad(lambda s: saturating_cross_entropy(s, examples)[0].sum())
+    >>> slope(jnp.array([1.0])).round(3).tolist(), slope(jnp.array([20.0])).tolist()
+    ([0.731], [0.0])
+    """
+    chex.assert_equal_shape([scores, examples.label, examples.is_valid])
+    loss = _saturating(scores, examples.label)
+    return loss, examples.is_valid.astype(loss.dtype)
+
+
+@jax.custom_jvp
+def _saturating(scores: Array, label: Array) -> Array:
+    p = jax.nn.sigmoid(scores)
+    return -label * jnp.maximum(jnp.log(p), -100) - (1 - label) * jnp.maximum(jnp.log1p(-p), -100)
+
+
+@_saturating.defjvp
+def _saturating_jvp(
+    primals: tuple[Array, Array], tangents: tuple[Array, Array]
+) -> tuple[Array, Array]:
+    scores, label = primals
+    p = jax.nn.sigmoid(scores)
+    q = p * (1 - p)
+    slope = (p - label) * q / jnp.maximum(q, 1e-12)
+    return _saturating(scores, label), slope * tangents[0]
+
+
 def squared_error(scores: Array, examples: Labelled) -> tuple[Array, Array]:
     """Squared error of scores taken as predictions of the labels.
 

@@ -17,14 +17,15 @@ class EvaluationPlan:
     Attributes:
       every: rounds between evaluations; the last round is evaluated too.
       at_k: cut-offs of the metrics.
-      candidates: `full` catalogue, or `uni99` uniform items never touched.
+      candidates: `full` catalogue, `uni99` uniform items never touched, or the lists of
+        the data set's own `file`.
       candidates_seed: of those items.
       score_ties: the rule among equal scores.
     """
 
     every: int = 5
     at_k: tuple[int, ...] = (5, 10, 20)
-    candidates: Literal["full", "uni99"] = "full"
+    candidates: Literal["full", "uni99", "file"] = "full"
     candidates_seed: int = 0
     score_ties: Literal["pessimistic", "optimistic"] = "pessimistic"
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,15 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from fedjax_rec.base import Clients, FederatedAlgorithm, Fixed, ServerState
-from fedjax_rec.data import FederatedData
+from fedjax_rec.data import FederatedData, candidate_lists, item_lists
 from fedjax_rec.errors import UserError, did_you_mean
 from fedjax_rec.evaluation import (
     Evaluation,
     HeldOutSet,
     build_evaluator,
-    item_lists,
     metric_keys,
-    uniform_candidates,
+    without_own,
 )
 from fedjax_rec.evaluation.evaluate import Ranked, Ranker
 from fedjax_rec.simulation.devices import (
@@ -33,7 +31,11 @@ from fedjax_rec.simulation.plans import EvaluationPlan, Result
 
 
 class Scorer:
-    """Evaluates parameters on the validation items, where there are any, and the test items."""
+    """Evaluates parameters on the validation items, where there are any, and the test items.
+
+    A method whose clients have item parameters of their own is also evaluated without them,
+    as `valid_global` and `test_global`.
+    """
 
     def __init__(
         self,
@@ -50,12 +52,18 @@ class Scorer:
             devices than there are.
         """
         over = partial(_where_they_live, placement)
-        self._evaluate = build_evaluator(algorithm, at_k=plan.at_k, ties=plan.score_ties, over=over)
+        build = partial(build_evaluator, at_k=plan.at_k, ties=plan.score_ties, over=over)
+        self._evaluators = {"": build(algorithm)}
+        if algorithm.without_own is not None:
+            self._evaluators["_global"] = build(without_own(algorithm))
         sets = held_out_sets(data, plan)
         self._sets = {split: _spread(placement, held_out) for split, held_out in sets.items()}
         self._notice = notice
         self.keys = [
-            f"{split}/{metric}" for split in self._sets for metric in metric_keys(plan.at_k)
+            f"{split}{kind}/{metric}"
+            for kind in self._evaluators
+            for split in self._sets
+            for metric in metric_keys(plan.at_k)
         ]
 
     def refuse_unknown(self, key: str) -> None:
@@ -84,9 +92,10 @@ class Scorer:
     def evaluations(
         self, state: ServerState, clients: Clients, fixed: Fixed
     ) -> dict[str, Evaluation]:
-        """One evaluation for each split."""
+        """One evaluation for each split; two for a method with own item parameters."""
         return {
-            split: self._evaluate(state, clients, fixed, held_out)
+            split + kind: evaluate(state, clients, fixed, held_out)
+            for kind, evaluate in self._evaluators.items()
             for split, held_out in self._sets.items()
         }
 
@@ -107,7 +116,7 @@ def evaluate(
 
     Returns:
       An evaluation, with each client's values, by split: `valid` (where there is one) and
-      `test`.
+      `test`; see `Scorer`.
 
     Raises:
       UserError: terms that cannot be met.
@@ -123,30 +132,38 @@ def held_out_sets(data: FederatedData, plan: EvaluationPlan) -> dict[str, HeldOu
     Seen items leave the ranking: training items, and at test the validation items. What a
     model reads as a client's history is its training events in both.
     """
-    train, valid, test = data.split.train, data.split.valid.items, data.split.test.items
-
-    def lists(*held_out: npt.NDArray[np.int32]) -> tuple[Any, Any]:
-        return item_lists(train.users, train.items, train.num_users, train.num_items, held_out)
+    split, candidates = data.split, _candidates(data, plan)
+    train, valid = split.train, split.valid.items
 
     def held_out_set(
-        targets: npt.NDArray[np.int32], seen: tuple[Any, Any], stream: int
+        name: str, targets: npt.NDArray[np.int32], *seen: npt.NDArray[np.int32]
     ) -> HeldOutSet:
-        candidates = None
-        if plan.candidates == "uni99":
-            # validation and test draw apart: shared candidates would leak by selection
-            seed = (plan.candidates_seed, stream)
-            drawn = uniform_candidates(lists(valid, test), targets, data.num_items, 99, seed)
-            candidates = jnp.asarray(drawn)
-        offsets, items = seen
-        return HeldOutSet(
-            jnp.asarray(targets), jnp.asarray(offsets), jnp.asarray(items), candidates
+        offsets, items = item_lists(
+            train.users, train.items, train.num_users, train.num_items, seen
         )
+        among = jnp.asarray(candidates[name]) if candidates else None
+        return HeldOutSet(jnp.asarray(targets), jnp.asarray(offsets), jnp.asarray(items), among)
 
     sets = {}
     if (valid < data.num_items).any():
-        sets["valid"] = held_out_set(valid, lists(), 0)
-    sets["test"] = held_out_set(test, lists(valid), 1)
+        sets["valid"] = held_out_set("valid", valid)
+    sets["test"] = held_out_set("test", split.test.items, valid)
     return sets
+
+
+def _candidates(
+    data: FederatedData, plan: EvaluationPlan
+) -> dict[str, npt.NDArray[np.int32]] | None:
+    """What held-out items are ranked among, by split; `None` for the whole catalogue."""
+    if plan.candidates == "full":
+        return None
+    is_known = data.exclude == "heldout_and_candidates" and not data.split.candidates
+    if plan.candidates == "uni99" and is_known and plan.candidates_seed != data.candidates_seed:
+        raise UserError(
+            f"training negatives avoid the candidates of seed {data.candidates_seed}, not of "
+            f"{plan.candidates_seed}: rank among the same ones"
+        )
+    return candidate_lists(data.split, plan.candidates, plan.candidates_seed)
 
 
 def _where_they_live(placement: Placement, rank: Ranker) -> Ranker:

@@ -31,12 +31,12 @@ from fedjax_rec.base import (
     empty,
     nothing_private,
 )
+from fedjax_rec.data import item_lists
 from fedjax_rec.errors import UserError
 from fedjax_rec.evaluation import (
     UNRANKED,
     HeldOutSet,
     build_evaluator,
-    item_lists,
     metric_keys,
     top_k,
 )
