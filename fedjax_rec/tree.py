@@ -68,6 +68,18 @@ def put(part: PartT, row_ids: RowIds, new: Part) -> PartT:
     return part._replace(rows=rows, dense=new.dense)
 
 
+def take_view(view: View, row_ids: RowIds) -> View:
+    """Every part of a view cut to some rows."""
+    shared, private, frozen, memory, extra = view
+    return View(
+        take(shared, row_ids),
+        take(private, row_ids),
+        take(frozen, row_ids),
+        take(memory, row_ids),
+        take(extra, row_ids),
+    )
+
+
 def client_view(
     algorithm: FederatedAlgorithm,
     state: ServerState,
@@ -85,9 +97,8 @@ def client_view(
       row_ids: the rows; `{}` for whole tables.
     """
     if algorithm.broadcast is None:
-        shared, extra = take(state.shared, row_ids), take(state.extra, row_ids)
-    else:
-        shared, extra = algorithm.broadcast(state, entry, row_ids)
+        return take_view(View(state.shared, private, frozen, memory, state.extra), row_ids)
+    shared, extra = algorithm.broadcast(state, entry, row_ids)
     return View(shared, take(private, row_ids), take(frozen, row_ids), take(memory, row_ids), extra)
 
 

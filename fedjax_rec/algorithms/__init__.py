@@ -2,6 +2,8 @@
 
 from fedjax_rec.algorithms.fedavg import fedavg, optax_server
 from fedjax_rec.algorithms.fedmf import fedmf
+from fedjax_rec.algorithms.fedrap import fedrap
+from fedjax_rec.algorithms.pfedrec import pfedrec
 from fedjax_rec.algorithms.registry import ALGORITHMS
 
-__all__ = ["ALGORITHMS", "fedavg", "fedmf", "optax_server"]
+__all__ = ["ALGORITHMS", "fedavg", "fedmf", "fedrap", "optax_server", "pfedrec"]

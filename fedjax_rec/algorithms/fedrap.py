@@ -110,6 +110,9 @@ def fedrap(
     Returns:
       The algorithm's filled slots. Every client holds and sends whole tables.
 
+    Raises:
+      ValueError: an unknown variant.
+
     Reference:
       Li et al. (2024), Algorithm 1, and its released code for what the paper leaves open:
       rates decay by 0.95 a local step and 0.97 a round. Differences: negatives do not
@@ -118,6 +121,8 @@ def fedrap(
     >>> fedrap(num_items=100, dim=8).model.num_rows
     {'item': 100}
     """
+    if variant not in ("clean", "as_released"):
+        raise ValueError(f"variant must be clean or as_released, got {variant!r}")
     is_released = variant == "as_released"
     loss = saturating_cross_entropy if is_released else binary_cross_entropy
     sampler = Sampler(num_items, num_negatives, local_epochs, batch_size, is_sliced=False)
@@ -142,6 +147,7 @@ def fedrap(
     def run(key: Key, view: View, task: Task) -> ClientOutput:
         steps_per_epoch = jnp.maximum(task.num_steps // local_epochs, 1)
         decay = ROUND_DECAY**task.round
+        begins = _Params(0.0, view.frozen.rows["item"], view.frozen.dense)  # type: ignore[arg-type]
 
         def step(number: Array, now: _Training) -> _Training:
             grads, (shown, weight) = jax.grad(batch_loss, has_aux=True)(
@@ -149,10 +155,11 @@ def fedrap(
             )
             scale = decay * STEP_DECAY**number
 
-            def move(rate: float, p: Array, g: Array) -> Array:
-                return p - jnp.where(now.is_done, 0, scale * rate * (g + weight_decay * p))
+            def move(rate: float, p: Array, begin: Array | float, g: Array) -> Array:
+                decayed = g + weight_decay * (begin + p)
+                return p - jnp.where(now.is_done, 0, scale * rate * decayed)
 
-            params = jax.tree.map(move, rates, now.params, grads)
+            params = _Params(*map(move, rates, now.params, begins, grads))
             seen = now.seen.merge(Stat(shown, weight))
             epoch_loss = now.epoch_loss + shown
             is_end = (number + 1) % steps_per_epoch == 0

@@ -68,6 +68,7 @@ def pfedrec(
 
     Raises:
       UserError: a learning rate that is not positive.
+      ValueError: an unknown variant.
 
     Reference:
       Zhang et al. (2023), Algorithm 1. Differences: negatives do not recur within a client's
@@ -79,9 +80,11 @@ def pfedrec(
     >>> pfedrec(num_items=100, dim=8).model.num_rows
     {'item': 100}
     """
-    loss = {"clean": binary_cross_entropy, "as_released": saturating_cross_entropy}[variant]
+    losses = {"clean": binary_cross_entropy, "as_released": saturating_cross_entropy}
+    if variant not in losses:
+        raise ValueError(f"variant must be one of {', '.join(losses)}, got {variant!r}")
     sampler = Sampler(num_items, num_negatives, local_epochs, batch_size, is_sliced=is_sliced)
-    model, objective = _linear_heads(num_items, dim), sampled(sampler, loss)
+    model, objective = _linear_heads(num_items, dim), sampled(sampler, losses[variant])
     item_rate = learning_rate * num_items * item_rate_factor
     turns = [
         by_role(private=named_optimizer("sgd", learning_rate)),

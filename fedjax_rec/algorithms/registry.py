@@ -3,11 +3,13 @@
 from collections.abc import Callable
 
 from fedjax_rec.algorithms.fedmf import fedmf
+from fedjax_rec.algorithms.fedrap import fedrap
 from fedjax_rec.algorithms.pfedrec import pfedrec
 from fedjax_rec.base import FederatedAlgorithm
 
 ALGORITHMS: dict[str, Callable[..., FederatedAlgorithm]] = {
     "fedmf": fedmf,
+    "fedrap": fedrap,
     "pfedrec": pfedrec,
 }
 """Name -> factory `(num_items, *, own options, aggregate, server_optimizer)`."""

@@ -10,6 +10,7 @@ import tyro
 from tyro.conf import arg, subcommand
 
 from fedjax_rec.cli.algorithms import Algorithms
+from fedjax_rec.cli.audit import Audit
 from fedjax_rec.cli.compare import Compare
 from fedjax_rec.cli.data import Data
 from fedjax_rec.cli.plan import Plan
@@ -25,11 +26,12 @@ VERBS: dict[str, Any] = {
     "compare": Compare,
     "algorithms": Algorithms,
     "recommend": Recommend,
+    "audit": Audit,
 }
-ACTIONS = {"data": ("list", "get", "describe")}
+ACTIONS = {"data": ("list", "get", "describe"), "audit": ("evaluation",)}
 HELP = {"-h", "--help"}
-OWN_FLAGS = {"run": {"--no-resume"}, "plan": {"--json"}}
-OWN_OPTIONS = {"run": {"--output"}, "plan": {"--memory"}}
+OWN_FLAGS = {"run": {"--no-resume"}, "plan": {"--json"}, "audit": {"--no-resume"}}
+OWN_OPTIONS = {"run": {"--output"}, "plan": {"--memory"}, "audit": {"--output"}}
 """What the verbs that take a preset have beside the keys of its configuration."""
 
 
@@ -41,7 +43,7 @@ class Request(Protocol):
 
 
 def take_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Parts the words of `run` or `plan` into its own and the configuration's `--key value`.
+    """Parts the words of a verb with a preset into its own and the configuration's `--key value`.
 
     >>> take_overrides(["run", "x", "--rounds", "3", "--no-resume", "--output=y"])
     (['run', 'x', '--no-resume', '--output=y'], ['--rounds', '3'])
@@ -69,7 +71,7 @@ def parse(words: Sequence[str], overrides: Sequence[str] = ()) -> Request | None
 
     Args:
       words: a verb and its own arguments.
-      overrides: of the configuration, for `run` and `plan`.
+      overrides: of the configuration, for verbs with a preset.
 
     Raises:
       UserError: tyro's complaint, in one line.
@@ -79,12 +81,12 @@ def parse(words: Sequence[str], overrides: Sequence[str] = ()) -> Request | None
     if words and words[0] in ACTIONS:
         _check_verb(words[1:2], ACTIONS[words[0]], f"action of {words[0]}")
     verbs = VERBS
-    if is_help and words and words[0] in OWN_FLAGS:
+    if is_help and words and words[0] in OWN_FLAGS and words[0] not in ACTIONS:
         verbs = VERBS | {words[0]: with_options(VERBS[words[0]], words)}
         words = [words[0], "--help"]
     kinds = [Annotated[kind, subcommand(name, prefix_name=False)] for name, kind in verbs.items()]
     request: Request | None = _tyro(Union[tuple(kinds)], list(words) or ["--help"])  # noqa: UP007
-    if isinstance(request, Run | Plan):
+    if isinstance(request, Run | Plan | Audit):
         return replace(request, overrides=tuple(overrides))
     return request
 

@@ -56,39 +56,12 @@ class Run:
 
         config = resolve(config)
         folder = self.output or default_output(self.preset)
-        earlier = self._earlier(folder, config)
+        earlier = earlier_config(folder, config, no_resume=self.no_resume)
         if earlier and earlier.rounds == config.rounds and (summary := read_summary(folder)):
             print(f"{folder}: finished earlier")
             print_results(open_console(), summary)
             return 0
         return self._train(config, folder, tell_settings, is_going_on=earlier is not None)
-
-    def _earlier(self, folder: Path, config: RunConfig) -> RunConfig | None:
-        """The configuration of the run in the folder that is to be gone on with."""
-        from fedjax_rec.reporting import last_round
-
-        if folder.exists() and not folder.is_dir():
-            raise UserError(f"{folder}: is a file; choose another --output")
-        path = folder / "config.toml"
-        if not path.exists():
-            if any((folder / name).exists() for name in ("checkpoints", "metrics.jsonl")):
-                raise UserError(f"{folder}: holds something else; choose another --output")
-            return None
-        if self.no_resume:
-            return None
-        earlier = from_dict(read_toml(path), f"in {path}; choose another --output or --no-resume")
-        if difference := first_difference(earlier, config, NOT_COMPARED):
-            key, old, new = difference
-            raise UserError(
-                f"{folder}: holds a run of another configuration, with {key} {old!r} and not "
-                f"{new!r}; choose another --output, or start over with --no-resume"
-            )
-        if last_round(folder) > config.rounds:
-            raise UserError(
-                f"rounds: {config.rounds} is fewer than the {last_round(folder)} already done in "
-                f"{folder}; choose another --output, or start over with --no-resume"
-            )
-        return earlier
 
     def _train(
         self, config: RunConfig, folder: Path, tell_settings: Callable[[], None], is_going_on: bool
@@ -102,7 +75,7 @@ class Run:
         experiment = build(config)
         refuse_impossible(experiment, host_memory)
         tell_settings()
-        self._prepare(config, folder, is_going_on)
+        prepare_folder(folder, config, self.command(), is_going_on=is_going_on)
         console = open_console()
         with ProgressLine(console) as progress:
             result = experiment.run(
@@ -121,30 +94,69 @@ class Run:
         print(f"written to {folder}")
         return 0
 
-    def _prepare(self, config: RunConfig, folder: Path, is_going_on: bool) -> None:
-        """Writes what the run is before it runs."""
-        from fedjax_rec.reporting import environment
-        from fedjax_rec.simulation.records import write_atomically, write_json
-
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "summary.json").unlink(missing_ok=True)
-            if not is_going_on:  # before its configuration: a kill must not leave them under ours
-                shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-                (folder / "metrics.jsonl").unlink(missing_ok=True)
-            write_atomically(folder / "config.toml", to_toml(config))
-            write_json(folder / "environment.json", environment(self.command(), config.seed))
-        except OSError as error:
-            raise UserError(
-                f"{folder}: cannot be written ({error.strerror}); choose another --output"
-            ) from error
-
     def command(self) -> list[str]:
         """The words of a command that does this."""
         words = ["fedjax-rec", "run", self.preset]
         words += ["--output", str(self.output)] if self.output else []
         words += ["--no-resume"] if self.no_resume else []
         return [*words, *self.overrides]
+
+
+def earlier_config(folder: Path, config: RunConfig, *, no_resume: bool) -> RunConfig | None:
+    """The configuration of the run in a folder that is to be gone on with, if there is one.
+
+    Raises:
+      UserError: the folder holds something else, or a run that this one cannot go on with.
+    """
+    from fedjax_rec.reporting import last_round
+
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: is a file; choose another --output")
+    path = folder / "config.toml"
+    if not path.exists():
+        if any((folder / name).exists() for name in ("checkpoints", "metrics.jsonl")):
+            raise UserError(f"{folder}: holds something else; choose another --output")
+        return None
+    if no_resume:
+        return None
+    earlier = from_dict(read_toml(path), f"in {path}; choose another --output or --no-resume")
+    if difference := first_difference(earlier, config, NOT_COMPARED):
+        key, old, new = difference
+        raise UserError(
+            f"{folder}: holds a run of another configuration, with {key} {old!r} and not "
+            f"{new!r}; choose another --output, or start over with --no-resume"
+        )
+    if last_round(folder) > config.rounds:
+        raise UserError(
+            f"rounds: {config.rounds} is fewer than the {last_round(folder)} already done in "
+            f"{folder}; choose another --output, or start over with --no-resume"
+        )
+    return earlier
+
+
+def prepare_folder(
+    folder: Path, config: RunConfig, command: list[str], *, is_going_on: bool
+) -> None:
+    """Writes what a run is before it runs.
+
+    Raises:
+      UserError: the folder cannot be written.
+    """
+    from fedjax_rec.reporting import environment
+    from fedjax_rec.simulation.records import write_atomically, write_json
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "summary.json").unlink(missing_ok=True)
+        if not is_going_on:  # before its configuration: a kill must not leave them under ours
+            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+            (folder / "metrics.jsonl").unlink(missing_ok=True)
+        write_atomically(folder / "config.toml", to_toml(config))
+        write_json(folder / "environment.json", environment(command, config.seed))
+    except OSError as error:
+        raise UserError(
+            f"{folder}: cannot be written ({error.strerror}); choose another --output"
+        ) from error
 
 
 def default_output(preset: str) -> Path:

@@ -177,8 +177,8 @@ def _exclusions(
     for items in lists:
         clients, places = np.nonzero(items < train.num_items)
         pairs.append(clients * train.num_items + items[clients, places])
-    users, items = np.divmod(np.unique(np.concatenate(pairs)), train.num_items)
-    return users, items
+    owners, excluded = np.divmod(np.unique(np.concatenate(pairs)), train.num_items)
+    return owners, excluded
 
 
 def _since_first(times: NDArray[np.int64]) -> NDArray[np.int64]:

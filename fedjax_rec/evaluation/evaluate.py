@@ -83,8 +83,9 @@ class Ranked(NamedTuple):
     is_bad: Array
 
 
-Ranker = Callable[[ServerState, Clients, Fixed, HeldOutSet], Ranked]
-Evaluator = Callable[[ServerState, Clients, Fixed, HeldOutSet], Evaluation]
+Splits = dict[str, HeldOutSet]
+Ranker = Callable[[ServerState, Clients, Fixed, Splits], dict[str, Ranked]]
+Evaluator = Callable[[ServerState, Clients, Fixed, Splits], dict[str, Evaluation]]
 
 
 def build_evaluator(
@@ -100,7 +101,7 @@ def build_evaluator(
     Each client is scored by `model.score` on the view it has as it stands: the shared
     parameters, its own private ones and its memory. A model that `needs_history` reads the
     client's training events; at test, the validation item is left out of the ranking and
-    is no part of that history.
+    is no part of that history. A client scores the catalogue once for all splits.
 
     Args:
       algorithm: supplies model and broadcast.
@@ -112,58 +113,55 @@ def build_evaluator(
         evaluator calls: compiled, or with several devices on each one's own clients.
 
     Returns:
-      `(state, clients, fixed, held_out) -> Evaluation`. It raises `UserError` when no
-      client has a held-out item.
+      `(state, clients, fixed, {split: held_out}) -> {split: Evaluation}`. It raises
+      `UserError` when no client has a held-out item.
 
     Raises:
       UserError: for a cut-off that is not a positive integer.
     """
     keys = metrics.metric_keys(at_k)
 
-    def rank(state: ServerState, clients: Clients, fixed: Fixed, held_out: HeldOutSet) -> Ranked:
-        num_clients, num_items = held_out.targets.shape[0], fixed.data.num_items
+    def rank(
+        state: ServerState, clients: Clients, fixed: Fixed, splits: Splits
+    ) -> dict[str, Ranked]:
+        num_items, num_clients = fixed.data.num_items, fixed.data.num_clients
         scores = scores_of(algorithm, state, clients, fixed)
         order, groups = _groups(algorithm, fixed.data)
+        most = chunk_size or _chunk_size(algorithm, state, clients, num_items)
+        size = -(-num_clients // -(-num_clients // most))
 
-        def rank_group(found: Ranked, begin: Array, end: Array, length: LengthClass) -> Ranked:
-            most = chunk_size or _chunk_size(algorithm, state, clients, num_items)
-            size = -(-num_clients // -(-num_clients // most))
-
-            def chunk(number: Array, found: Ranked) -> Ranked:
+        def rank_group(
+            begin: Array, end: Array, length: LengthClass, found: dict[str, Ranked]
+        ) -> dict[str, Ranked]:
+            def chunk(number: Array, found: dict[str, Ranked]) -> dict[str, Ranked]:
                 place = begin + number * size + jnp.arange(size)
                 slots = order.at[place].get(mode="clip")
-                client_ids = fixed.data.first + fixed.data.stride * slots
-                of_all = scores(length, client_ids, slots)
-                is_candidate = _candidates(held_out, slots, num_items)
-                ranks = jax.vmap(partial(ranking.ranks, ties=ties))(
-                    of_all, held_out.targets[slots], is_candidate
-                )
-                is_bad = jax.vmap(ranking.count_non_finite)(of_all, is_candidate) > 0
-                slots = jnp.where(place < end, slots, num_clients)
-                return found._replace(
-                    ranks=found.ranks.at[slots].set(ranks, mode="drop"),
-                    is_bad=found.is_bad.at[slots].set(is_bad, mode="drop"),
-                )
+                of_all = scores(length, fixed.data.first + fixed.data.stride * slots, slots)
+                return {
+                    split: _ranked(of_all, slots, place < end, held_out, found[split], ties)
+                    for split, held_out in splits.items()
+                }
 
-            ranked: Ranked = jax.lax.fori_loop(0, (end - begin + size - 1) // size, chunk, found)
+            num_chunks = (end - begin + size - 1) // size
+            ranked: dict[str, Ranked] = jax.lax.fori_loop(0, num_chunks, chunk, found)
             return ranked
 
-        found = Ranked(
-            jnp.full(held_out.targets.shape, metrics.UNRANKED, jnp.int32),
-            (held_out.targets < num_items).sum(axis=-1),
-            jnp.zeros(num_clients, bool),
-        )
+        found = {
+            split: Ranked(
+                jnp.full(held_out.targets.shape, metrics.UNRANKED, jnp.int32),
+                (held_out.targets < num_items).sum(axis=-1),
+                jnp.zeros(num_clients, bool),
+            )
+            for split, held_out in splits.items()
+        }
         for begin, end, length in groups:
-            found = rank_group(found, begin, end, length)
+            found = rank_group(begin, end, length, found)
         return found
 
     rank_all = over(rank)
     at_cutoffs = jax.jit(partial(metrics.at_cutoffs, at_k=tuple(at_k)))
 
-    def evaluate(
-        state: ServerState, clients: Clients, fixed: Fixed, held_out: HeldOutSet
-    ) -> Evaluation:
-        found = jax.device_get(rank_all(state, clients, fixed, held_out))
+    def summarise(found: Ranked) -> Evaluation:
         has_target = found.num_relevant > 0
         if not has_target.any():
             raise UserError(
@@ -174,12 +172,40 @@ def build_evaluator(
         return Evaluation(
             metrics={k: float(values[k][has_target].mean(dtype=np.float64)) for k in keys},
             per_client={k: np.where(has_target, values[k], np.float32(np.nan)) for k in keys},
-            ranks=found.ranks,
+            ranks=np.asarray(found.ranks),
             num_clients=int(has_target.sum()),
             num_non_finite=int((found.is_bad & has_target).sum()),
         )
 
+    def evaluate(
+        state: ServerState, clients: Clients, fixed: Fixed, splits: Splits
+    ) -> dict[str, Evaluation]:
+        found = jax.device_get(rank_all(state, clients, fixed, splits))
+        return {split: summarise(ranked) for split, ranked in found.items()}
+
     return evaluate
+
+
+def _ranked(
+    scores: Array,
+    slots: Array,
+    is_real: Array,
+    held_out: HeldOutSet,
+    found: Ranked,
+    ties: ranking.Ties,
+) -> Ranked:
+    """What was found so far and the ranks of a chunk of clients."""
+    num_clients, num_items = held_out.targets.shape[0], scores.shape[1]
+    is_candidate = _candidates(held_out, slots, num_items)
+    ranks = jax.vmap(partial(ranking.ranks, ties=ties))(
+        scores, held_out.targets[slots], is_candidate
+    )
+    is_bad = jax.vmap(ranking.count_non_finite)(scores, is_candidate) > 0
+    slots = jnp.where(is_real, slots, num_clients)
+    return found._replace(
+        ranks=found.ranks.at[slots].set(ranks, mode="drop"),
+        is_bad=found.is_bad.at[slots].set(is_bad, mode="drop"),
+    )
 
 
 def top_k(
@@ -244,7 +270,7 @@ def _chunk_size(
     algorithm: FederatedAlgorithm, state: ServerState, clients: Clients, num_items: int
 ) -> int:
     """How many clients are scored at a time."""
-    own = [leaf.shape[2:] for leaf in jax.tree.leaves(clients.private.rows)]
+    own: list[tuple[int, ...]] = [leaf.shape[2:] for leaf in jax.tree.leaves(clients.private.rows)]
     if algorithm.adapt is not None:  # then each holds tables of its own
         own += [leaf.shape[1:] for leaf in jax.tree.leaves(state.shared.rows)]
     width = 1 + sum(math.prod(shape) for shape in own)

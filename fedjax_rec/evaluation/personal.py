@@ -73,7 +73,7 @@ def scores_of(
         def one(entry: Entry, row_ids: RowIds, plan: PyTree, num_steps: Array) -> Array:
             view = view_of(entry)
             task = Task(entry, state.round, plan, num_steps, max_steps)
-            near = View(*(tree.take(part, row_ids) for part in view))
+            near = tree.take_view(view, row_ids)
             near = adapt(key_of(entry, base.TRAIN), near, task)
             shared = tree.put(view.shared, row_ids, near.shared)
             private = tree.put(view.private, row_ids, near.private)

@@ -1,5 +1,6 @@
 """What a run tells: progress, tables, and the records in its folder."""
 
+from fedjax_rec.reporting.audit import audit_table
 from fedjax_rec.reporting.environment import environment
 from fedjax_rec.reporting.plan import print_plan
 from fedjax_rec.reporting.progress import ProgressLine
@@ -21,6 +22,7 @@ from fedjax_rec.reporting.tables import (
 __all__ = [
     "ProgressLine",
     "RunRecord",
+    "audit_table",
     "comparison_table",
     "environment",
     "facts_table",

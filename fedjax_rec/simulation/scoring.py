@@ -18,7 +18,7 @@ from fedjax_rec.evaluation import (
     metric_keys,
     without_own,
 )
-from fedjax_rec.evaluation.evaluate import Ranked, Ranker
+from fedjax_rec.evaluation.evaluate import Ranked, Ranker, Splits
 from fedjax_rec.simulation.devices import (
     BY_CLIENT,
     EVERYWHERE,
@@ -94,9 +94,9 @@ class Scorer:
     ) -> dict[str, Evaluation]:
         """One evaluation for each split; two for a method with own item parameters."""
         return {
-            split + kind: evaluate(state, clients, fixed, held_out)
+            split + kind: evaluation
             for kind, evaluate in self._evaluators.items()
-            for split, held_out in self._sets.items()
+            for split, evaluation in evaluate(state, clients, fixed, self._sets).items()
         }
 
 
@@ -172,9 +172,9 @@ def _where_they_live(placement: Placement, rank: Ranker) -> Ranker:
         return jax.jit(rank)
 
     def rank_own(
-        state: ServerState, clients: Clients, fixed: Fixed, held_out: HeldOutSet
-    ) -> Ranked:
-        return rank(state, clients, Fixed(fixed.frozen, own(fixed.data)), held_out)
+        state: ServerState, clients: Clients, fixed: Fixed, splits: Splits
+    ) -> dict[str, Ranked]:
+        return rank(state, clients, Fixed(fixed.frozen, own(fixed.data)), splits)
 
     run = jax.jit(
         over_devices(
@@ -186,10 +186,10 @@ def _where_they_live(placement: Placement, rank: Ranker) -> Ranker:
     )
 
     def rank_all(
-        state: ServerState, clients: Clients, fixed: Fixed, held_out: HeldOutSet
-    ) -> Ranked:
-        found = jax.device_get(run(state, clients, fixed, held_out))
-        ranked: Ranked = jax.tree.map(placement.undeal, found)
+        state: ServerState, clients: Clients, fixed: Fixed, splits: Splits
+    ) -> dict[str, Ranked]:
+        found = jax.device_get(run(state, clients, fixed, splits))
+        ranked: dict[str, Ranked] = jax.tree.map(placement.undeal, found)
         return ranked
 
     return rank_all

@@ -45,6 +45,12 @@ from fedjax_rec.models import sasrec
 NUM_CLIENTS, NUM_ITEMS, DIM = 23, 40, 3
 
 
+def evaluator(*args, **options):
+    """An evaluator of one split."""
+    evaluate = build_evaluator(*args, **options)
+    return lambda *rest: evaluate(*rest[:3], {"test": rest[3]})["test"]
+
+
 def untrained(*_):
     raise AssertionError("evaluation does not train")
 
@@ -163,7 +169,7 @@ def test_the_evaluator_equals_a_plain_loop(problem, ties, is_sampled):
     candidates = None
     if is_sampled:  # repeats, padding, seen items and targets among them
         candidates = np.random.default_rng(0).integers(0, NUM_ITEMS + 1, (NUM_CLIENTS, 15))
-    evaluate = build_evaluator(toy_mf(), at_k=(1, 5), ties=ties, chunk_size=6)
+    evaluate = evaluator(toy_mf(), at_k=(1, 5), ties=ties, chunk_size=6)
     found = evaluate(*problem.arguments(candidates))
 
     expected = []
@@ -188,7 +194,7 @@ def test_the_evaluator_equals_a_plain_loop(problem, ties, is_sampled):
 
 
 def test_clients_without_held_out_items_are_left_out_of_the_means(problem):
-    found = build_evaluator(toy_mf(), at_k=(5, 10))(*problem.arguments())
+    found = evaluator(toy_mf(), at_k=(5, 10))(*problem.arguments())
     assert tuple(found.metrics) == tuple(found.per_client) == metric_keys((5, 10))
     for key, values in found.per_client.items():
         assert values.shape == (NUM_CLIENTS,)
@@ -200,9 +206,9 @@ def test_clients_without_held_out_items_are_left_out_of_the_means(problem):
 def test_the_size_of_a_chunk_changes_nothing(problem):
     candidates = np.random.default_rng(0).integers(0, NUM_ITEMS + 1, (NUM_CLIENTS, 15))
     arguments = problem.arguments(candidates)
-    expected = build_evaluator(toy_mf(), at_k=(5,), chunk_size=7)(*arguments)
+    expected = evaluator(toy_mf(), at_k=(5,), chunk_size=7)(*arguments)
     for chunk_size in (1, 22, 1000, None):
-        found = build_evaluator(toy_mf(), at_k=(5,), chunk_size=chunk_size)(*arguments)
+        found = evaluator(toy_mf(), at_k=(5,), chunk_size=chunk_size)(*arguments)
         np.testing.assert_array_equal(found.ranks, expected.ranks)
         assert found.metrics == expected.metrics
 
@@ -219,7 +225,7 @@ def test_a_range_of_the_clients_is_ranked_as_among_all(problem):
     algorithm = toy_mf(score=score, needs_history=True, broadcast=broadcast)
     candidates = np.random.default_rng(0).integers(0, NUM_ITEMS + 1, (NUM_CLIENTS, 15))
     state, store, fixed, held_out = problem.arguments(candidates)
-    expected = build_evaluator(algorithm, at_k=(5,))(state, store, fixed, held_out)
+    expected = evaluator(algorithm, at_k=(5,))(state, store, fixed, held_out)
 
     first, is_own = 9, problem.event_users >= 9
     users, items = problem.event_users[is_own] - first, problem.event_items[is_own]
@@ -234,14 +240,14 @@ def test_a_range_of_the_clients_is_ranked_as_among_all(problem):
     )
     store = Clients(Private({}, store.private.dense[first:]), nothing_private(), ())
     arguments = state, store, Fixed(fixed.frozen, data), own
-    found = build_evaluator(algorithm, at_k=(5,), chunk_size=5)(*arguments)
+    found = evaluator(algorithm, at_k=(5,), chunk_size=5)(*arguments)
     np.testing.assert_array_equal(found.ranks, expected.ranks[first:])
 
 
 def test_long_lists_of_seen_items_are_struck_out_whole(problem, monkeypatch):
-    expected = build_evaluator(toy_mf(), at_k=(5,))(*problem.arguments())
+    expected = evaluator(toy_mf(), at_k=(5,))(*problem.arguments())
     monkeypatch.setattr("fedjax_rec.evaluation.evaluate.SEEN_PER_STEP", 4)
-    found = build_evaluator(toy_mf(), at_k=(5,))(*problem.arguments())
+    found = evaluator(toy_mf(), at_k=(5,))(*problem.arguments())
     np.testing.assert_array_equal(found.ranks, expected.ranks)
 
 
@@ -255,7 +261,7 @@ def test_seen_items_are_never_ranked_but_a_seen_target_is(problem):
     state, _, fixed, held_out = problem.arguments()
     store = Clients(Private({}, jnp.array(loved)), nothing_private(), ())
     algorithm = toy_mf(score=lambda view, inputs: view.private.dense)
-    found = build_evaluator(algorithm, at_k=(5,))(state, store, fixed, held_out)
+    found = evaluator(algorithm, at_k=(5,))(state, store, fixed, held_out)
     assert found.metrics["hit_rate@5"] == 1
     assert found.metrics["mrr@5"] == 1
     assert found.ranks[5, 0] == 1
@@ -267,7 +273,7 @@ def test_nothing_seen_leaves_everything_in_the_ranking(problem):
         seen_offsets=jnp.zeros(NUM_CLIENTS + 1, jnp.int32), seen_items=jnp.zeros(0, jnp.int32)
     )
     problem.seen_by = lambda user: set()
-    found = build_evaluator(toy_mf(), at_k=(5,))(state, store, fixed, unseen)
+    found = evaluator(toy_mf(), at_k=(5,))(state, store, fixed, unseen)
     for user in range(NUM_CLIENTS):
         expected = looped_ranks(problem, user, problem.items @ problem.users[user])
         assert found.ranks[user, : len(expected)].tolist() == expected
@@ -276,16 +282,16 @@ def test_nothing_seen_leaves_everything_in_the_ranking(problem):
 @pytest.mark.parametrize("ties", ["pessimistic", "optimistic"])
 def test_a_model_of_nans_has_zero_everywhere_and_is_counted(problem, ties):
     problem.users[:] = np.nan
-    evaluate = build_evaluator(toy_mf(), at_k=(1, 10, 1000), ties=ties)
+    evaluate = evaluator(toy_mf(), at_k=(1, 10, 1000), ties=ties)
     found = evaluate(*problem.arguments())
     assert set(found.metrics.values()) == {0.0}
     assert found.num_non_finite == found.num_clients == NUM_CLIENTS - 2
 
 
 def test_one_broken_client_is_counted_and_harms_no_other(problem):
-    expected = build_evaluator(toy_mf(), at_k=(5,))(*problem.arguments())
+    expected = evaluator(toy_mf(), at_k=(5,))(*problem.arguments())
     problem.users[[0, 3]] = np.inf  # client 0 has nothing held out
-    found = build_evaluator(toy_mf(), at_k=(5,))(*problem.arguments())
+    found = evaluator(toy_mf(), at_k=(5,))(*problem.arguments())
     assert found.num_non_finite == 1
     assert (found.ranks[3] == UNRANKED).all()
     others = np.arange(NUM_CLIENTS) != 3
@@ -296,7 +302,7 @@ def test_a_target_without_a_finite_score_is_counted_even_when_no_candidate_is(pr
     problem.items[problem.targets[5, 0]] = np.nan  # client 5 has seen it
     problem.targets[np.arange(NUM_CLIENTS) != 5] = NUM_ITEMS
     candidates = np.full((NUM_CLIENTS, 1), (problem.targets[5, 0] + 1) % NUM_ITEMS)
-    found = build_evaluator(toy_mf(), at_k=(5,))(*problem.arguments(candidates))
+    found = evaluator(toy_mf(), at_k=(5,))(*problem.arguments(candidates))
     assert (found.num_clients, found.num_non_finite) == (1, 1)
     assert found.metrics["hit_rate@5"] == 0
 
@@ -306,9 +312,9 @@ def test_each_client_is_scored_on_what_the_server_sends_it(problem):
         shift = jnp.where(entry.client_id % 2 == 0, -1.0, 1.0)
         return jax.tree.map(lambda leaf: leaf * shift, state.shared), state.extra
 
-    found = build_evaluator(toy_mf(broadcast=broadcast), at_k=(5,))(*problem.arguments())
+    found = evaluator(toy_mf(broadcast=broadcast), at_k=(5,))(*problem.arguments())
     problem.users[::2] *= -1
-    expected = build_evaluator(toy_mf(), at_k=(5,))(*problem.arguments())
+    expected = evaluator(toy_mf(), at_k=(5,))(*problem.arguments())
     np.testing.assert_array_equal(found.ranks, expected.ranks)
 
 
@@ -324,7 +330,7 @@ def test_a_model_that_reads_history_gets_the_clients_own(problem):
         found = np.zeros(NUM_ITEMS)
         found[ids] = scores
         assert found.tolist() == np.bincount(own, minlength=NUM_ITEMS).tolist()
-    found = build_evaluator(algorithm, at_k=(5,), chunk_size=5)(*problem.arguments())
+    found = evaluator(algorithm, at_k=(5,), chunk_size=5)(*problem.arguments())
     assert found.ranks[5, 0] == 1  # the one target that occurs in its client's history
 
 
@@ -333,7 +339,7 @@ def test_a_model_that_reads_no_history_gets_none(problem):
         assert inputs.history is None
         return dot_product(view, inputs)
 
-    build_evaluator(toy_mf(score=score), at_k=(5,))(*problem.arguments())
+    evaluator(toy_mf(score=score), at_k=(5,))(*problem.arguments())
 
 
 def test_held_out_items_are_predicted_from_training_events_alone(problem):
@@ -343,7 +349,7 @@ def test_held_out_items_are_predicted_from_training_events_alone(problem):
     state, store, fixed, held_out = problem.arguments()
     state, store = state._replace(shared=shared), store._replace(private=nothing_private())
     algorithm = dataclasses.replace(toy_mf(), model=model)
-    found = build_evaluator(algorithm, at_k=(5,), chunk_size=5)(state, store, fixed, held_out)
+    found = evaluator(algorithm, at_k=(5,), chunk_size=5)(state, store, fixed, held_out)
 
     @jax.jit
     def score(items, num_events):
@@ -373,7 +379,7 @@ def test_the_evaluator_compiles_once_and_shares_one_table(problem):
         traced.append([type(leaf).__name__ == "BatchTracer" for leaf in kinds])
         return dot_product(view, inputs)
 
-    evaluate = build_evaluator(toy_mf(score=score), at_k=(5,))
+    evaluate = evaluator(toy_mf(score=score), at_k=(5,))
     evaluate(*problem.arguments())
     num_traced = len(traced)
     problem.users += 1
@@ -384,7 +390,7 @@ def test_the_evaluator_compiles_once_and_shares_one_table(problem):
 
 def test_six_thousand_clients_and_four_thousand_items_take_about_a_second():
     problem = Problem(num_clients=6040, num_items=3706, dim=64, per_client=330)
-    evaluate, arguments = build_evaluator(toy_mf(num_items=3706)), problem.arguments()
+    evaluate, arguments = evaluator(toy_mf(num_items=3706)), problem.arguments()
     evaluate(*arguments)
     seconds = []
     for _ in range(3):
@@ -397,18 +403,18 @@ def test_six_thousand_clients_and_four_thousand_items_take_about_a_second():
 def test_nothing_held_out_is_refused(problem):
     problem.targets[:] = NUM_ITEMS
     with pytest.raises(UserError, match="no client has a held-out item"):
-        build_evaluator(toy_mf(), at_k=(5,))(*problem.arguments())
+        evaluator(toy_mf(), at_k=(5,))(*problem.arguments())
 
 
 def test_a_wrong_cutoff_is_refused_when_built():
     with pytest.raises(UserError, match="positive integer"):
-        build_evaluator(toy_mf(), at_k=(0,))
+        evaluator(toy_mf(), at_k=(0,))
 
 
 def test_scores_of_a_wrong_shape_are_refused(problem):
     algorithm = toy_mf(score=lambda view, inputs: view.shared.rows["item"])
     with pytest.raises(ValueError, match="one number for each item"):
-        build_evaluator(algorithm, at_k=(5,))(*problem.arguments())
+        evaluator(algorithm, at_k=(5,))(*problem.arguments())
 
 
 @pytest.mark.parametrize("k", [1, 10, 1000])

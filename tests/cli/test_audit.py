@@ -1,0 +1,101 @@
+"""`audit evaluation` from end to end on a tiny generated data set."""
+
+import json
+
+import pytest
+
+from fedjax_rec import audit
+from fedjax_rec.cli import main
+
+PRESET = """
+rounds = 3
+
+[data]
+name = "synthetic"
+num_users = 40
+num_items = 150
+mean_events = 9.0
+
+[algorithm]
+name = "pfedrec"
+dim = 4
+variant = "as_released"
+
+[aggregate]
+mean = "client"
+
+[evaluate]
+at_k = [10]
+"""
+
+
+@pytest.fixture(scope="module")
+def preset(tmp_path_factory):
+    path = tmp_path_factory.mktemp("presets") / "tiny.toml"
+    path.write_text(PRESET)
+    return path
+
+
+@pytest.fixture(autouse=True, scope="module")
+def arms():
+    """Two of the arms, for each compiles its own programs; the slow test runs them all."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(audit, "ARMS", ("train", "heldout"))
+        yield audit.ARMS
+
+
+@pytest.fixture(scope="module")
+def folder(preset, arms, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("audits") / "tiny"
+    assert main(["audit", "evaluation", str(preset), "--output", str(folder)]) == 0
+    return folder
+
+
+def test_every_arm_is_put_to_both_lists_of_candidates(folder):
+    found = json.loads((folder / "audit.json").read_text())
+    assert tuple(found) == audit.ARMS
+    for arm, scores in found.items():
+        assert set(scores) == {"uni99", "full"}
+        owners = {"own"} if arm == "local_only" else {"own", "global"}
+        for values in scores.values():
+            assert {key.partition("/")[0] for key in values} == owners
+            assert all(0 <= value <= 1 for value in values.values())
+            assert "own/hit_rate@10" in values
+
+
+@pytest.mark.slow
+def test_the_leak_shows_and_needs_no_federation(preset, tmp_path, monkeypatch):
+    """A client's own table finds the one item that training never pushed down; alone too."""
+    monkeypatch.setattr(audit, "ARMS", (*audit.EXCLUDES, audit.LOCAL_ONLY))
+    words = ["--rounds", "60", "--evaluate.every", "60", "--output", str(tmp_path)]
+    assert main(["audit", "evaluation", str(preset), *words]) == 0
+    scores = json.loads((tmp_path / "audit.json").read_text())
+    own = {arm: scores[arm]["uni99"]["own/hit_rate@10"] for arm in audit.ARMS}
+    assert own["heldout"] > own["train"] + 0.1
+    assert own["local_only"] > own["train"] + 0.1
+    share = audit.share_explained(scores, "own/hit_rate@10")
+    assert share == pytest.approx((own["heldout"] - own["train"]) / own["heldout"])
+
+
+def test_a_second_call_goes_on_and_finds_the_same(folder, preset, capsys):
+    before = (folder / "audit.json").read_text()
+    assert main(["audit", "evaluation", str(preset), "--output", str(folder)]) == 0
+    assert (folder / "audit.json").read_text() == before
+    assert "round 3 of 3" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--rounds", "2"], "audit of 3 rounds"),
+        (["--seed", "7"], "another configuration"),
+    ],
+)
+def test_a_folder_of_another_audit_is_refused(folder, preset, capsys, words, complaint):
+    assert main(["audit", "evaluation", str(preset), "--output", str(folder), *words]) == 2
+    assert complaint in capsys.readouterr().err
+
+
+def test_an_unknown_action_is_refused(capsys):
+    assert main(["audit", "evalution", "ml-100k/pfedrec"]) == 2
+    assert "evaluation" in capsys.readouterr().err
