@@ -87,7 +87,9 @@ def gradients(common, own, head, ids, labels, growth):
 def train(common, own, head, epochs, growth, tolerance):
     """One client's round; returns its parameters and how many epochs it made."""
     params, number, last = [common.copy(), own.copy(), head.copy()], 0, np.inf
-    for made, epoch in enumerate(epochs, 1):
+    made = 0
+    for epoch in epochs:
+        made += 1
         total = 0.0
         for ids, labels in epoch:
             grads, loss = gradients(*params, ids, labels, growth)
