@@ -58,7 +58,7 @@ def fcf(
       alpha: what an event of value 1 adds to the confidence, at least 0.
       regularization: lambda, above 0.
       aggregate: what happens to what clients send; the plain sum by default.
-      server_optimizer: `optax.adam(0.01)` by default, as in the paper.
+      server_optimizer: `optax.adam(0.01)` by default; the paper steps by Adam too.
 
     Returns:
       The algorithm's filled slots. Every client sends and gets whole tables, and is scored

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 
+from fedjax_rec.algorithms.fcf import fcf
 from fedjax_rec.algorithms.fedmf import fedmf
 from fedjax_rec.algorithms.fedrap import fedrap
 from fedjax_rec.algorithms.pfedrec import pfedrec
 from fedjax_rec.base import FederatedAlgorithm
 
 ALGORITHMS: dict[str, Callable[..., FederatedAlgorithm]] = {
+    "fcf": fcf,
     "fedmf": fedmf,
     "fedrap": fedrap,
     "pfedrec": pfedrec,

@@ -1,0 +1,115 @@
+"""FCF: a round against the textbook formulas with a dense confidence matrix, in float64."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from fedjax_rec.algorithms import fcf
+from fedjax_rec.base import Fixed, LengthClass
+from fedjax_rec.data import client_data
+from fedjax_rec.data.interactions import from_events
+from fedjax_rec.data.splits import HeldOut, Split
+from fedjax_rec.evaluation.personal import scores_of
+from fedjax_rec.simulation import Execution, build, pad_cohort
+
+NUM_CLIENTS, NUM_ITEMS, DIM, ALPHA, LAMBDA, RATE = 6, 12, 3, 2.5, 0.7, 0.05
+COHORT = [4, 0, 3, 1]
+
+
+def events():
+    """Ratings 1 to 5; client 0 meets an item three times."""
+    rng = np.random.default_rng(1)
+    users = np.repeat(np.arange(NUM_CLIENTS), [5, 3, 1, 7, 2, 4])
+    items = np.concatenate([rng.permutation(NUM_ITEMS)[: (users == u).sum()] for u in range(6)])
+    items[:3] = items[0]
+    return users, items, rng.integers(1, 6, len(users)).astype(float)
+
+
+def data():
+    users, items, values = events()
+    everything = np.arange(NUM_ITEMS)  # client 9 makes every item known, and is cut off
+    with_all = from_events(
+        np.append(users, 0 * everything + 9),
+        np.append(items, everything),
+        np.append(values, 1.0 + 0 * everything),
+    )
+    nothing = HeldOut(np.full((NUM_CLIENTS + 1, 1), NUM_ITEMS, np.int32))
+    split = Split(with_all, nothing, nothing, "none", "hash", 0)
+    return client_data(split)
+
+
+def make(**options):
+    return fcf(NUM_ITEMS, dim=DIM, init_stddev=0.6, alpha=ALPHA, regularization=LAMBDA, **options)
+
+
+def start():
+    init = jax.jit(build(make()).init, static_argnums=1)
+    state, clients, frozen = init(jax.random.key(2), NUM_CLIENTS + 1)
+    return state, clients, Fixed(frozen, data())
+
+
+def matrices():
+    """`[N, I]` preferences and confidences."""
+    strength = np.zeros((NUM_CLIENTS, NUM_ITEMS))
+    for user, item, value in zip(*events(), strict=True):
+        strength[user, item] += value
+    return (strength > 0).astype(float), 1 + ALPHA * strength
+
+
+def solve(table, client):
+    preference, confidence = (matrix[client] for matrix in matrices())
+    weighed = table.T * confidence
+    return np.linalg.solve(weighed @ table + LAMBDA * np.eye(DIM), weighed @ preference)
+
+
+def test_a_round_equals_the_formulas():
+    algorithm = make(server_optimizer=optax.sgd(RATE))
+    state, clients, fixed = start()
+    step = jax.jit(build(algorithm, Execution(chunk_size=3)).step)
+    new_state, new_clients, info = step(state, clients, pad_cohort(COHORT, 7), fixed)
+    table = np.asarray(state.shared.rows["item"], np.float64)
+    preference, confidence = matrices()
+    gradient, cost = 2 * LAMBDA * table, 0.0
+    for client in COHORT:
+        user = solve(table, client)
+        error = preference[client] - table @ user
+        gradient -= 2 * np.outer(confidence[client] * error, user)
+        cost += confidence[client] @ error**2 + LAMBDA * user @ user
+        np.testing.assert_allclose(new_clients.private.dense[client], user, atol=1e-5)
+    np.testing.assert_allclose(new_state.shared.rows["item"], table - RATE * gradient, atol=1e-5)
+    assert float(info["loss"].total) == pytest.approx(cost, rel=1e-5)
+
+
+def test_the_gradient_is_that_of_the_cost():
+    """The formula of the paper against autodiff of the cost that it is derived from."""
+    state, clients, fixed = start()
+    step = jax.jit(build(make(server_optimizer=optax.sgd(1.0)), Execution()).step)
+    cohort = list(range(NUM_CLIENTS))
+    new_state, new_clients, _ = step(state, clients, pad_cohort(cohort, 7), fixed)
+    preference, confidence = map(jnp.asarray, matrices())
+
+    def cost(table):
+        error = preference - new_clients.private.dense[:NUM_CLIENTS] @ table.T
+        return jnp.sum(confidence * error**2) + LAMBDA * jnp.sum(table**2)
+
+    table = state.shared.rows["item"]
+    np.testing.assert_allclose(
+        table - new_state.shared.rows["item"], jax.grad(cost)(table), rtol=1e-4, atol=1e-3
+    )
+
+
+def test_clients_are_scored_by_what_they_solve_on_the_table_as_it_stands():
+    state, clients, fixed = start()
+    slots = jnp.arange(NUM_CLIENTS)
+    longest = LengthClass.covering(fixed.data.classes)
+    found = scores_of(make(), state, clients, fixed)(longest, slots, slots)
+    table = np.asarray(state.shared.rows["item"], np.float64)
+    expected = np.stack([table @ solve(table, client) for client in range(NUM_CLIENTS)])
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_numbers_out_of_range_are_refused():
+    with pytest.raises(ValueError, match="regularization"):
+        fcf(5, regularization=0.0)
