@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from fedjax_rec.algorithms.colr import colr
 from fedjax_rec.algorithms.fcf import fcf
 from fedjax_rec.algorithms.fedmf import fedmf
 from fedjax_rec.algorithms.fedrap import fedrap
@@ -9,6 +10,7 @@ from fedjax_rec.algorithms.pfedrec import pfedrec
 from fedjax_rec.base import FederatedAlgorithm
 
 ALGORITHMS: dict[str, Callable[..., FederatedAlgorithm]] = {
+    "colr": colr,
     "fcf": fcf,
     "fedmf": fedmf,
     "fedrap": fedrap,
