@@ -41,7 +41,7 @@ def colr(
     num_items: int,
     *,
     dim: int = 64,
-    rank: int = 8,
+    rank: int = 4,
     num_negatives: int = 4,
     batch_size: int = 256,
     local_epochs: int = 2,
