@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fedjax_rec.data.interactions import Interactions, describe, from_events
     from fedjax_rec.data.reading import read
     from fedjax_rec.data.registry import DATASETS
-    from fedjax_rec.data.splits import HeldOut, Split, leave_one_out
+    from fedjax_rec.data.splits import HeldOut, Split, hold_out, leave_one_out
 
 __all__ = [
     "DATASETS",
@@ -25,6 +25,7 @@ __all__ = [
     "client_data",
     "describe",
     "from_events",
+    "hold_out",
     "item_lists",
     "leave_one_out",
     "load",
@@ -40,7 +41,7 @@ _HOMES = {
     "interactions": ("Interactions", "describe", "from_events"),
     "reading": ("read",),
     "registry": ("DATASETS",),
-    "splits": ("HeldOut", "Split", "leave_one_out"),
+    "splits": ("HeldOut", "Split", "hold_out", "leave_one_out"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
