@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from fedjax_rec.data.clients import FederatedData, client_data, load
     from fedjax_rec.data.generator import synthetic
     from fedjax_rec.data.interactions import Interactions, describe, from_events
+    from fedjax_rec.data.partitions import dirichlet, silos
     from fedjax_rec.data.reading import read
     from fedjax_rec.data.registry import DATASETS
     from fedjax_rec.data.splits import HeldOut, Split, hold_out, leave_one_out
@@ -24,12 +25,14 @@ __all__ = [
     "candidate_lists",
     "client_data",
     "describe",
+    "dirichlet",
     "from_events",
     "hold_out",
     "item_lists",
     "leave_one_out",
     "load",
     "read",
+    "silos",
     "synthetic",
     "uniform_candidates",
 ]
@@ -39,6 +42,7 @@ _HOMES = {
     "clients": ("FederatedData", "client_data", "load"),
     "generator": ("synthetic",),
     "interactions": ("Interactions", "describe", "from_events"),
+    "partitions": ("dirichlet", "silos"),
     "reading": ("read",),
     "registry": ("DATASETS",),
     "splits": ("HeldOut", "Split", "hold_out", "leave_one_out"),
