@@ -1,7 +1,7 @@
 """The store of client histories on the device, and a data set ready to simulate."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import jax.numpy as jnp
@@ -86,7 +86,8 @@ def load(
       split_seed: of hashes, likewise.
       share: of the events, for the hold-outs `temporal` and `ratio`.
       exclude: see `client_data`.
-      candidates_seed: likewise.
+      candidates_seed: likewise; and of the 99 that validation items are ranked among where
+        the files list candidates for test items only.
       notice: gets the citation and terms of a data set when it is first used.
       **options: of `synthetic`: `num_users`, `num_items`, `seed`, ...
 
@@ -103,9 +104,16 @@ def load(
     split = hold_out(
         interactions, holdout, validation=validation, ties=ties, seed=split_seed, share=share
     )
-    split = shuffle_items(split)
+    split = _with_all_candidates(shuffle_items(split), candidates_seed)
     clients = client_data(split, exclude=exclude, candidates_seed=candidates_seed)
     return FederatedData(name, clients, split, exclude, candidates_seed)
+
+
+def _with_all_candidates(split: Split, seed: int) -> Split:
+    """Files list candidates for test items; drawn ones are added for validation items."""
+    if not split.candidates or not (split.valid.items < split.train.num_items).any():
+        return split
+    return replace(split, candidates=candidate_lists(split, "uni99", seed) | split.candidates)
 
 
 def client_data(

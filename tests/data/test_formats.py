@@ -312,6 +312,26 @@ def test_ncf_ml_1m_has_the_test_item_among_156_users_own_candidates(folder: Path
     assert not seen & set(asked[listed < 3706].tolist())
 
 
+@pytest.mark.parametrize("folder", ["ncf-ml-1m"], indirect=True)
+def test_popularity_reads_on_ncf_ml_1m_what_was_measured_on_the_files(folder: Path) -> None:
+    """HR@10 0.4535 and NDCG@10 0.2542 with ties as they came: between the two tie rules."""
+    split = hold_out(read_path(folder, "ncf-ml-1m"), "file", validation="none")
+    assert split.candidates is not None
+    counts = np.append(np.bincount(split.train.items, minlength=3706), -1)
+    scores = counts[split.candidates["test"]]
+    own, others = scores[:, :1], scores[:, 1:]
+    found = {}
+    for rule, rank in (
+        ("pessimistic", (others >= own).sum(1)),
+        ("optimistic", (others > own).sum(1)),
+    ):
+        is_hit = rank < 10
+        found[rule] = np.array([is_hit.mean(), (is_hit / np.log2(rank + 2)).mean()])
+    assert (found["pessimistic"] <= [0.4535, 0.2542]).all()
+    assert (found["optimistic"] >= [0.4535, 0.2542]).all()
+    assert (found["optimistic"] - found["pessimistic"] < 0.002).all()
+
+
 @pytest.mark.parametrize("folder", ["ml-latest-small"], indirect=True)
 def test_ml_latest_small_has_half_stars_and_quoted_titles(folder: Path) -> None:
     events = read_path(folder, "ml-latest-small")
