@@ -290,9 +290,11 @@ def load_data(config: RunConfig, notice: Callable[[str], None] = print_notice) -
     return load(
         config.data.name,
         path=config.data.path,
+        holdout=config.split.holdout,
         validation=config.split.validation,
         ties=config.split.ties,
         split_seed=config.split.seed,
+        share=config.split.share,
         exclude=config.negatives.exclude,
         candidates_seed=config.evaluate.candidates_seed,
         notice=notice,

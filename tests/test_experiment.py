@@ -16,6 +16,14 @@ def config(**sections):
     return from_dict({"data": DATA, "algorithm": {"name": "fedmf"}} | sections, "here")
 
 
+def test_the_split_follows_its_section():
+    rules = {"holdout": "ratio", "validation": "ratio", "share": 0.25, "seed": 4}
+    data = build(config(split=rules)).data
+    assert data.protocol["holdout"] == data.protocol["validation"] == "ratio"
+    assert (data.protocol["holdout_share"], data.protocol["split_seed"]) == (0.25, 4)
+    assert data.split.test.items.shape[1] > 1
+
+
 def refusal(**sections):
     with pytest.raises(UserError) as caught:
         build(config(**sections))

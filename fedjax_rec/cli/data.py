@@ -39,11 +39,12 @@ class Get:
         from fedjax_rec.data import DATASETS
         from fedjax_rec.data.obtain import find, show_terms_once
         from fedjax_rec.data.reading import print_notice
+        from fedjax_rec.data.registry import SYNTHETIC
 
         if self.name not in DATASETS:
             raise UserError(f"unknown data set {self.name!r}{did_you_mean(self.name, DATASETS)}")
         dataset = DATASETS[self.name]
-        if dataset.wheel is None:
+        if dataset is SYNTHETIC:
             print(f"{self.name}: generated when it is used, needs no file")
             return 0
         path = find(dataset)

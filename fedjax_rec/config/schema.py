@@ -39,16 +39,23 @@ class DataConfig:
 class SplitConfig:
     """Which events are held out."""
 
-    holdout: Literal["leave_one_out"] = option(
-        "leave_one_out", "leave_one_out: each user's latest event is the test item."
+    holdout: Literal["leave_one_out", "leave_one_out_hash", "temporal", "ratio", "file"] = option(
+        "leave_one_out",
+        "What is tested: each user's latest event, or an item by hash; a share of all events "
+        "(the latest) or of each user's (by hash); or what the data set's files say.",
     )
-    validation: Literal["second_latest", "none"] = option(
-        "second_latest", "The validation item, never trained on; none returns it to training."
+    validation: Literal["second_latest", "hash", "temporal", "ratio", "none"] = option(
+        "second_latest",
+        "The validation item, never trained on: the latest that is not tested, or one by hash; "
+        "a share for temporal and ratio; none returns it to training.",
     )
     ties: Literal["hash", "file_order", "item_id"] = option(
         "hash", "Which of several events of one time is later: by hash, line or item id."
     )
-    seed: int = option(0, "Seed of the hash that breaks ties.", least=0)
+    seed: int = option(0, "Seed of the hashes that break ties and choose items.", least=0)
+    share: float = option(
+        0.1, "Share of the events that temporal and ratio hold out.", above=0, below=0.5
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

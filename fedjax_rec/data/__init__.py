@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from fedjax_rec.data.clients import FederatedData, client_data, load
     from fedjax_rec.data.generator import synthetic
     from fedjax_rec.data.interactions import Interactions, describe, from_events
+    from fedjax_rec.data.partitions import dirichlet, silos
     from fedjax_rec.data.reading import read
     from fedjax_rec.data.registry import DATASETS
-    from fedjax_rec.data.splits import HeldOut, Split, leave_one_out
+    from fedjax_rec.data.splits import HeldOut, Split, hold_out, leave_one_out
 
 __all__ = [
     "DATASETS",
@@ -24,11 +25,14 @@ __all__ = [
     "candidate_lists",
     "client_data",
     "describe",
+    "dirichlet",
     "from_events",
+    "hold_out",
     "item_lists",
     "leave_one_out",
     "load",
     "read",
+    "silos",
     "synthetic",
     "uniform_candidates",
 ]
@@ -38,9 +42,10 @@ _HOMES = {
     "clients": ("FederatedData", "client_data", "load"),
     "generator": ("synthetic",),
     "interactions": ("Interactions", "describe", "from_events"),
+    "partitions": ("dirichlet", "silos"),
     "reading": ("read",),
     "registry": ("DATASETS",),
-    "splits": ("HeldOut", "Split", "leave_one_out"),
+    "splits": ("HeldOut", "Split", "hold_out", "leave_one_out"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -1,7 +1,7 @@
 """The store of client histories on the device, and a data set ready to simulate."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import jax.numpy as jnp
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from fedjax_rec.base import ClientData, LengthClass
 from fedjax_rec.data.candidates import candidate_lists
 from fedjax_rec.data.reading import print_notice, read
-from fedjax_rec.data.splits import Split, Ties, Validation, leave_one_out, shuffle_items
+from fedjax_rec.data.rules import Holdout, Ties, Validation, check_rules
+from fedjax_rec.data.splits import Split, hold_out, shuffle_items
 from fedjax_rec.errors import UserError, did_you_mean
 
 Exclude = Literal["train", "heldout", "heldout_and_candidates"]
@@ -48,24 +49,27 @@ class FederatedData:
         return self.split.train.num_items
 
     @property
-    def protocol(self) -> dict[str, str | int]:
+    def protocol(self) -> dict[str, str | int | float]:
         """The part of the evaluation protocol that the data decides, by field."""
-        return {
+        facts: dict[str, str | int | float] = {
             "holdout": self.split.holdout,
             "validation": self.split.validation,
             "time_ties": self.split.ties,
             "split_seed": self.split.seed,
             "negatives_exclude": self.exclude,
         }
+        return facts if self.split.share is None else facts | {"holdout_share": self.split.share}
 
 
 def load(
     name: str,
     *,
     path: str = "",
+    holdout: Holdout = "leave_one_out",
     validation: Validation = "second_latest",
     ties: Ties = "hash",
     split_seed: int = 0,
+    share: float = 0.1,
     exclude: Exclude = "train",
     candidates_seed: int = 0,
     notice: Callable[[str], None] = print_notice,
@@ -76,26 +80,40 @@ def load(
     Args:
       name: one of `DATASETS`; with a path, any name.
       path: file, folder, zip or wheel to read; by default it is searched for.
-      validation: see `leave_one_out`.
-      ties: see `leave_one_out`.
-      split_seed: see `leave_one_out`.
+      holdout: which events are tested, see `hold_out`.
+      validation: which choose a model, likewise.
+      ties: what orders events of the same time, likewise.
+      split_seed: of hashes, likewise.
+      share: of the events, for the hold-outs `temporal` and `ratio`.
       exclude: see `client_data`.
-      candidates_seed: likewise.
+      candidates_seed: likewise; and of the 99 that validation items are ranked among where
+        the files list candidates for test items only.
       notice: gets the citation and terms of a data set when it is first used.
       **options: of `synthetic`: `num_users`, `num_items`, `seed`, ...
 
     Raises:
-      UserError: unknown name or option, nothing found, or a malformed file.
+      UserError: unknown name, rule or option, nothing found, a malformed file, or data
+        that lack what a rule needs.
 
     >>> data = load("synthetic", num_users=20, num_items=30, mean_events=6)
     >>> data.num_clients, data.num_items, data.protocol["time_ties"]
     (20, 30, 'hash')
     """
+    check_rules(holdout, validation, ties, split_seed, share)
     interactions = read(name, path=path, notice=notice, **options)
-    split = leave_one_out(interactions, validation=validation, ties=ties, seed=split_seed)
-    split = shuffle_items(split)
+    split = hold_out(
+        interactions, holdout, validation=validation, ties=ties, seed=split_seed, share=share
+    )
+    split = _with_all_candidates(shuffle_items(split), candidates_seed)
     clients = client_data(split, exclude=exclude, candidates_seed=candidates_seed)
     return FederatedData(name, clients, split, exclude, candidates_seed)
+
+
+def _with_all_candidates(split: Split, seed: int) -> Split:
+    """Files list candidates for test items; drawn ones are added for validation items."""
+    if not split.candidates or not (split.valid.items < split.train.num_items).any():
+        return split
+    return replace(split, candidates=candidate_lists(split, "uni99", seed) | split.candidates)
 
 
 def client_data(
@@ -118,7 +136,7 @@ def client_data(
       UserError: an unknown choice.
 
     >>> from fedjax_rec.data.interactions import from_events
-    >>> split = leave_one_out(from_events([1, 1, 1, 2], [5, 6, 7, 5], times=[1, 2, 3, 1]))
+    >>> split = hold_out(from_events([1, 1, 1, 2], [5, 6, 7, 5], times=[1, 2, 3, 1]))
     >>> data = client_data(split)
     >>> data.history(0, data.classes[0]).items[:3].tolist()
     [0]
@@ -174,11 +192,11 @@ def _exclusions(
     if exclude == "heldout_and_candidates":
         kind: Literal["uni99", "file"] = "file" if split.candidates else "uni99"
         lists += candidate_lists(split, kind, candidates_seed).values()
-    for items in lists:
-        clients, places = np.nonzero(items < train.num_items)
-        pairs.append(clients * train.num_items + items[clients, places])
-    owners, excluded = np.divmod(np.unique(np.concatenate(pairs)), train.num_items)
-    return owners, excluded
+    for listed in lists:
+        rows, places = np.nonzero(listed < train.num_items)
+        pairs.append(rows * train.num_items + listed[rows, places])
+    clients, items = np.divmod(np.unique(np.concatenate(pairs)), train.num_items)
+    return clients, items
 
 
 def _since_first(times: NDArray[np.int64]) -> NDArray[np.int64]:

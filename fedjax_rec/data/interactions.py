@@ -1,6 +1,6 @@
 """Who did what with which item and when: the events of a data set, in file order."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
@@ -11,6 +11,21 @@ from fedjax_rec.errors import UserError
 
 LONGEST_SPAN = 2**31 - 1
 """Longest time between first and last event, in seconds: times fit int32 on device."""
+
+
+@dataclass(frozen=True, eq=False)
+class FileSplit:
+    """What the files of a data set prescribe to be held out.
+
+    Attributes:
+      is_test: `[E]` which events are held out.
+      candidates: `[N, K]` int32, dense ids of the items that each user's held-out ones
+        are to be ranked among, as the files list them: repeats and held-out items are
+        possible; padded with the number of items. `None` without such lists.
+    """
+
+    is_test: NDArray[np.bool_]
+    candidates: NDArray[np.int32] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +44,7 @@ class Interactions:
       item_labels: `[I]` raw item ids, as text.
       item_titles: a name for people to read, for each item; `None` without titles.
       name: the data set's name.
+      file_split: the hold-out that the files prescribe; `None` where they prescribe none.
     """
 
     users: NDArray[np.int32]
@@ -39,6 +55,7 @@ class Interactions:
     item_labels: NDArray[np.str_]
     item_titles: tuple[str, ...] | None
     name: str
+    file_split: FileSplit | None = None
 
     @property
     def num_users(self) -> int:
@@ -75,6 +92,7 @@ def from_events(
     *,
     name: str = "custom",
     titles: Mapping[str, str] | None = None,
+    catalogue: Iterable[Hashable] = (),
     where: str | PurePath = "",
 ) -> Interactions:
     """Interactions from columns of raw ids: gives dense ids and checks the values.
@@ -86,6 +104,7 @@ def from_events(
       times: `[E]` seconds, fractions are cut off; 0 is unknown, `None` is 0 for all.
       name: the data set's name.
       titles: raw item id -> title; items without one go by their id.
+      catalogue: raw ids of further items, which may have no event.
       where: what error messages call the origin; by default the name.
 
     Returns:
@@ -101,7 +120,7 @@ def from_events(
     """
     origin = str(where) or name
     user_ids, user_labels = _dense(users)
-    item_ids, item_labels = _dense(items)
+    item_ids, item_labels = _dense(items, catalogue)
     num_events = len(user_ids)
     if num_events == 0:
         raise UserError(f"{origin}: no events: the data set is empty; check the file")
@@ -138,10 +157,14 @@ def _check_finite(origin: str, what: str, numbers: NDArray[np.float64], largest:
         )
 
 
-def _dense(labels: Sequence[Hashable] | ArrayLike) -> tuple[NDArray[np.int32], list[str]]:
-    """Dense ids `[E]` and the sorted labels they stand for."""
+def _dense(
+    labels: Sequence[Hashable] | ArrayLike, further: Iterable[Hashable] = ()
+) -> tuple[NDArray[np.int32], list[str]]:
+    """Dense ids `[E]` and the sorted labels they stand for, with further ones."""
     column = labels.tolist() if isinstance(labels, np.ndarray) else list(labels)  # type: ignore[arg-type]
-    text = {raw: raw.decode() if isinstance(raw, bytes) else str(raw) for raw in set(column)}
+    text = {
+        raw: raw.decode() if isinstance(raw, bytes) else str(raw) for raw in {*column, *further}
+    }
     ordered = natural_sort(list(set(text.values())))
     place = {label: i for i, label in enumerate(ordered)}
     dense = {raw: place[label] for raw, label in text.items()}

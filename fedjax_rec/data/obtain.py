@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from fedjax_rec.data.registry import DataSet, Wheel
-from fedjax_rec.data.sources import ARCHIVES
+from fedjax_rec.data.sources import ARCHIVES, holds_data
 from fedjax_rec.errors import UserError
 
 DATA_VARIABLE = "FEDJAX_REC_DATA"
@@ -41,8 +41,28 @@ def find(dataset: DataSet, path: str = "") -> Path:
     for place in _places(dataset):
         return place
     if dataset.wheel is None:
-        raise UserError(f"{dataset.name}: no file found; name one with --data.path")
+        folder = dataset.folder or dataset.name
+        raise UserError(
+            f"{dataset.name}: no file found, and none can be downloaded; put it into the folder "
+            f"{folder} of a folder that {DATA_VARIABLE} names, or name it with --data.path"
+        )
     return _download(dataset.name, dataset.wheel)
+
+
+def tell_other_copies(dataset: DataSet, path: Path, notice: Callable[[str], None]) -> None:
+    """Says so when a file has the name of a known copy, and another checksum.
+
+    It may be a copy as good as the known one, but what was measured on that one need not
+    hold for it.
+    """
+    folder = path if path.is_dir() else path.parent
+    for name, known in dataset.files.items():
+        file = folder / name
+        if file.is_file() and (digest := _digest(file)) != known:
+            notice(
+                f"note: {file} is not the copy of {dataset.name} that is known "
+                f"(sha256 {digest[:12]}..., known is {known[:12]}...): figures may differ"
+            )
 
 
 def show_terms_once(dataset: DataSet, notice: Callable[[str], None]) -> None:
@@ -73,21 +93,23 @@ def _places(dataset: DataSet) -> Iterator[Path]:
                 f"{DATA_VARIABLE}={folder}: no such folder; "
                 "set it to a folder of data-set folders, or unset it"
             )
-        yield from _in_folder(root, dataset.name)
+        yield from _in_folder(root, dataset)
     if dataset.wheel is not None:
         kept = cache_folder() / dataset.name / dataset.wheel.file
         if kept.is_file():
             _check_digest(kept, dataset.wheel)
             yield kept
-    yield from _in_folder(cache_folder(), dataset.name)
+    yield from _in_folder(cache_folder(), dataset)
     if dataset.wheel is not None:
         yield from _installed(dataset.wheel)
 
 
-def _in_folder(root: Path, name: str) -> Iterator[Path]:
+def _in_folder(root: Path, dataset: DataSet) -> Iterator[Path]:
     """A data set's file or folder below a folder of data-set folders."""
-    for folder in (root / name, root / f"{name}-recbole"):
-        if _is_unpacked(folder):
+    name = dataset.name
+    for place in filter(None, (name, dataset.folder, f"{name}-recbole")):
+        folder = root / place
+        if holds_data(folder):
             yield folder
         yield from sorted(entry for ending in ARCHIVES for entry in folder.glob(f"*{ending}"))
     yield from (
@@ -95,16 +117,12 @@ def _in_folder(root: Path, name: str) -> Iterator[Path]:
     )
 
 
-def _is_unpacked(folder: Path) -> bool:
-    return any(any(folder.glob(pattern)) for pattern in ("u.data", "*.inter", "*.inter.gz"))
-
-
 def _installed(wheel: Wheel) -> Iterator[Path]:
     """The data's folder in an installed package."""
     spec = importlib.util.find_spec(wheel.package)
     for location in (spec and spec.submodule_search_locations) or ():
         folder = Path(location) / wheel.folder
-        if _is_unpacked(folder):
+        if holds_data(folder):
             yield folder
 
 
@@ -146,9 +164,13 @@ def _run_pip(name: str, wheel: Wheel, folder: str) -> None:
 
 
 def _check_digest(file: Path, wheel: Wheel) -> None:
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    digest = _digest(file)
     if digest != wheel.sha256:
         raise UserError(
             f"{file}: wrong checksum (sha256 {digest[:12]}..., expected {wheel.sha256[:12]}...): "
             "delete the file if it is there and try again"
         )
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from fedjax_rec.data.generator import synthetic
 from fedjax_rec.data.interactions import Interactions
-from fedjax_rec.data.obtain import find, show_terms_once
+from fedjax_rec.data.obtain import find, show_terms_once, tell_other_copies
 from fedjax_rec.data.registry import DATASETS, SYNTHETIC, DataSet
 from fedjax_rec.data.sources import read_path
 from fedjax_rec.errors import UserError, did_you_mean
@@ -30,7 +30,8 @@ def read(
       name: one of `DATASETS`; with a path, any name.
       path: file, folder, zip or wheel to read; by default it is searched for (see
         `obtain.find`).
-      notice: gets the citation and terms of a data set when it is first used.
+      notice: gets the citation and terms of a data set when it is first used, and a note
+        where a file is another copy than the known one.
       **options: of `synthetic`: `num_users`, `num_items`, `seed`, ...
 
     Raises:
@@ -51,8 +52,10 @@ def read(
             "for a file of your own name it with --data.path"
         )
     dataset = dataset or DataSet(name, summary="", statistics={}, wheel=None)
-    interactions = read_path(find(dataset, path), name)
+    place = find(dataset, path)
+    interactions = read_path(place, name)
     _check_statistics(dataset, interactions)
+    tell_other_copies(dataset, place, notice)
     show_terms_once(dataset, notice)
     return interactions
 

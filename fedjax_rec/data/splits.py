@@ -1,18 +1,27 @@
 """Which events are trained on and which are held out, by rules that a result can name."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedjax_rec.data.interactions import Interactions
-from fedjax_rec.errors import UserError, did_you_mean
-
-Validation = Literal["second_latest", "none"]
-Ties = Literal["hash", "file_order", "item_id"]
-VALIDATIONS: tuple[Validation, ...] = ("second_latest", "none")
-TIES: tuple[Ties, ...] = ("hash", "file_order", "item_id")
+from fedjax_rec.data.rules import (
+    WITH_SHARE,
+    Holdout,
+    Mask,
+    Rules,
+    Ties,
+    Validation,
+    by_client_and_time,
+    check_rules,
+    check_times,
+    file_split,
+    num_events,
+    tested,
+    validated,
+)
+from fedjax_rec.errors import UserError
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +29,7 @@ class HeldOut:
     """Items that are held out of training, for each client.
 
     Attributes:
-      items: `[N, R]` int32; padding holds the number of items.
+      items: `[N, R]` int32, distinct in a row; padding holds the number of items.
     """
 
     items: NDArray[np.int32]
@@ -34,12 +43,14 @@ class Split:
       train: events to train on, client after client, oldest first.
       valid: items to choose a model by; all padding when `validation` is `none`.
       test: items to report.
-      validation: `second_latest` or `none`.
+      validation: the rule by which validation items were chosen, see `hold_out`.
       ties: how events at the same time were ordered.
-      seed: of the `hash` tie rule.
-      holdout: the rule by which items were held out.
-      candidates: what held-out items are ranked among, by split, `[N, K]` padded with the
-        number of items, where the data came with such lists.
+      seed: of the hashes.
+      holdout: the rule by which test items were held out, see `hold_out`.
+      candidates: what held-out items are ranked among, by split, `[N, R + K]`, the
+        held-out items first, padded with the number of items, where the data came with
+        such lists.
+      share: the share that was held out, where the rule has one.
     """
 
     train: Interactions
@@ -48,8 +59,63 @@ class Split:
     validation: Validation
     ties: Ties
     seed: int
-    holdout: Literal["leave_one_out"] = "leave_one_out"
+    holdout: Holdout = "leave_one_out"
     candidates: dict[str, NDArray[np.int32]] | None = None
+    share: float | None = None
+
+
+def hold_out(
+    interactions: Interactions,
+    holdout: Holdout = "leave_one_out",
+    *,
+    validation: Validation = "second_latest",
+    ties: Ties = "hash",
+    seed: int = 0,
+    share: float = 0.1,
+) -> Split:
+    """Holds out some of each client's items for test, and others for validation.
+
+    | `holdout` | test | with `validation` |
+    | --- | --- | --- |
+    | `leave_one_out` | the client's latest event | `second_latest`, `hash`, `none` |
+    | `leave_one_out_hash` | its item with the largest hash | `hash`, `none` |
+    | `temporal` | the latest `share` of the events of all clients | `temporal`, `none` |
+    | `ratio` | the `share` of the client's events with the largest hash | `ratio`, `hash`, `none` |
+    | `file` | what the files of the data set say | `second_latest`, `hash`, `none` |
+
+    `second_latest` is the latest event that is not tested, `hash` the one with the largest
+    hash (another than the test's), `temporal` and `ratio` hold out as large a share again.
+    What is chosen by hash is chosen with all its repeats. The hashes are those of raw user
+    id, raw item id and seed, so that neither file order nor numbering matters.
+
+    A client with too few events (under 3 with a validation item, under 2 without) keeps all
+    of them in training and holds out nothing. Under `temporal` and `file`, the held-out
+    events of a client without any event to train on are left out altogether.
+
+    Args:
+      interactions: all events.
+      holdout: the rule for test items.
+      validation: the rule for validation items, which are never trained on.
+      ties: which of a client's events at the same time is later, see `leave_one_out`.
+      seed: of the hashes, `0 .. 2**64 - 1`.
+      share: of `temporal` and `ratio`, above 0 and below 0.5; rounded down to whole
+        events, one at least. Events of the same second as the first held-out one are
+        held out too.
+
+    Raises:
+      UserError: an unknown rule, rules that do not go together, a seed or share out of
+        range, a rule that needs times that are unknown, or files without a hold-out.
+
+    >>> from fedjax_rec.data.interactions import from_events
+    >>> events = from_events([1, 1, 1, 2, 2], [5, 6, 7, 5, 6], times=[10, 30, 20, 10, 40])
+    >>> split = hold_out(events, "temporal", validation="none", share=0.4)
+    >>> split.test.items.tolist(), split.train.items.tolist()
+    ([[1], [1]], [0, 2, 0])
+    """
+    rules = check_rules(holdout, validation, ties, seed, share)
+    split, is_test, is_valid = _split(interactions, rules)
+    check_times(interactions, rules, is_test, is_valid)
+    return split
 
 
 def leave_one_out(
@@ -66,9 +132,10 @@ def leave_one_out(
     the item can be both in training and held out.
 
     Args:
-      interactions: all events. Events of unknown time (0) count as the oldest.
-      validation: `second_latest` never trains on the second-latest event; `none`
-        returns it to training.
+      interactions: all events. Events of unknown time (0) count as the oldest, even
+        where that makes one of them the latest; `hold_out` refuses that.
+      validation: `second_latest` never trains on the second-latest event; `hash` on the
+        remaining one with the largest hash; `none` returns it to training.
       ties: which of a client's events at the same time is later. `hash`: a 64-bit hash
         of raw user id, raw item id and seed, so that neither the order of the file nor
         the numbering of items matters. `file_order`: the later line. `item_id`: the
@@ -84,29 +151,15 @@ def leave_one_out(
     >>> split.test.items.tolist(), split.valid.items.tolist(), split.train.items.tolist()
     ([[1], [3]], [[2], [3]], [0, 0])
     """
-    _check_choice("validation", validation, VALIDATIONS)
-    _check_choice("ties", ties, TIES)
-    if not 0 <= seed < 2**64:
-        raise UserError(f"split seed {seed} is out of range; choose one from 0 to 2**64 - 1")
-    order = _by_client_and_time(interactions, ties, seed)
-    counts = np.bincount(interactions.users, minlength=interactions.num_users)
-    ends = np.cumsum(counts)
-    num_held = 2 if validation == "second_latest" else 1
-    is_split = counts > num_held
-
-    test = _hold_out(interactions, order, ends - 1, is_split)
-    valid = _hold_out(interactions, order, ends - 2, is_split & (num_held == 2))
-    place = np.arange(len(order)) - np.repeat(ends - counts, counts)
-    is_train = place < np.repeat(counts - num_held * is_split, counts)
-    train = _pick(interactions, order[is_train])
-    return Split(train, valid, test, validation, ties, seed)
+    return _split(interactions, check_rules("leave_one_out", validation, ties, seed))[0]
 
 
 def shuffle_items(split: Split) -> Split:
     """The same split with items numbered in a fixed random order.
 
     Raw ids often follow popularity or age. Negatives are drawn by arithmetic on item
-    numbers, so the numbers should carry no meaning. Labels and titles move along.
+    numbers, so the numbers should carry no meaning. Labels, titles, held-out items and
+    candidates move along.
 
     >>> from fedjax_rec.data.interactions import from_events
     >>> split = leave_one_out(from_events([1] * 4, [5, 6, 7, 8], times=[1, 2, 3, 4]))
@@ -132,69 +185,60 @@ def shuffle_items(split: Split) -> Split:
     return replace(split, train=train, candidates=candidates, **held_out)
 
 
-def hash_events(interactions: Interactions, seed: int) -> NDArray[np.uint64]:
-    """A fixed 64-bit hash of each event's (raw user id, raw item id, seed).
-
-    `h = mix(mix(mix(seed) ^ fnv(user)) ^ fnv(item))` with `fnv` the FNV-1a hash of the
-    UTF-8 bytes and `mix` one step of SplitMix64: the same on every machine.
-
-    Args:
-      interactions: the events.
-      seed: `0 .. 2**64 - 1`.
-
-    Returns:
-      `[E]` hashes.
-
-    References: Fowler, Noll, Vo and Eastlake, "The FNV non-cryptographic hash
-    algorithm" (FNV-1a); Steele, Lea and Flood, "Fast splittable pseudorandom number
-    generators", 2014 (SplitMix64).
-
-    >>> from fedjax_rec.data.interactions import from_events
-    >>> [hex(h) for h in hash_events(from_events([1, 1], [2, 3]), seed=0)]
-    ['0x644feec54d8166ad', '0xa7e3a18613b07fff']
-    """
-    start = _mix(np.array([seed], np.uint64))
-    by_user = _mix(start ^ _fnv1a(interactions.user_labels))[interactions.users]
-    return _mix(by_user ^ _fnv1a(interactions.item_labels)[interactions.items])
-
-
-def _fnv1a(labels: NDArray[np.str_]) -> NDArray[np.uint64]:
-    encoded = np.strings.encode(labels, "utf-8")
-    lengths = np.strings.str_len(encoded)
-    columns = encoded.view(np.uint8).reshape(len(labels), -1).T
-    state = np.full(len(labels), 0xCBF29CE484222325, np.uint64)
-    for place, column in enumerate(columns):
-        state = np.where(place < lengths, (state ^ column) * np.uint64(0x100000001B3), state)
-    return state
+def _split(interactions: Interactions, rules: Rules) -> tuple[Split, Mask, Mask]:
+    """The split, and which events it holds out for test and for validation."""
+    order = by_client_and_time(interactions, rules.ties, rules.seed)
+    is_test = tested(interactions, rules, order)
+    is_valid = validated(interactions, rules, order, is_test)
+    is_train = ~(is_test | is_valid)
+    trains = (num_events(interactions, is_train) > 0)[interactions.users]
+    is_test, is_valid = is_test & trains, is_valid & trains
+    if rules.holdout not in ("temporal", "file"):
+        is_train = ~(is_test | is_valid)
+    if not is_train.any():
+        raise UserError(f"{interactions.name}: holdout {rules.holdout!r} leaves no event to train")
+    test = _held_out(interactions, is_test)
+    return (
+        Split(
+            train=_pick(interactions, order[is_train[order]]),
+            valid=_held_out(interactions, is_valid),
+            test=test,
+            validation=rules.validation,
+            ties=rules.ties,
+            seed=rules.seed,
+            holdout=rules.holdout,
+            candidates=_candidates(interactions, test) if rules.holdout == "file" else None,
+            share=rules.share if rules.holdout in WITH_SHARE else None,
+        ),
+        is_test,
+        is_valid,
+    )
 
 
-def _mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    state = state + np.uint64(0x9E3779B97F4A7C15)
-    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return state ^ (state >> np.uint64(31))
+def _held_out(interactions: Interactions, is_held: Mask) -> HeldOut:
+    """The distinct items of the marked events, client by client, in the order of their numbers."""
+    num_users, num_items = interactions.num_users, interactions.num_items
+    pairs = interactions.users[is_held].astype(np.int64) * num_items + interactions.items[is_held]
+    clients, items = np.divmod(np.unique(pairs), num_items)
+    counts = np.bincount(clients, minlength=num_users)
+    place = np.arange(len(items)) - np.repeat(np.cumsum(counts) - counts, counts)
+    table = np.full((num_users, max(int(counts.max()), 1)), num_items, np.int32)
+    table[clients, place] = items
+    return HeldOut(table)
 
 
-def _by_client_and_time(interactions: Interactions, ties: Ties, seed: int) -> NDArray[np.intp]:
-    """The order of events: by client, then time, then the tie rule."""
-    users = interactions.users
-    if ties == "file_order":
-        return np.lexsort((interactions.times, users))  # lexsort is stable
-    breaker = hash_events(interactions, seed) if ties == "hash" else interactions.items
-    # The value last: what still ties then is the same event twice.
-    return np.lexsort((interactions.values, breaker, interactions.times, users))
-
-
-def _hold_out(
-    interactions: Interactions,
-    order: NDArray[np.intp],
-    places: NDArray[np.intp],
-    is_held: NDArray[np.bool_],
-) -> HeldOut:
-    """The item at one place of the order for each client that holds one out."""
-    items = np.full((interactions.num_users, 1), interactions.num_items, np.int32)
-    items[is_held, 0] = interactions.items[order[places[is_held]]]
-    return HeldOut(items)
+def _candidates(interactions: Interactions, test: HeldOut) -> dict[str, NDArray[np.int32]] | None:
+    """The files' candidates behind the test items, each item once in a row."""
+    listed = file_split(interactions).candidates
+    if listed is None:
+        return None
+    listed = np.sort(listed, axis=1)
+    is_repeat = np.zeros(listed.shape, bool)
+    is_repeat[:, 1:] = listed[:, 1:] == listed[:, :-1]
+    for target in test.items.T:
+        is_repeat |= listed == target[:, None]
+    others = np.sort(np.where(is_repeat, interactions.num_items, listed), axis=1)
+    return {"test": np.concatenate([test.items, others], axis=1).astype(np.int32)}
 
 
 def _pick(interactions: Interactions, events: NDArray[np.intp]) -> Interactions:
@@ -204,9 +248,5 @@ def _pick(interactions: Interactions, events: NDArray[np.intp]) -> Interactions:
         items=interactions.items[events],
         values=interactions.values[events],
         times=interactions.times[events],
+        file_split=None,
     )
-
-
-def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise UserError(f"{what} {value!r} is not known{did_you_mean(value, choices)}")

@@ -12,10 +12,16 @@ class Protocol:
 
     Attributes:
       holdout: which events are held out. `leave_one_out`: each client's latest.
-      validation: `second_latest` event, never trained on and seen at test, or `none`.
+        `leave_one_out_hash`: its item with the largest hash of (user, item, seed), where
+        no times are known. `temporal`: the latest share of all clients' events. `ratio`:
+        a share of each client's events, by hash. `file`: those that the files of the data
+        set name.
+      validation: never trained on and seen at test: the `second_latest` event, that is
+        the latest that is not tested; the remaining item with the largest `hash`; as large
+        a share again (`temporal`, `ratio`); or `none`.
       time_ties: what orders events of the same second: a `hash` of (user, item, seed),
         independent of file order and ids; `file_order`; or `item_id`.
-      split_seed: of that hash.
+      split_seed: of the hashes.
       negatives_exclude: what training negatives avoid. `train`: only what was trained
         on; `heldout`: also validation and test items (many published papers; it tells
         training what was held out); `heldout_and_candidates`: the items they are ranked
@@ -26,6 +32,7 @@ class Protocol:
       seen_items: `removed` from the ranking.
       score_ties: the rule among equal scores, see `ranking.ranks`.
       selection: which round's parameters are reported.
+      holdout_share: the share that `temporal` or `ratio` hold out; `None` elsewhere.
 
     Raises:
       UserError: for a value that is not one of these.
@@ -34,8 +41,10 @@ class Protocol:
     'full'
     """
 
-    holdout: Literal["leave_one_out"] = "leave_one_out"
-    validation: Literal["second_latest", "none"] = "second_latest"
+    holdout: Literal["leave_one_out", "leave_one_out_hash", "temporal", "ratio", "file"] = (
+        "leave_one_out"
+    )
+    validation: Literal["second_latest", "hash", "temporal", "ratio", "none"] = "second_latest"
     time_ties: Literal["hash", "file_order", "item_id"] = "hash"
     split_seed: int = 0
     negatives_exclude: Literal["train", "heldout", "heldout_and_candidates"] = "train"
@@ -44,6 +53,7 @@ class Protocol:
     seen_items: Literal["removed"] = "removed"
     score_ties: Literal["pessimistic", "optimistic"] = "pessimistic"
     selection: Literal["last", "best on validation"] = "last"
+    holdout_share: float | None = None
 
     def __post_init__(self) -> None:
         """Refuses unknown values."""
@@ -58,6 +68,6 @@ class Protocol:
                 "set validation = 'second_latest' or selection = 'last'"
             )
 
-    def to_dict(self) -> dict[str, str | int]:
-        """Plain data, for a result's record."""
-        return asdict(self)
+    def to_dict(self) -> dict[str, str | int | float]:
+        """Plain data, for a result's record; without a share where none is held out."""
+        return {name: value for name, value in asdict(self).items() if value is not None}

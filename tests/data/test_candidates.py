@@ -132,8 +132,9 @@ def split_of(num_users=30, num_items=400, events=8, **options):
     rng = np.random.default_rng(5)
     items = np.concatenate([rng.permutation(num_items)[:events] for _ in range(num_users)])
     users = np.repeat(np.arange(num_users), events)
+    times = rng.permutation(len(users)) + 1
     return leave_one_out(
-        from_events(users, items, times=rng.permutation(len(users)) + 1), **options
+        from_events(users, items, times=times, catalogue=range(num_items)), **options
     )
 
 

@@ -64,3 +64,11 @@ def test_statistics_of_a_small_example() -> None:
     differences = np.abs(np.subtract.outer([1, 2, 3], [1, 2, 3])).mean()
     assert found["popularity_gini"] == pytest.approx(differences / (2 * 2))
     assert found["popularity_top_10_percent"] == pytest.approx(3 / 6)
+
+
+def test_the_catalogue_may_hold_items_without_events() -> None:
+    events = from_events([1, 1], [5, 7], catalogue=[6, 7, 10], titles={"10": "Ten"})
+    assert events.item_labels.tolist() == ["5", "6", "7", "10"]
+    assert events.items.tolist() == [0, 2]
+    assert events.item_titles == ("5", "6", "7", "Ten")
+    assert describe(events)["items_with_events"] == 2

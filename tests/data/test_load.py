@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fedjax_rec.data import load, read
@@ -75,6 +76,28 @@ def test_ml_100k_loads_from_the_folder_of_data_sets(
         data = load("ml-100k", notice=notices.append)
     assert (data.num_clients, data.num_items) == (943, 1682)
     assert len(notices) == 1
+
+
+def test_a_hold_out_by_file_brings_candidates_and_draws_those_of_validation(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "x.train.rating").write_text(
+        "".join(f"{user}\t{item}\t1\t0\n" for user in range(3) for item in range(5))
+    )
+    (tmp_path / "x.test.rating").write_text("0\t5\t1\t9\n2\t6\t1\t9\n")
+    (tmp_path / "x.test.negative").write_text("(0,5)\t5\t7\t8\n(2,6)\t9\t7\t8\n")
+    rules: dict[str, Any] = {"holdout": "file", "path": str(tmp_path)}
+    split = load("mine", validation="hash", **rules).split
+    assert split.candidates is not None
+    labels = np.append(split.train.item_labels, "-")
+    test, valid = (labels[split.candidates[name]] for name in ("test", "valid"))
+    assert [sorted(row) for row in test[[0, 2]].tolist()] == [["-", "5", "7", "8"], list("6789")]
+    np.testing.assert_array_equal(valid[:, 0], labels[split.valid.items[:, 0]])
+    assert set(valid[0, 1:].tolist()) == {"6", "7", "8", "9", "-"}
+    assert split.valid.items[1, 0] == 10, "without a test item none for validation"
+    plain = load("mine", validation="none", **rules).split
+    assert plain.candidates is not None
+    assert set(plain.candidates) == {"test"}
 
 
 def test_the_host_side_imports_no_jax() -> None:

@@ -1,7 +1,9 @@
 """Obtaining a data set: the order of places, the download, the terms. Nothing is fetched."""
 
+import gzip
 import hashlib
 import importlib.util
+import os
 import subprocess
 import sys
 import zipfile
@@ -14,11 +16,24 @@ from typing import Any
 import pytest
 
 from fedjax_rec.data import obtain
-from fedjax_rec.data.registry import ML_100K, SYNTHETIC, DataSet
+from fedjax_rec.data.reading import read
+from fedjax_rec.data.registry import AMAZON_VIDEO, DATASETS, ML_100K, SYNTHETIC, DataSet
 from fedjax_rec.data.sources import read_path
 from fedjax_rec.errors import UserError
 
 INTER = b"user_id:token\titem_id:token\trating:float\ttimestamp:float\n1\t2\t3\t4\n"
+
+
+# Read before any test changes it; collected with the module.
+REAL_FOLDER = os.environ.get("FEDJAX_REC_DATA")
+
+
+@pytest.fixture
+def real_folder() -> str:
+    """The folder of data-set folders, which every other test here replaces by an empty one."""
+    if not REAL_FOLDER:
+        pytest.skip("needs real data: FEDJAX_REC_DATA is not set")
+    return REAL_FOLDER
 
 
 @pytest.fixture(autouse=True)
@@ -208,8 +223,60 @@ def test_a_cache_that_cannot_be_made_is_told_in_one_line(
     assert "set FEDJAX_REC_CACHE to a folder that can be written" in message
 
 
-def test_what_cannot_be_downloaded_needs_a_path() -> None:
-    assert refusal(SYNTHETIC) == "synthetic: no file found; name one with --data.path"
+def test_what_cannot_be_downloaded_needs_a_folder_or_a_path() -> None:
+    message = refusal(AMAZON_VIDEO)
+    assert message.startswith(
+        "amazon-video: no file found, and none can be downloaded; put it into"
+    )
+    assert "the folder pfedrec/amazon of a folder that FEDJAX_REC_DATA names" in message
+    assert message.endswith("name it with --data.path")
+
+
+@pytest.mark.parametrize("folder", ["amazon-video", "pfedrec/amazon"])
+def test_a_data_set_is_found_by_its_name_and_in_the_folder_it_is_published_in(
+    places: dict[str, Path], folder: str
+) -> None:
+    put(places["data"] / folder / "ratings.dat.gz", b"")
+    assert obtain.find(AMAZON_VIDEO) == places["data"] / folder
+
+
+def test_another_copy_under_a_known_name_is_told(tmp_path: Path) -> None:
+    told: list[str] = []
+    content = gzip.compress(b"a,b,1,2\n")
+    put(tmp_path / "ratings.dat.gz", content)
+    obtain.tell_other_copies(AMAZON_VIDEO, tmp_path, told.append)
+    assert len(told) == 1
+    assert f"{tmp_path / 'ratings.dat.gz'} is not the copy of amazon-video that is known" in told[0]
+    known = replace(
+        AMAZON_VIDEO, files={"ratings.dat.gz": hashlib.sha256(content).hexdigest(), "none": "00"}
+    )
+    obtain.tell_other_copies(known, tmp_path / "ratings.dat.gz", told.append)
+    assert len(told) == 1
+
+
+def test_every_known_data_set_says_whom_to_cite_and_what_is_allowed() -> None:
+    for dataset in DATASETS.values():
+        assert dataset is SYNTHETIC or (dataset.citation and dataset.terms)
+        assert dataset is SYNTHETIC or set(dataset.statistics) == {"users", "items", "events"}
+        assert all(len(digest) == 64 for digest in dataset.files.values())
+        assert dataset is SYNTHETIC or dataset.wheel or dataset.files
+
+
+@pytest.mark.parametrize("name", [name for name in DATASETS if name != "synthetic"])
+def test_the_data_sets_of_a_folder_are_the_known_copies(
+    name: str, real_folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FEDJAX_REC_DATA", real_folder)
+    dataset = DATASETS[name]
+    try:
+        path = obtain.find(dataset)
+    except UserError:
+        pytest.skip(f"needs real data: no {name} in {real_folder}")
+    notices: list[str] = []
+    events = read(name, notice=notices.append)
+    found = (events.num_users, events.num_items, events.num_events)
+    assert found == tuple(dataset.statistics.values())
+    assert [notice for notice in notices if "not the copy" in notice] == [], path
 
 
 def test_terms_are_shown_once(places: dict[str, Path]) -> None:

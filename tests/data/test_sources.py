@@ -151,9 +151,9 @@ def test_a_missing_path_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_or_zip_without_data_is_refused(tmp_path: Path) -> None:
     zipped = write_zip(tmp_path / "a.zip", {"readme": b"hello"})
-    assert f"{zipped}: holds no u.data and no .inter file" in refusal(zipped)
+    assert f"{zipped}: holds no data in a known format" in refusal(zipped)
     zipped.unlink()
-    assert f"{tmp_path}: holds no u.data and no .inter file" in refusal(tmp_path)
+    assert f"{tmp_path}: holds no data in a known format" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize("keep", [0, 10, 0.5, 0.99])

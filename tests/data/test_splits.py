@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedjax_rec.data import Interactions, Split, from_events, leave_one_out
+from fedjax_rec.data.hashing import hash_events
 from fedjax_rec.data.interactions import describe
 from fedjax_rec.data.sources import read_path
-from fedjax_rec.data.splits import hash_events, shuffle_items
+from fedjax_rec.data.splits import shuffle_items
 from fedjax_rec.errors import UserError
 
 MASK = 2**64 - 1

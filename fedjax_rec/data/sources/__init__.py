@@ -1,25 +1,65 @@
 """Readers, one a file format, and the choice among them by looking at the path."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from fedjax_rec.data.interactions import Interactions
-from fedjax_rec.data.sources.files import Files, open_files
+from fedjax_rec.data.sources.comma import read_comma
+from fedjax_rec.data.sources.disencdr import read_disencdr
+from fedjax_rec.data.sources.files import Files, fits, open_files
+from fedjax_rec.data.sources.hetrec import read_hetrec
 from fedjax_rec.data.sources.movielens import read_movielens
+from fedjax_rec.data.sources.movielens_csv import is_header, read_movielens_csv
+from fedjax_rec.data.sources.movielens_dat import read_movielens_dat
+from fedjax_rec.data.sources.ncf import read_ncf
 from fedjax_rec.data.sources.recbole import read_recbole
 from fedjax_rec.errors import UserError
 
 ARCHIVES = (".zip", ".whl")
-FORMATS = "u.data, NAME.inter[.gz], a folder with one of them, or a zip or wheel with one of them"
 
-__all__ = ["ARCHIVES", "FORMATS", "read_path"]
+__all__ = ["ARCHIVES", "FORMATS", "Format", "holds_data", "read_path"]
+
+
+@dataclass(frozen=True)
+class Format:
+    """A file format, and how it is recognised.
+
+    Attributes:
+      pattern: of the name of its main file; `.gz` may follow.
+      read: the reader: files, the main file's name in them, the data set's name.
+      looks_right: whether a first line may be one of this format.
+      by_content: a file of any name is read so where its first line looks right.
+    """
+
+    pattern: str
+    read: Callable[[Files, str, str], Interactions]
+    looks_right: Callable[[bytes], bool] = lambda line: True
+    by_content: bool = False
+
+
+FORMATS = (
+    Format("u.data", read_movielens, lambda line: b"\t" in line, by_content=True),
+    Format("*.inter", read_recbole),
+    Format("*.train.rating", read_ncf),
+    Format("ratings.csv", read_movielens_csv, is_header, by_content=True),
+    Format("user_artists.dat", read_hetrec),
+    Format("ratings.dat", read_movielens_dat, lambda line: b"::" in line, by_content=True),
+    Format("ratings.dat", read_comma, lambda line: b"," in line, by_content=True),
+    Format("train.txt", read_disencdr),
+)
+"""All formats; where a folder holds several, the first is read."""
+
+KNOWN = ", ".join(dict.fromkeys(form.pattern for form in FORMATS))
 
 
 def read_path(path: Path, name: str) -> Interactions:
     """Reads a data set from a file, a folder, a zip or a wheel; finds out the format.
 
-    A file that ends in `.inter` or `.inter.gz` is a RecBole atomic file, in `.zip` or
-    `.whl` an archive, and anything else is read as `u.data`. A folder is searched for
-    `u.data`, then for `.inter` files (`NAME.inter` first), then for a single archive.
+    A folder, zip or wheel is searched for the main file of a format, in the order of
+    `FORMATS` and the data set's own name first, a folder then for a single archive. A file
+    goes by its name, and where that tells nothing by its first line. Every file may be
+    packed as `.gz`.
 
     Args:
       path: what to read.
@@ -32,23 +72,43 @@ def read_path(path: Path, name: str) -> Interactions:
       UserError: nothing there, nothing known inside, or a broken or malformed file.
     """
     if not path.exists():
-        raise UserError(f"{path}: no such file or folder; give one that exists: {FORMATS}")
-    if path.is_dir():
-        return _read_any(open_files(path), name)
-    if path.suffix in ARCHIVES:
+        raise UserError(
+            f"{path}: no such file or folder; give one that exists: one of {KNOWN}, "
+            "a folder, zip or wheel with one of them"
+        )
+    if path.is_dir() or path.suffix in ARCHIVES:
         return _read_any(open_files(path), name)
     beside = open_files(path.parent)
-    if path.name.endswith((".inter", ".inter.gz")):
-        return read_recbole(beside, path.name, name)
-    return read_movielens(beside, path.name, name)
+    form = _format_of(beside, path.name)
+    return form.read(beside, path.name, name)
+
+
+def holds_data(folder: Path) -> bool:
+    """Whether a folder holds the main file of some format."""
+    return folder.is_dir() and open_files(folder).find(*_patterns("")) is not None
+
+
+def _patterns(name: str) -> list[str]:
+    own = [form.pattern.replace("*", name) for form in FORMATS] if name else []
+    return own + [form.pattern for form in FORMATS]
 
 
 def _read_any(files: Files, name: str) -> Interactions:
-    if member := files.find("u.data"):
-        return read_movielens(files, member, name)
-    if member := files.find(f"{name}.inter", f"{name}.inter.gz", "*.inter", "*.inter.gz"):
-        return read_recbole(files, member, name)
+    if member := files.find(*_patterns(name)):
+        return _format_of(files, member).read(files, member, name)
     archives = [entry for entry in files.names if entry.endswith(ARCHIVES)]
     if len(archives) == 1 and not files.is_zip:
         return _read_any(open_files(files.where / archives[0]), name)
-    raise UserError(f"{files.where}: holds no u.data and no .inter file; give {FORMATS}")
+    raise UserError(
+        f"{files.where}: holds no data in a known format; give one of {KNOWN}, "
+        "or a folder, zip or wheel with one of them"
+    )
+
+
+def _format_of(files: Files, member: str) -> Format:
+    """By name and first line; else by name; else by the first line; else as `u.data`."""
+    named = [form for form in FORMATS if fits(member, form.pattern)]
+    line = files.first_line(member)
+    fitting = [form for form in named if form.looks_right(line)]
+    known = [form for form in FORMATS if form.by_content and form.looks_right(line)]
+    return (fitting or named or known or list(FORMATS))[0]

@@ -9,13 +9,23 @@ from numpy.typing import NDArray
 from fedjax_rec.errors import UserError
 
 Column = list[bytes]
+SEPARATORS = {b"\t": "tab", b",": "comma", b"::": "'::'"}
+"""Separator -> what errors call it."""
+
 _LARGEST = float(np.finfo(np.float32).max)
+_LONGEST_ID = 18
 
 
 def split_columns(
-    content: bytes, num_columns: int, *, label: str, expected: str, first_line: int = 1
+    content: bytes,
+    num_columns: int,
+    *,
+    label: str,
+    expected: str,
+    first_line: int = 1,
+    separator: bytes = b"\t",
 ) -> list[Column]:
-    r"""The tab-separated columns of a text; blank lines at its end are dropped.
+    r"""The columns of a text; blank lines at its end are dropped.
 
     Args:
       content: lines, without a header.
@@ -23,6 +33,7 @@ def split_columns(
       label: what to call the file in errors.
       expected: what the columns should be, for errors.
       first_line: number of the first line of `content` in its file.
+      separator: what stands between columns, one of `SEPARATORS`.
 
     Raises:
       UserError: no lines, or one with another number of columns.
@@ -34,13 +45,13 @@ def split_columns(
     if not lines:
         raise UserError(f"{label}: no events: the data set is empty; check the file")
     for number, line in enumerate(lines, first_line):
-        found = line.count(b"\t") + 1
+        found = line.count(separator) + 1
         if found != num_columns:
             raise UserError(
-                f"{label}, line {number}: {found} tab-separated columns instead of "
-                f"{num_columns} ({expected}); mend or remove the line"
+                f"{label}, line {number}: {found} {SEPARATORS[separator]}-separated columns "
+                f"instead of {num_columns} ({expected}); mend or remove the line"
             )
-    fields = b"\t".join(lines).split(b"\t")
+    fields = separator.join(lines).split(separator)
     return [fields[i::num_columns] for i in range(num_columns)]
 
 
@@ -62,22 +73,61 @@ def floats(column: Column, *, label: str, what: str, first_line: int = 1) -> NDA
     return _refuse_first(column, _is_finite, "a finite float32 number", label, what, first_line)
 
 
-def check_ids(
+def check_whole(column: Column, *, label: str, what: str, first_line: int = 1) -> None:
+    """Checks raw ids that have to be whole numbers.
+
+    Raises:
+      UserError: names the first line whose id is another text.
+
+    >>> check_whole([b"7", b"12"], label="f", what="user id")
+    """
+    _check_ids(column, _is_whole, "a whole number >= 0", label, what, first_line)
+
+
+def check_text(column: Column, *, label: str, what: str, first_line: int = 1) -> None:
+    """Checks raw ids that may be any text.
+
+    Raises:
+      UserError: names the first line whose id is empty or not UTF-8.
+
+    >>> check_text([b"ann", b"7"], label="f", what="user id")
+    """
+    _check_ids(column, _is_text, "UTF-8 text", label, what, first_line)
+
+
+def decode(text: bytes) -> str:
+    """Text for people to read: UTF-8, or latin-1 where it is not.
+
+    >>> decode("Café".encode()), decode("Café".encode("latin-1"))
+    ('Café', 'Café')
+    """
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        return text.decode("latin-1")
+
+
+def _check_ids(
     column: Column,
     is_valid: Callable[[bytes], bool],
     should_be: str,
-    *,
     label: str,
     what: str,
-    first_line: int = 1,
+    first_line: int,
 ) -> None:
-    """Checks raw ids, each distinct one once.
-
-    Raises:
-      UserError: names the first line whose id is not valid.
-    """
-    if not all(map(is_valid, set(column))):
+    if not all(map(is_valid, set(column))):  # each distinct one once
         _refuse_first(column, is_valid, should_be, label, what, first_line)
+
+
+def _is_whole(field: bytes) -> bool:
+    return field.isdigit() and len(field) <= _LONGEST_ID
+
+
+def _is_text(field: bytes) -> bool:
+    try:
+        return bool(field.decode())
+    except UnicodeDecodeError:
+        return False
 
 
 def _is_finite(field: bytes) -> bool:

@@ -3,9 +3,12 @@
 import gzip
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import IO, cast
 
 from fedjax_rec.errors import UserError
 
@@ -28,16 +31,34 @@ class Files:
     is_zip: bool
 
     def find(self, *patterns: str) -> str | None:
-        """First name whose last part fits a pattern; earlier patterns go first."""
+        """First name whose last part `fits` a pattern; earlier patterns go first."""
         for pattern in patterns:
             for name in self.names:
-                if fnmatch(name.rsplit("/", 1)[-1], pattern):
+                if fits(name, pattern):
                     return name
+        return None
+
+    def beside(self, member: str, *names: str) -> str | None:
+        """The first of some files that lies in a member's folder, plain or as `.gz`."""
+        folder, slash, _ = member.rpartition("/")
+        for name in names:
+            for ending in ("", ".gz"):
+                if (found := f"{folder}{slash}{name}{ending}") in self.names:
+                    return found
         return None
 
     def label(self, name: str) -> str:
         """What error messages call this file."""
         return f"{self.where}:{name}" if self.is_zip else str(self.where / name)
+
+    def first_line(self, name: str) -> bytes:
+        """The first line, read without the rest; at most 1,000 bytes of it.
+
+        Raises:
+          UserError: as `read`, as far as it is read.
+        """
+        with self._open(name) as stream:
+            return stream.readline(1000)
 
     def read(self, name: str) -> bytes:
         """The content, unpacked when the name ends in `.gz`.
@@ -45,15 +66,34 @@ class Files:
         Raises:
           UserError: the file, the zip or the gzip cannot be read whole.
         """
+        with self._open(name) as stream:
+            return stream.read()
+
+    @contextmanager
+    def _open(self, name: str) -> Iterator[IO[bytes]]:
+        """The unpacked content as a stream; what goes wrong with it becomes one line."""
         try:
-            if self.is_zip:
-                with zipfile.ZipFile(self.where) as archive:
-                    content = archive.read(name)
-            else:
-                content = (self.where / name).read_bytes()
-            return gzip.decompress(content) if name.endswith(".gz") else content
+            with ExitStack() as stack:
+                stream: IO[bytes]
+                if self.is_zip:
+                    archive = stack.enter_context(zipfile.ZipFile(self.where))
+                    stream = stack.enter_context(archive.open(name))
+                else:
+                    stream = stack.enter_context((self.where / name).open("rb"))
+                if name.endswith(".gz"):
+                    stream = cast("IO[bytes]", stack.enter_context(gzip.GzipFile(fileobj=stream)))
+                yield stream
         except _BROKEN as error:
             raise UserError(f"{self.label(name)}: cannot be read ({error}): {_MEND}") from error
+
+
+def fits(name: str, pattern: str) -> bool:
+    """Whether the last part of a name fits a pattern, plain or as `.gz`.
+
+    >>> fits("ml-1m/ratings.dat.gz", "ratings.dat"), fits("ratings.dat.bak", "ratings.dat")
+    (True, False)
+    """
+    return fnmatch(name.rsplit("/", 1)[-1].removesuffix(".gz"), pattern)
 
 
 def open_files(path: Path) -> Files:

@@ -1,11 +1,8 @@
-"""MovieLens as GroupLens publishes it: `u.data` with `u.item`."""
+"""MovieLens 100K as GroupLens publishes it: `u.data` with `u.item`."""
 
-from fedjax_rec.data.interactions import Interactions, from_events
-from fedjax_rec.data.sources.columns import check_ids, floats, split_columns
+from fedjax_rec.data.interactions import Interactions
 from fedjax_rec.data.sources.files import Files
-
-_EXPECTED = "user, item, rating, timestamp"
-_LONGEST_ID = 18
+from fedjax_rec.data.sources.ratings import from_ratings, parse_ratings, titles_in
 
 
 def read_movielens(files: Files, member: str, name: str) -> Interactions:
@@ -24,32 +21,7 @@ def read_movielens(files: Files, member: str, name: str) -> Interactions:
         rating or time that is not finite, or of a line without four columns.
     """
     label = files.label(member)
-    users, items, ratings, times = split_columns(
-        files.read(member), 4, label=label, expected=_EXPECTED
-    )
-    check_ids(users, _is_whole, "a whole number >= 0", label=label, what="user id")
-    check_ids(items, _is_whole, "a whole number >= 0", label=label, what="item id")
-    return from_events(
-        users,
-        items,
-        floats(ratings, label=label, what="rating"),
-        floats(times, label=label, what="timestamp"),
-        name=name,
-        titles=_titles(files, member),
-        where=label,
-    )
-
-
-def _is_whole(field: bytes) -> bool:
-    return field.isdigit() and len(field) <= _LONGEST_ID
-
-
-def _titles(files: Files, member: str) -> dict[str, str] | None:
-    """Item id -> title, from the first two columns of `u.item`."""
-    beside = member.rpartition("/")[0]
-    listing = f"{beside}/u.item" if beside else "u.item"
-    if listing not in files.names:
-        return None
-    # u.item is latin-1: titles such as "Misérables, Les (1995)".
-    rows = (line.split("|", 2) for line in files.read(listing).decode("latin-1").splitlines())
-    return {row[0]: row[1] for row in rows if len(row) > 1}
+    ratings = parse_ratings(files.read(member), label=label)
+    listing = files.beside(member, "u.item")
+    titles = None if listing is None else titles_in(files.read(listing), b"|")
+    return from_ratings(ratings, label=label, name=name, titles=titles)

@@ -4,7 +4,7 @@ Format: https://recbole.io/docs/user_guide/data/atomic_files.html
 """
 
 from fedjax_rec.data.interactions import Interactions, from_events
-from fedjax_rec.data.sources.columns import Column, check_ids, floats, split_columns
+from fedjax_rec.data.sources.columns import Column, check_text, floats, split_columns
 from fedjax_rec.data.sources.files import Files
 from fedjax_rec.errors import UserError
 
@@ -38,7 +38,7 @@ def read_recbole(files: Files, member: str, name: str) -> Interactions:
             "the header of an .inter file begins user_id:token<tab>item_id:token"
         )
     for field in _IDS:
-        check_ids(columns[field], _is_text, "UTF-8 text", label=label, what=field, first_line=2)
+        check_text(columns[field], label=label, what=field, first_line=2)
     numbers = {
         field: floats(columns[field], label=label, what=field, first_line=2)
         for field in ("rating", "timestamp")
@@ -82,10 +82,3 @@ def _titles(files: Files, member: str) -> dict[str, str] | None:
         return None
     pairs = zip(columns["item_id"], columns[title], strict=True)
     return {i.decode("utf-8", "replace"): t.decode("utf-8", "replace") for i, t in pairs}
-
-
-def _is_text(field: bytes) -> bool:
-    try:
-        return bool(field.decode())
-    except UnicodeDecodeError:
-        return False

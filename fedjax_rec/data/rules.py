@@ -1,0 +1,198 @@
+"""The rules that choose which events are held out: each marks events, `[E]` of a data set."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedjax_rec.data.hashing import hash_events, mix
+from fedjax_rec.data.interactions import FileSplit, Interactions
+from fedjax_rec.errors import UserError, did_you_mean
+
+Holdout = Literal["leave_one_out", "leave_one_out_hash", "temporal", "ratio", "file"]
+Validation = Literal["second_latest", "hash", "temporal", "ratio", "none"]
+Ties = Literal["hash", "file_order", "item_id"]
+HOLDOUTS: tuple[Holdout, ...] = get_args(Holdout)
+VALIDATIONS: tuple[Validation, ...] = get_args(Validation)
+TIES: tuple[Ties, ...] = get_args(Ties)
+
+VALIDATIONS_OF: dict[Holdout, tuple[Validation, ...]] = {
+    "leave_one_out": ("second_latest", "hash", "none"),
+    "leave_one_out_hash": ("hash", "none"),
+    "temporal": ("temporal", "none"),
+    "ratio": ("ratio", "hash", "none"),
+    "file": ("second_latest", "hash", "none"),
+}
+"""The validation rules that go with each hold-out."""
+
+WITH_SHARE: tuple[Holdout, ...] = ("temporal", "ratio")
+"""The hold-outs that hold out a share of the events."""
+
+Mask = NDArray[np.bool_]
+Counts = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The arguments of `hold_out`, checked."""
+
+    holdout: Holdout
+    validation: Validation
+    ties: Ties
+    seed: int
+    share: float
+
+
+def check_rules(
+    holdout: Holdout, validation: Validation, ties: Ties, seed: int, share: float = 0.1
+) -> Rules:
+    """The arguments of `hold_out`, checked without the data.
+
+    Raises:
+      UserError: see `hold_out`.
+    """
+    _check_choice("holdout", holdout, HOLDOUTS)
+    _check_choice("validation", validation, VALIDATIONS)
+    _check_choice("ties", ties, TIES)
+    if validation not in VALIDATIONS_OF[holdout]:
+        raise UserError(
+            f"validation {validation!r} does not go with holdout {holdout!r}; "
+            f"choose from: {', '.join(VALIDATIONS_OF[holdout])}"
+        )
+    if not 0 <= seed < 2**64:
+        raise UserError(f"split seed {seed} is out of range; choose one from 0 to 2**64 - 1")
+    if not 0 < share < 0.5:
+        raise UserError(f"split share {share} is out of range; choose one above 0 and below 0.5")
+    return Rules(holdout, validation, ties, seed, share)
+
+
+def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UserError(f"{what} {value!r} is not known{did_you_mean(value, choices)}")
+
+
+def tested(interactions: Interactions, rules: Rules, order: NDArray[np.intp]) -> Mask:
+    """Which events are held out for test."""
+    if rules.holdout == "file":
+        return file_split(interactions).is_test
+    if rules.holdout == "temporal":
+        return interactions.times >= _cut(interactions, rules.share)
+    counts = num_events(interactions)
+    is_split = (counts > (1 if rules.validation == "none" else 2)).astype(np.int64)
+    anything = np.ones(interactions.num_events, bool)
+    if rules.holdout == "leave_one_out":
+        return _last(interactions, order, anything, is_split)
+    num = is_split if rules.holdout == "leave_one_out_hash" else _shares(counts, rules) * is_split
+    return _largest(interactions, hash_events(interactions, rules.seed), anything, num)
+
+
+def validated(
+    interactions: Interactions, rules: Rules, order: NDArray[np.intp], is_test: Mask
+) -> Mask:
+    """Which of the events that are not tested are held out for validation."""
+    if rules.validation == "none":
+        return np.zeros(interactions.num_events, bool)
+    if rules.validation == "temporal":
+        return ~is_test & (interactions.times >= _cut(interactions, 2 * rules.share))
+    is_tested = num_events(interactions, is_test) > 0
+    num = (is_tested & (num_events(interactions, ~is_test) > 1)).astype(np.int64)
+    if rules.validation == "second_latest":
+        return _last(interactions, order, ~is_test, num)
+    if rules.validation == "ratio":
+        num = num * _shares(num_events(interactions), rules)
+    return _largest(interactions, mix(hash_events(interactions, rules.seed)), ~is_test, num)
+
+
+def _shares(counts: Counts, rules: Rules) -> Counts:
+    """`[N]` the share of each client's events, one at least."""
+    shares = np.floor(rules.share * counts + 1e-9)  # 0.29 * 100 is a little below 29
+    at_least_one: Counts = np.maximum(shares, 1).astype(np.int64)
+    return at_least_one
+
+
+def _cut(interactions: Interactions, share: float) -> int:
+    """The time of the first event of the latest `share` of all events."""
+    num_held = max(1, int(share * interactions.num_events + 1e-9))
+    return int(np.sort(interactions.times)[interactions.num_events - num_held])
+
+
+def _last(interactions: Interactions, order: NDArray[np.intp], is_left: Mask, num: Counts) -> Mask:
+    """The last `num` (`[N]`) events of each client in an order by client, of those left."""
+    order = order[is_left[order]]
+    clients = interactions.users[order]
+    counts = np.bincount(clients, minlength=interactions.num_users)
+    from_end = np.repeat(np.cumsum(counts), counts) - 1 - np.arange(len(order))
+    is_last = np.zeros(interactions.num_events, bool)
+    is_last[order[from_end < num[clients]]] = True
+    return is_last
+
+
+def _largest(
+    interactions: Interactions,
+    hashes: NDArray[np.uint64],
+    is_left: Mask,
+    num: Counts,
+) -> Mask:
+    """The `num` (`[N]`) events of each client with the largest hashes, and their repeats."""
+    order = np.lexsort((hashes, interactions.users))
+    is_chosen = _last(interactions, order, is_left, num)
+    pairs = interactions.users.astype(np.int64) * interactions.num_items + interactions.items
+    return np.isin(pairs, pairs[is_chosen]) & is_left
+
+
+def by_client_and_time(interactions: Interactions, ties: Ties, seed: int) -> NDArray[np.intp]:
+    """The order of events: by client, then time, then the tie rule."""
+    users = interactions.users
+    if ties == "file_order":
+        return np.lexsort((interactions.times, users))  # lexsort is stable
+    breaker = hash_events(interactions, seed) if ties == "hash" else interactions.items
+    # The value last: what still ties then is the same event twice.
+    return np.lexsort((interactions.values, breaker, interactions.times, users))
+
+
+def num_events(interactions: Interactions, mask: Mask | None = None) -> Counts:
+    """`[N]` how many events, or marked events, each client has."""
+    users = interactions.users if mask is None else interactions.users[mask]
+    return np.bincount(users, minlength=interactions.num_users)
+
+
+def file_split(interactions: Interactions) -> FileSplit:
+    """The hold-out that the files prescribe.
+
+    Raises:
+      UserError: they prescribe none.
+    """
+    if interactions.file_split is None:
+        raise UserError(
+            f"{interactions.name}: holdout 'file' needs a data set whose files say what is held "
+            f"out; choose from: {', '.join(HOLDOUTS[:-1])}"
+        )
+    return interactions.file_split
+
+
+def check_times(interactions: Interactions, rules: Rules, is_test: Mask, is_valid: Mask) -> None:
+    """Refuses a rule by time where the time that it goes by is unknown.
+
+    Raises:
+      UserError: says for how many events or clients, and which rule does without.
+    """
+    is_unknown = interactions.times == 0
+    name, num = interactions.name, int(is_unknown.sum())
+    if rules.holdout == "temporal" and num:
+        raise UserError(
+            f"{name}: holdout 'temporal' needs every event's time, and {num} of "
+            f"{interactions.num_events} have none; choose leave_one_out_hash or ratio"
+        )
+    if rules.ties == "file_order" and is_unknown.all():
+        return  # the lines are the order
+    if rules.holdout == "leave_one_out" and (num := int((is_unknown & is_test).sum())):
+        raise UserError(
+            f"{name}: for {num} clients the time of the latest event is unknown; choose holdout "
+            "leave_one_out_hash, or ties file_order where no time is known and lines are in order"
+        )
+    if rules.validation == "second_latest" and (num := int((is_unknown & is_valid).sum())):
+        raise UserError(
+            f"{name}: for {num} clients the time of the validation event is unknown; "
+            "choose validation hash or none"
+        )

@@ -1,0 +1,101 @@
+"""A fixed hold-out with candidates, as published with Neural Collaborative Filtering.
+
+Format: https://github.com/hexiangnan/neural_collaborative_filtering
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedjax_rec.data.interactions import FileSplit, Interactions, from_events
+from fedjax_rec.data.sources.files import Files
+from fedjax_rec.data.sources.ratings import parse_ratings
+from fedjax_rec.errors import UserError
+
+_TRAIN = ".train.rating"
+_KEY = re.compile(rb"\((\d{1,18}),(\d{1,18})\)")
+
+
+def read_ncf(files: Files, member: str, name: str) -> Interactions:
+    """Reads `NAME.train.rating`, `NAME.test.rating` and, if there, `NAME.test.negative`.
+
+    The first two hold user, item, rating and time between tabs; a time of 0 is unknown. A
+    line of the third is `(user,item)` of a test event, then the items to rank it among.
+    These are kept as they are: for 156 of the 6,040 users of ml-1m the test item is among
+    its own candidates, and `data.hold_out` takes it out of them.
+
+    Args:
+      files: the folder or zip that holds them.
+      member: the name of the training file in it.
+      name: the data set's name.
+
+    Returns:
+      Training events, then test events, each in their file's order, with the files'
+      hold-out.
+
+    Raises:
+      UserError: no test file; or names file and line of an id that is not a whole number
+        >= 0, of a rating or time that is not finite, of a line without four columns, or of
+        candidates that belong to no test event.
+    """
+    label, stem = files.label(member), member.rsplit("/", 1)[-1].removesuffix(".gz")
+    stem = stem.removesuffix(_TRAIN)
+    test_member = files.beside(member, f"{stem}.test.rating")
+    if test_member is None:
+        raise UserError(f"{label}: no {stem}.test.rating beside it; put it there")
+    train = parse_ratings(files.read(member), label=label)
+    test = parse_ratings(files.read(test_member), label=files.label(test_member))
+    listing = files.beside(member, f"{stem}.test.negative")
+    lists = {}
+    if listing is not None:
+        lists = _candidate_lists(files.read(listing), files.label(listing), test.users, test.items)
+    events = from_events(
+        train.users + test.users,
+        train.items + test.items,
+        np.append(train.values, test.values),
+        np.append(train.times, test.times),
+        name=name,
+        catalogue={item for items in lists.values() for item in items},
+        where=label,
+    )
+    is_test = np.arange(events.num_events) >= len(train.users)
+    return replace(events, file_split=FileSplit(is_test, _table(events, lists)))
+
+
+def _candidate_lists(
+    content: bytes, label: str, users: list[bytes], items: list[bytes]
+) -> dict[bytes, list[bytes]]:
+    """User -> the items listed for its test events."""
+    tested = set(zip(users, items, strict=True))
+    lists: dict[bytes, list[bytes]] = {}
+    for number, line in enumerate(content.rstrip(b"\r\n").splitlines(), 1):
+        key, *others = line.split(b"\t")
+        match = _KEY.fullmatch(key)
+        if match is None or match.groups() not in tested:
+            shown = key[:40].decode("utf-8", "replace")
+            raise UserError(
+                f"{label}, line {number}: {shown!r} is not the (user,item) of a test event; "
+                "mend or remove the line"
+            )
+        if not all(map(bytes.isdigit, others)):
+            raise UserError(
+                f"{label}, line {number}: a candidate is not a whole number >= 0; "
+                "mend or remove the line"
+            )
+        lists.setdefault(match[1], []).extend(others)
+    return lists
+
+
+def _table(events: Interactions, lists: Mapping[bytes, list[bytes]]) -> NDArray[np.int32] | None:
+    """`[N, K]` dense ids of the listed items, padded with the number of items."""
+    if not lists:
+        return None
+    number = {label: i for i, label in enumerate(events.item_labels.tolist())}
+    table = np.full((events.num_users, max(map(len, lists.values()))), len(number), np.int32)
+    for row, user in zip(table, events.user_labels.tolist(), strict=True):
+        listed = lists.get(user.encode(), [])
+        row[: len(listed)] = [number[item.decode()] for item in listed]
+    return table
