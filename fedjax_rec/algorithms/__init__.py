@@ -1,7 +1,41 @@
 """Federated algorithms, one file each, and the registry that names them."""
 
+from fedjax_rec.algorithms.ditto import ditto
 from fedjax_rec.algorithms.fedavg import fedavg, optax_server
+from fedjax_rec.algorithms.feddyn import feddyn
 from fedjax_rec.algorithms.fedmf import fedmf
+from fedjax_rec.algorithms.fedopt import fedadagrad, fedadam, fedavgm, fedopt, fedyogi
+from fedjax_rec.algorithms.fedper import fedper
+from fedjax_rec.algorithms.fedprox import fedprox
+from fedjax_rec.algorithms.fedrep import fedrep
+from fedjax_rec.algorithms.fedsgd import fedsgd
+from fedjax_rec.algorithms.finetuning import finetuning
+from fedjax_rec.algorithms.personalise import personalise
+from fedjax_rec.algorithms.recommender import on_recommender, recommender
 from fedjax_rec.algorithms.registry import ALGORITHMS
+from fedjax_rec.algorithms.reptile import reptile
+from fedjax_rec.algorithms.scaffold import scaffold
 
-__all__ = ["ALGORITHMS", "fedavg", "fedmf", "optax_server"]
+__all__ = [
+    "ALGORITHMS",
+    "ditto",
+    "fedadagrad",
+    "fedadam",
+    "fedavg",
+    "fedavgm",
+    "feddyn",
+    "fedmf",
+    "fedopt",
+    "fedper",
+    "fedprox",
+    "fedrep",
+    "fedsgd",
+    "fedyogi",
+    "finetuning",
+    "on_recommender",
+    "optax_server",
+    "personalise",
+    "recommender",
+    "reptile",
+    "scaffold",
+]
