@@ -103,7 +103,7 @@ def as_sgd(optimizer: optax.GradientTransformation, params: PyTree = TWO_PARTS) 
     shared, private = (set(jax.tree.leaves(part)) for part in rates)
     if len(shared) > 1 or len(private) > 1:
         return None
-    return LocalSGD(*(shared or {0.0}), *(private or {0.0}), momentum=momentum)
+    return LocalSGD(max(shared, default=0.0), max(private, default=0.0), momentum)
 
 
 def sgd_rates(

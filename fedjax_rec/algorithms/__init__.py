@@ -11,13 +11,14 @@ from fedjax_rec.algorithms.fedrep import fedrep
 from fedjax_rec.algorithms.fedsgd import fedsgd
 from fedjax_rec.algorithms.finetuning import finetuning
 from fedjax_rec.algorithms.personalise import personalise
-from fedjax_rec.algorithms.recommender import on_recommender, recommender
+from fedjax_rec.algorithms.recommender import Recommender, on_recommender, recommender
 from fedjax_rec.algorithms.registry import ALGORITHMS
 from fedjax_rec.algorithms.reptile import reptile
 from fedjax_rec.algorithms.scaffold import scaffold
 
 __all__ = [
     "ALGORITHMS",
+    "Recommender",
     "ditto",
     "fedadagrad",
     "fedadam",
