@@ -38,7 +38,7 @@ def feddyn(
     optimizer: optax.GradientTransformation,
     *,
     num_clients: int,
-    alpha: float = 0.001,
+    alpha: float = 0.005,
 ) -> FederatedAlgorithm:
     """Federated learning with dynamic regularisation.
 

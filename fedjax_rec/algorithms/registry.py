@@ -24,7 +24,9 @@ ALGORITHMS: dict[str, Callable[..., FederatedAlgorithm]] = {
     "fedmf": fedmf,
     "pfedrec": pfedrec,
     "fedavg": on_recommender(fedopt),
-    "fedsgd": on_recommender(fedsgd, without=("local_epochs",)),
+    "fedsgd": on_recommender(
+        fedsgd, without=("local_epochs",), user_learning_rate=10.0, item_learning_rate=200.0
+    ),
     "fedprox": on_recommender(fedprox),
     "fedavgm": on_recommender(fedavgm),
     "fedadagrad": on_recommender(fedadagrad),

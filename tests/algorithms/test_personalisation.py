@@ -158,7 +158,7 @@ def test_without_paths_nothing_is_personal():
 @pytest.mark.parametrize(("paths", "model"), [("dense/output", "ncf"), ("rows/item/mlp", "neumf")])
 def test_one_layer_or_one_table_may_be_personal(paths, model):
     """Every other parameter moves as if the part were shared, from the same start."""
-    subject = Subject(ALGORITHMS["fedper"], {"model": model, "paths": paths})
+    subject = Subject(ALGORITHMS["fedper"], {"model": model, "paths": paths, "dim": 16})
     state, clients, _ = subject.round()
     for before, after in zip(subject.start[:2], (state, clients), strict=True):
         assert jax.tree.structure(before) == jax.tree.structure(after)
