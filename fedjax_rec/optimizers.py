@@ -70,7 +70,11 @@ SCALES = (1e-12, 1.0, 1e12)
 """What it is multiplied by, each in a run of its own: a clip has to show."""
 
 
-def as_sgd(optimizer: optax.GradientTransformation) -> LocalSGD | None:
+TWO_PARTS = (Part({"item": 0}, 0), Private({}, 0))
+"""Parameters with a leaf of every kind."""
+
+
+def as_sgd(optimizer: optax.GradientTransformation, params: PyTree = TWO_PARTS) -> LocalSGD | None:
     """What an optimizer of `(shared, private)` is, if it is plain SGD, with momentum or not.
 
     A role that it never moves has the learning rate 0.
@@ -80,6 +84,10 @@ def as_sgd(optimizer: optax.GradientTransformation) -> LocalSGD | None:
     `-learning_rate (1 + momentum + momentum^2 + ...) g`. That tells `optax.sgd(0.1)` from a
     schedule, a clip, weight decay, a pull to the start and Nesterov's momentum.
 
+    Args:
+      optimizer: what is asked.
+      params: a tree like the one that it optimizes. Leaves of a role must share one rate.
+
     Returns:
       Its numbers; `None` for any other optimizer.
 
@@ -88,12 +96,29 @@ def as_sgd(optimizer: optax.GradientTransformation) -> LocalSGD | None:
     >>> as_sgd(optax.adam(0.5)) is None
     True
     """
-    probe = (Part({"item": PROBE}, PROBE), Private({}, PROBE))
-    answer = _rates(optimizer, probe)
-    if answer is None or answer[0][0] != answer[0][1]:
+    answer = sgd_rates(optimizer, params)
+    if answer is None:
         return None
     rates, momentum = answer
-    return LocalSGD(float(rates[0]), float(rates[2]), momentum)
+    shared, private = (set(jax.tree.leaves(part)) for part in rates)
+    if len(shared) > 1 or len(private) > 1:
+        return None
+    return LocalSGD(max(shared, default=0.0), max(private, default=0.0), momentum)
+
+
+def sgd_rates(
+    optimizer: optax.GradientTransformation, params: PyTree
+) -> tuple[PyTree, float] | None:
+    """The learning rate of every leaf of `params`, and the momentum, of what is plain SGD.
+
+    >>> sgd_rates(optax.sgd(0.5), {"a": 0, "b": 0})
+    ({'a': 0.5, 'b': 0.5}, 0.0)
+    """
+    answer = _rates(optimizer, jax.tree.map(lambda _: PROBE, params))
+    if answer is None:
+        return None
+    rates, momentum = answer
+    return jax.tree.unflatten(jax.tree.structure(params), map(float, rates + 0.0)), momentum
 
 
 def sgd_rate(optimizer: optax.GradientTransformation) -> float | None:

@@ -74,7 +74,8 @@ class Subject:
     def make(self, **changes: Any) -> FederatedAlgorithm:
         """Another copy of the algorithm."""
         taken = inspect.signature(self.factory).parameters
-        settings = {name: value for name, value in SETTINGS.items() if name in taken}
+        known = SETTINGS | {"num_clients": self.data.num_clients}
+        settings = {name: value for name, value in known.items() if name in taken}
         return self.factory(self.data.num_items, **settings | self.options | changes)
 
     @cached_property

@@ -3,17 +3,52 @@
 from collections.abc import Callable
 
 from fedjax_rec.algorithms.colr import colr
+from fedjax_rec.algorithms.ditto import ditto
 from fedjax_rec.algorithms.fcf import fcf
+from fedjax_rec.algorithms.feddyn import feddyn
 from fedjax_rec.algorithms.fedmf import fedmf
+from fedjax_rec.algorithms.fedncf import fedncf
+from fedjax_rec.algorithms.fedopt import fedadagrad, fedadam, fedavgm, fedopt, fedyogi
+from fedjax_rec.algorithms.fedper import fedper
+from fedjax_rec.algorithms.fedprox import fedprox
 from fedjax_rec.algorithms.fedrap import fedrap
+from fedjax_rec.algorithms.fedrecon import fedrecon
+from fedjax_rec.algorithms.fedrep import fedrep
+from fedjax_rec.algorithms.fedsgd import fedsgd
+from fedjax_rec.algorithms.finetuning import finetuning
 from fedjax_rec.algorithms.pfedrec import pfedrec
+from fedjax_rec.algorithms.recommender import on_recommender
+from fedjax_rec.algorithms.reptile import reptile
+from fedjax_rec.algorithms.scaffold import scaffold
 from fedjax_rec.base import FederatedAlgorithm
+
+SLICED = ("is_sliced",)
+"""What algorithms that need whole tables do not ask."""
 
 ALGORITHMS: dict[str, Callable[..., FederatedAlgorithm]] = {
     "colr": colr,
     "fcf": fcf,
     "fedmf": fedmf,
+    "fedncf": on_recommender(fedncf, model="neumf"),
     "fedrap": fedrap,
+    "fedrecon": on_recommender(fedrecon, without=("local_epochs",), batch_size=40),
     "pfedrec": pfedrec,
+    "fedavg": on_recommender(fedopt),
+    "fedsgd": on_recommender(
+        fedsgd, without=("local_epochs",), user_learning_rate=10.0, item_learning_rate=200.0
+    ),
+    "fedprox": on_recommender(fedprox),
+    "fedavgm": on_recommender(fedavgm),
+    "fedadagrad": on_recommender(fedadagrad),
+    "fedadam": on_recommender(fedadam),
+    "fedyogi": on_recommender(fedyogi),
+    "scaffold": on_recommender(scaffold, without=("local_optimizer", *SLICED), is_sliced=False),
+    "feddyn": on_recommender(feddyn, without=SLICED, is_sliced=False),
+    "finetuning": on_recommender(finetuning),
+    "reptile": on_recommender(reptile),
+    "fedper": on_recommender(fedper, model="gmf"),
+    "fedrep": on_recommender(fedrep, model="gmf"),
+    "ditto": on_recommender(ditto, without=SLICED, is_sliced=False),
 }
-"""Name -> factory `(num_items, *, own options, aggregate, server_optimizer)`."""
+"""Name -> factory `(num_items, *, own options, aggregate, server_optimizer)`, and `num_clients`
+where the algorithm has to know it."""

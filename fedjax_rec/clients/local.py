@@ -31,6 +31,7 @@ from fedjax_rec.tree import add_at, mask, subtract
 Carry = TypeVar("Carry")
 PartT = TypeVar("PartT", Part, Private)
 Run = Callable[[Key, View, Task], ClientOutput]
+Pull = Callable[[View, Part], Part]
 
 
 def masked_loop(body: Callable[[Array, Carry], Carry], carry: Carry, task: Task) -> Carry:
@@ -63,10 +64,16 @@ def masked_loop(body: Callable[[Array, Carry], Carry], carry: Carry, task: Task)
 def by_role(
     shared: optax.GradientTransformation | None = None,
     private: optax.GradientTransformation | None = None,
+    dense: optax.GradientTransformation | None = None,
 ) -> optax.GradientTransformation:
     """One optimizer for the shared, another for the private parameters.
 
     A role without one stays as it is.
+
+    Args:
+      shared: of the shared parameters.
+      private: of the private ones.
+      dense: of those shared parameters that are not rows, in place of `shared`.
 
     >>> optimizer = by_role(optax.sgd(1.0), optax.sgd(0.1))
     >>> grads = (Part({}, jnp.ones(1)), Private({}, jnp.ones(1)))
@@ -75,15 +82,16 @@ def by_role(
     [-1.0, -0.1]
     """
 
+    def named(tree: PyTree, name: str) -> PyTree:
+        return jax.tree.map(lambda _: name, tree)
+
     def labels(params: tuple[Part, Private]) -> PyTree:
-        names = ("shared", "private")
-        return tuple(
-            jax.tree.map(lambda _, name=name: name, part)
-            for name, part in zip(names, params, strict=True)
-        )
+        rows, rest = params[0]
+        return Part(named(rows, "shared"), named(rest, "dense")), named(params[1], "private")
 
     still = optax.set_to_zero()
-    return optax.partition({"shared": shared or still, "private": private or still}, labels)
+    optimizers = {"shared": shared, "private": private, "dense": dense or shared}
+    return optax.partition({name: one or still for name, one in optimizers.items()}, labels)
 
 
 def local_training(
@@ -91,6 +99,7 @@ def local_training(
     objective: Objective,
     optimizer: optax.GradientTransformation | list[optax.GradientTransformation],
     *,
+    pull: Pull | None = None,
     support: Support = "slice",
 ) -> ClientUpdate:
     """Local steps of an optimizer, started afresh each round.
@@ -104,6 +113,9 @@ def local_training(
       objective: what draws examples and measures them; needs `batch` and `loss`.
       optimizer: any optax optimizer of `(shared, private)`; see `by_role`. Of a list each
         steps in turn on every batch, on gradients of its own.
+      pull: `(view, shared) -> Part`, added to the gradient of the shared parameters at
+        every step: what else the client minimises than its loss. `view` is as received,
+        `shared` as it stands.
       support: `slice` is right for optimizers that map zero gradients to zero steps from
         a fresh state (SGD, momentum, Adam); declare `lazy` for weight decay, which then
         acts on touched rows only.
@@ -118,13 +130,31 @@ def local_training(
     if objective.batch is None or objective.loss is None:
         raise ValueError("local_training needs an objective with batch and loss")
     optimizers = list(optimizer) if isinstance(optimizer, list) else [optimizer]
-    plain = [local for local in map(as_sgd, optimizers) if local]
+    params = shapes_of_parameters(model)
+    known = [as_sgd(optimizer, params) for optimizer in optimizers if pull is None]
+    plain = [local for local in known if local]
     is_plain = len(plain) == len(optimizers) and not any(local.momentum for local in plain)
     if is_plain and model.is_row_wise and objective.sampler:
         run = _sparse_steps(model, objective, objective.sampler.table, plain)
     else:
-        run = _dense_steps(model, objective, optimizers)
+        run = _dense_steps(model, objective, optimizers, pull)
     return ClientUpdate(run, support, plain[0] if plain and len(optimizers) == 1 else None)
+
+
+def shapes_of_parameters(model: Model) -> tuple[Part, Private]:
+    """Shapes of what a client's optimizer sees: the shared and the private part.
+
+    >>> from fedjax_rec.models import matrix_factorization
+    >>> shapes_of_parameters(matrix_factorization(5, dim=2))[1].dense.shape
+    (2,)
+    """
+
+    def params() -> tuple[Part, Private]:
+        key = jax.random.key(0)
+        return model.init(key)[0], model.init_private(key)
+
+    shapes: tuple[Part, Private] = jax.eval_shape(params)
+    return shapes
 
 
 def trained_view(client_update: ClientUpdate) -> Callable[[Key, View, Task], View]:
@@ -142,7 +172,9 @@ def trained_view(client_update: ClientUpdate) -> Callable[[Key, View, Task], Vie
     return adapt
 
 
-def _dense_steps(model: Model, objective: Objective, optimizers: Sequence[Any]) -> Run:
+def _dense_steps(
+    model: Model, objective: Objective, optimizers: Sequence[Any], pull: Pull | None
+) -> Run:
     """Steps of any optimizers, over every row of the client's slice."""
     batch, loss = cast(Any, objective.batch), cast(Any, objective.loss)
 
@@ -153,6 +185,9 @@ def _dense_steps(model: Model, objective: Objective, optimizers: Sequence[Any]) 
             for turn, (optimizer, opt_state) in enumerate(zip(optimizers, opt_states, strict=True)):
                 now = view._replace(shared=trained[0], private=trained[1])
                 grads, _, *loss_seen = loss_gradients(model, loss, now, examples)
+                if pull is not None:
+                    pulled: Part = jax.tree.map(jnp.add, grads[0], pull(view, trained[0]))
+                    grads = (pulled, grads[1])
                 updates, opt_state = optimizer.update(grads, opt_state, trained)
                 trained = optax.apply_updates(trained, updates)
                 states.append(opt_state)

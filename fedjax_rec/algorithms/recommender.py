@@ -1,0 +1,124 @@
+"""Recommenders by name: what algorithms that suit any model are run on from a configuration."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import optax
+
+from fedjax_rec.base import FederatedAlgorithm, Model, Objective
+from fedjax_rec.clients import by_role
+from fedjax_rec.models import gmf, matrix_factorization, ncf, neumf
+from fedjax_rec.objectives import Sampler, binary_cross_entropy, sampled
+from fedjax_rec.optimizers import named_optimizer
+
+KEYWORD_ONLY = inspect.Parameter.KEYWORD_ONLY
+MODELS = {"mf": matrix_factorization, "gmf": gmf, "ncf": ncf, "neumf": neumf}
+
+
+class Recommender(NamedTuple):
+    """The first three arguments of algorithms that suit any model.
+
+    Attributes:
+      model: how items are scored.
+      objective: which examples, and which loss.
+      optimizer: of a client's copy of `(shared, private)`.
+    """
+
+    model: Model
+    objective: Objective
+    optimizer: optax.GradientTransformation
+
+
+def recommender(
+    num_items: int,
+    *,
+    model: Literal["mf", "gmf", "ncf", "neumf"] = "mf",
+    dim: int = 32,
+    init_stddev: float = 0.1,
+    num_negatives: int = 4,
+    batch_size: int = 256,
+    local_epochs: int = 1,
+    local_optimizer: str = "sgd",
+    user_learning_rate: float = 5.0,
+    item_learning_rate: float = 50.0,
+    dense_learning_rate: float = 0.5,
+    is_sliced: bool = True,
+) -> Recommender:
+    """A recommender of implicit feedback: binary cross-entropy with sampled negatives.
+
+    Args:
+      num_items: size of the catalogue (I).
+      model: `mf`, `gmf`, `ncf` or `neumf`; the user's own vector is private in all.
+      dim: width of a vector (D), at least 1.
+      init_stddev: standard deviation of the initial vectors.
+      num_negatives: negatives to each positive, at least 1.
+      batch_size: examples of a local step, positives and negatives together.
+      local_epochs: passes over a client's items in a round, at least 1.
+      local_optimizer: any optax optimizer by name, started afresh each round.
+      user_learning_rate: of private parameters. Losses are means over a batch, so rates of
+        vectors are large.
+      item_learning_rate: of item vectors, on the client.
+      dense_learning_rate: of what is shared and no item's: weights and towers.
+      is_sliced: False gives every client the whole table.
+
+    Raises:
+      UserError: an unknown optimizer, or a learning rate that is not positive.
+      ValueError: an unknown model, or a number out of range.
+
+    >>> recommender(100, model="gmf", dim=8).model.num_rows
+    {'item': 100}
+    """
+    if model not in MODELS:
+        raise ValueError(f"model must be one of {', '.join(MODELS)}, got {model!r}")
+    sampler = Sampler(num_items, num_negatives, local_epochs, batch_size, is_sliced=is_sliced)
+    optimizer = by_role(
+        shared=named_optimizer(local_optimizer, item_learning_rate),
+        private=named_optimizer(local_optimizer, user_learning_rate),
+        dense=named_optimizer(local_optimizer, dense_learning_rate),
+    )
+    return Recommender(
+        MODELS[model](num_items, dim, init_stddev=init_stddev),
+        sampled(sampler, binary_cross_entropy),
+        optimizer,
+    )
+
+
+def on_recommender(
+    build: Callable[..., FederatedAlgorithm], *, without: tuple[str, ...] = (), **defaults: Any
+) -> Callable[..., FederatedAlgorithm]:
+    """The factory of an algorithm on recommenders: for the registry.
+
+    Args:
+      build: `(model, objective, optimizer, *, own options) -> FederatedAlgorithm`.
+      without: settings of `recommender` that the factory does not take.
+      **defaults: of settings of `recommender`, in place of its own.
+
+    Returns:
+      `(num_items, *, settings of recommender, own options)`, with that signature.
+
+    >>> from fedjax_rec.algorithms.fedprox import fedprox
+    >>> factory = on_recommender(fedprox, without=("dim",), dim=4)
+    >>> factory(10, mu=0.1).model.num_rows
+    {'item': 10}
+    >>> list(inspect.signature(factory).parameters)[:3]
+    ['num_items', 'model', 'init_stddev']
+    """
+    num_items, *settings = inspect.signature(recommender).parameters.values()
+    taken = [
+        one.replace(default=defaults.get(one.name, one.default))
+        for one in settings
+        if one.name not in without
+    ]
+    own = [one for one in inspect.signature(build).parameters.values() if one.kind is KEYWORD_ONLY]
+    names = {one.name for one in taken}
+
+    def factory(num_items: int, **options: Any) -> FederatedAlgorithm:
+        chosen = {name: options.pop(name) for name in names & options.keys()}
+        return build(*recommender(num_items, **defaults | chosen), **options)
+
+    functools.update_wrapper(factory, build)
+    del factory.__wrapped__  # type: ignore[attr-defined]  # its signature is another
+    factory.__signature__ = inspect.Signature([num_items, *taken, *own])  # type: ignore[attr-defined]
+    return factory
