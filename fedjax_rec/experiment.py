@@ -142,6 +142,7 @@ def build(config: RunConfig, notice: Callable[[str], None] = print_notice) -> Ex
     data = load_data(config, notice)
     sampler = build_sampler(config.cohort, data.num_clients)
     parts: dict[str, Any] = {
+        "data": data.clients,
         "aggregate": aggregate_transform(config.aggregate, sampler.event.expected_size),
         "server_optimizer": named_optimizer(
             config.server.optimizer, config.server.learning_rate, config.server.momentum

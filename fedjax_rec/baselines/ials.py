@@ -54,7 +54,7 @@ def ials(
     dim: int = 64,
     init_stddev: float = 0.1,
     weighting: Literal["revisited", "original"] = "revisited",
-    alpha: float = 0.1,
+    alpha: float = 1.0,
     regularization: float = 0.003,
     penalty_exponent: float = 1.0,
 ) -> FederatedAlgorithm:
@@ -79,7 +79,7 @@ def ials(
       dim: width of a vector (D), at least 1. A client sends `D (D + 1)` numbers an item.
       init_stddev: standard deviation of the initial score of a random pair; above 0.
       weighting: see above.
-      alpha: above 0. Of `revisited`, the weight of all pairs, commonly below 1; of
+      alpha: above 0. Of `revisited`, the weight of all pairs, commonly up to 1; of
         `original`, the confidence in held ones, commonly 40.
       regularization: lambda, above 0.
       penalty_exponent: nu, from 0 to 1; unused by `original`.
@@ -106,7 +106,9 @@ def ials(
     for name, value in (("alpha", alpha), ("regularization", regularization)):
         if not 0 < value < float("inf"):
             raise ValueError(f"{name} must be above 0 and finite, got {value}")
-    model = matrix_factorization(num_items, dim, init_stddev=init_stddev**0.5 * dim**-0.25)
+    model = matrix_factorization(
+        num_items, dim, init_stddev=init_stddev**0.5 * max(dim, 1) ** -0.25
+    )
     weights = {
         "revisited": Weighting(
             1.0, 1.0, alpha, lambda held, pairs: (held + alpha * pairs) ** penalty_exponent
@@ -125,7 +127,7 @@ def ials(
         items = view.shared.rows["item"]  # rows past the client's items read zero
         num_held, gram = held.sum(), view.extra.dense
         penalty = regularization * weights.penalty(num_held, num_items)
-        user = _solve(
+        user = _solve_in_place(
             weights.unheld * gram + weights.held * items.T @ items + penalty * jnp.eye(dim),
             weights.target * held @ items,
         )
@@ -157,7 +159,7 @@ def ials(
     def solve_for_items(state: ServerState, message: Message, cohort: Cohort) -> ServerState:
         sums, everyone = message.update.rows["item"], message.update.dense
         penalty = regularization * weights.penalty(sums["num_held"], everyone["num_users"])
-        table = _solve(
+        table = _solve_many(
             weights.unheld * everyone["gram"]
             + weights.held * sums["matrix"]
             + penalty[:, None, None] * jnp.eye(dim),
@@ -193,11 +195,27 @@ def _gram_of(shared: Part) -> Part:
     return Part({}, table.T @ table)
 
 
-def _solve(matrix: Array, vector: Array) -> Array:
-    """`matrix^-1 vector` of one or several positive definite matrices, by Cholesky."""
+def _solve_many(matrix: Array, vector: Array) -> Array:
+    """`matrix^-1 vector` of many positive definite matrices `[I, D, D]`, by Cholesky."""
     factor = jnp.linalg.cholesky(matrix)
     half = jax.lax.linalg.triangular_solve(factor, vector[..., None], left_side=True, lower=True)
     whole = jax.lax.linalg.triangular_solve(
         factor, half, left_side=True, lower=True, transpose_a=True
     )
     return whole[..., 0]
+
+
+def _solve_in_place(matrix: Array, vector: Array) -> Array:
+    """`matrix^-1 vector` of one positive definite matrix `[D, D]`, by Gauss and Jordan.
+
+    Clients solve while other devices wait for their sum, and on a CPU a call of LAPACK may
+    then wait for the thread that waits. Here is none. Such a matrix needs no pivoting.
+    """
+
+    def eliminate(place: Array, rows: Array) -> Array:
+        pivot = rows[place] / rows[place, place]
+        return (rows - jnp.outer(rows[:, place], pivot)).at[place].set(pivot)
+
+    rows = jnp.concatenate([matrix, vector[:, None]], axis=1)
+    solved: Array = jax.lax.fori_loop(0, vector.shape[0], eliminate, rows)
+    return solved[:, -1]
