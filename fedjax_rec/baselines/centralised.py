@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from fedjax_rec.base import (
@@ -127,10 +128,11 @@ def pooled(
     _refuse_unfit(model, objective)
     optimizer = optimizer or optax.adam(1e-3)
     epochs = partial(_train, model, objective, optimizer, batch_size, data)
+    events = _events(data)
 
     def init_owner(key: Key, shared: Part) -> Part:
         users = jax.vmap(model.init_private)(jax.random.split(key, data.num_clients)).dense
-        return Part({}, Owner(users, optimizer.init((shared, users)), _events(data)))
+        return Part({}, Owner(users, optimizer.init((shared, users)), events))
 
     def send_own_row(state: ServerState, entry: Entry, row_ids: RowIds) -> tuple[Part, Part]:
         user = jax.tree.map(lambda leaf: leaf[entry.client_id], state.extra.dense.users)
@@ -174,10 +176,8 @@ def _refuse_unfit(model: Model, objective: Objective) -> None:
 
 
 def _events(data: ClientData) -> Events:
-    counts = jnp.diff(data.offsets)
-    clients = jnp.repeat(
-        jnp.arange(data.num_clients), counts, total_repeat_length=data.items.shape[0]
-    )
+    counts = np.diff(np.asarray(data.offsets))  # on the host: a compiler would fold it slowly
+    clients = jnp.asarray(np.repeat(np.arange(data.num_clients, dtype=np.int32), counts))
     return Events(data.items, clients, data.offsets, data.excluded, data.excluded_offsets)
 
 
