@@ -4,7 +4,7 @@ Lists are `[N, K]` item ids, best first; an id outside `0 .. I - 1` is a place l
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -97,7 +97,7 @@ def popularity_bias(
     return PopularityBias(recommended, consumed, lift)
 
 
-def _mean_of_means(totals: npt.NDArray[np.floating], counts: npt.NDArray[np.integer]) -> float:
+def _mean_of_means(totals: npt.NDArray[Any], counts: npt.NDArray[np.integer]) -> float:
     is_some = counts > 0
     return float((totals[is_some] / counts[is_some]).mean()) if is_some.any() else math.nan
 

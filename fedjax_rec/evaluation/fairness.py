@@ -86,5 +86,6 @@ def worst_mean(values: Values, share: float = 0.1) -> float:
 
 
 def _known(values: Values) -> npt.NDArray[np.float64]:
-    values = np.asarray(values, np.float64)
-    return values[~np.isnan(values)]
+    found = np.asarray(values, np.float64)
+    known: npt.NDArray[np.float64] = found[~np.isnan(found)]
+    return known
