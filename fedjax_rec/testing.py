@@ -74,8 +74,13 @@ class Subject:
     def make(self, **changes: Any) -> FederatedAlgorithm:
         """Another copy of the algorithm."""
         taken = inspect.signature(self.factory).parameters
+<<<<<<< HEAD
         known = SETTINGS | {"num_clients": self.data.num_clients}
         settings = {name: value for name, value in known.items() if name in taken}
+=======
+        given = SETTINGS | {"data": self.data.clients}
+        settings = {name: value for name, value in given.items() if name in taken}
+>>>>>>> base
         return self.factory(self.data.num_items, **settings | self.options | changes)
 
     @cached_property
@@ -322,7 +327,7 @@ def check_algorithm(factory: Callable[..., FederatedAlgorithm], **options: Any) 
 
     Args:
       factory: `(num_items, **options) -> FederatedAlgorithm`. Where it takes `is_sliced`,
-        slices are compared with whole tables.
+        slices are compared with whole tables; where it takes `data`, it gets the clients'.
       **options: its keyword arguments.
 
     Raises:

@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from fedjax_rec import base
 from fedjax_rec.algorithms.fedavg import optax_server
 from fedjax_rec.base import (
+    SERVER,
+    TRAIN,
     AggregateTransform,
     Array,
     ClientOutput,
@@ -29,6 +30,7 @@ from fedjax_rec.base import (
     Stat,
     Task,
     View,
+    derive_key,
 )
 from fedjax_rec.clients import masked_loop
 from fedjax_rec.models import matrix_factorization
@@ -100,7 +102,7 @@ def colr(
 
     def basis(state: ServerState) -> Array:
         """`[R, D]` of the round: orthonormal rows times sqrt(D / R)."""
-        key = base.derive_key(state.key, state.round, base.SERVER, base.TRAIN)
+        key = derive_key(state.key, state.round, SERVER, TRAIN)
         q, _ = jnp.linalg.qr(jax.random.normal(key, (dim, rank)))
         return jnp.sqrt(dim / rank) * q.T
 

@@ -159,7 +159,7 @@ def fedrap(
                 decayed = g + weight_decay * (begin + p)
                 return p - jnp.where(now.is_done, 0, scale * rate * decayed)
 
-            params = _Params(*map(move, rates, now.params, begins, grads))
+            params = jax.tree.map(move, rates, now.params, begins, grads)
             seen = now.seen.merge(Stat(shown, weight))
             epoch_loss = now.epoch_loss + shown
             is_end = (number + 1) % steps_per_epoch == 0

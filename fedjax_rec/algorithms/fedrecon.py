@@ -87,14 +87,15 @@ def fedrecon(
             now = view._replace(shared=trained[SHARED], private=trained[PRIVATE])
             examples = batch(task.plan, number_of(count))
             grads, _, shown, weight = loss_gradients(model, loss, now, examples)
-            grads = tuple(g if i == role else zeros_like(g) for i, g in enumerate(grads))
-            updates, opt_state = optimizer.update(grads, opt_state, trained)
+            kept = tuple(g if i == role else zeros_like(g) for i, g in enumerate(grads))
+            updates, opt_state = optimizer.update(kept, opt_state, trained)
             return optax.apply_updates(trained, updates), opt_state, seen.merge(Stat(shown, weight))
 
         start = (view.shared, view.private)
         nothing = Stat(jnp.float32(0), jnp.float32(0))
-        trained, _, seen = masked_loop(step, (start, optimizer.init(start), nothing), task)
-        return view._replace(shared=trained[SHARED], private=trained[PRIVATE]), seen
+        carry: PyTree = (start, optimizer.init(start), nothing)
+        (shared, private), _, seen = masked_loop(step, carry, task)
+        return view._replace(shared=shared, private=private), seen
 
     def run(key: Key, view: View, task: Task) -> ClientOutput:
         num_support = (task.num_steps + 1) // 2

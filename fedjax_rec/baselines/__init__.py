@@ -1,7 +1,27 @@
-"""What a federated model has to beat."""
+"""What a federated model has to beat, and what it gives up against pooled data."""
 
+from fedjax_rec.baselines.centralised import centralised
+from fedjax_rec.baselines.ials import ials
+from fedjax_rec.baselines.neighbours import ease, item_knn
+from fedjax_rec.baselines.neural import bpr_mf, gmf, mlp, neumf
 from fedjax_rec.baselines.popularity import popularity
 from fedjax_rec.baselines.registry import BASELINES
 from fedjax_rec.baselines.twins import local_only
 
+<<<<<<< HEAD
 __all__ = ["BASELINES", "local_only", "popularity"]
+=======
+__all__ = [
+    "BASELINES",
+    "bpr_mf",
+    "centralised",
+    "ease",
+    "gmf",
+    "ials",
+    "item_knn",
+    "local_only",
+    "mlp",
+    "neumf",
+    "popularity",
+]
+>>>>>>> base

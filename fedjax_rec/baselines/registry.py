@@ -3,9 +3,19 @@
 from collections.abc import Callable
 
 from fedjax_rec.base import FederatedAlgorithm
+from fedjax_rec.baselines.ials import ials
+from fedjax_rec.baselines.neighbours import ease, item_knn
+from fedjax_rec.baselines.neural import bpr_mf, gmf, mlp, neumf
 from fedjax_rec.baselines.popularity import popularity
 
 BASELINES: dict[str, Callable[..., FederatedAlgorithm]] = {
+    "bpr_mf": bpr_mf,
+    "ease": ease,
+    "gmf": gmf,
+    "ials": ials,
+    "item_knn": item_knn,
+    "mlp": mlp,
+    "neumf": neumf,
     "popularity": popularity,
 }
-"""Name -> factory `(num_items, *, own options)`."""
+"""Name -> factory `(num_items, *, own options)`. One that takes `data` gets the `ClientData`."""

@@ -94,6 +94,37 @@ def recall(ranks: Array, num_relevant: Array, k: int) -> Array:
     return _ratio(_hits(ranks, k).sum(axis=-1), num_relevant)
 
 
+def auc(ranks: Array, num_relevant: Array, num_candidates: Array) -> Array:
+    """Area under the ROC curve: the share of pairs in which the relevant item is ahead.
+
+    `AUC = 1 - sum_t (r_t - |{t' : r_t' <= r_t}|) / (R (C - R))` over the R relevant of C
+    candidates. Equal scores count as the ranks have settled them: under pessimistic ties for
+    nothing, not a half. A relevant item that is not ranked is behind all others.
+
+    Args:
+      ranks: `[.., R]`, `UNRANKED` for padding and for what is not ranked.
+      num_relevant: `[..]` how many relevant items there are.
+      num_candidates: `[..]` what they are ranked among, themselves included.
+
+    Returns:
+      `[..]` in [0, 1]; 0 where there is no pair.
+
+    Reference:
+      Fawcett (2006), "An introduction to ROC analysis", section 7; the mean over users is
+      that of Rendle et al. (2009), "BPR", section 6.2.
+
+    >>> auc(jnp.array([1, 4]), jnp.array(2), jnp.array(6)).item()
+    0.75
+    """
+    by_rank = jnp.sort(ranks, axis=-1)
+    num_others = jnp.expand_dims(num_candidates - num_relevant, -1)
+    place = jnp.arange(1, ranks.shape[-1] + 1)
+    is_real = place <= jnp.expand_dims(num_relevant, -1)
+    ahead = jnp.clip(by_rank - place, 0, jnp.maximum(num_others, 0))
+    beaten = jnp.where(is_real, num_others - ahead, 0).sum(axis=-1)
+    return _ratio(beaten.astype(jnp.float32), num_relevant * num_others[..., 0])
+
+
 METRICS: dict[str, Metric] = {
     "hit_rate": hit_rate,
     "ndcg": ndcg,

@@ -1,0 +1,113 @@
+"""Beyond accuracy: what lists of recommendations show of a catalogue.
+
+Lists are `[N, K]` item ids, best first; an id outside `0 .. I - 1` is a place left empty.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Lists = npt.NDArray[np.integer]
+
+
+def coverage(lists: Lists, num_items: int) -> float:
+    """Catalogue coverage@K: the share of the catalogue that is in anybody's list.
+
+    `|union of L_u| / I`, in [0, 1].
+
+    Args:
+      lists: `[N, K]`.
+      num_items: size of the catalogue (I), at least 1.
+
+    Reference:
+      Ge, Delgado-Battenfeld and Jannach (2010), "Beyond accuracy: evaluating recommender
+      systems by coverage and serendipity", section 3.1.
+
+    >>> coverage(np.array([[0, 1], [1, 4]]), num_items=4)
+    0.5
+    """
+    return np.unique(_real(lists, num_items)).size / num_items
+
+
+def gini_of_exposure(lists: Lists, num_items: int) -> float:
+    """Gini index of how often each item of the catalogue is recommended, in [0, 1].
+
+    0 where all come equally often. NaN where nothing is recommended.
+
+    >>> gini_of_exposure(np.array([[0], [0]]), num_items=4)
+    0.75
+    """
+    counts = np.sort(np.bincount(_real(lists, num_items), minlength=num_items))
+    if not counts.sum():
+        return math.nan
+    weight = 2 * np.arange(1, num_items + 1) - num_items - 1
+    return max(float(weight @ counts / (num_items * counts.sum())), 0.0)
+
+
+class PopularityBias(NamedTuple):
+    """How popular what is recommended is.
+
+    Attributes:
+      recommended: average recommendation popularity (ARP): the mean over clients of the
+        mean share of clients that have an item of their list, in [0, 1].
+      consumed: the same of what they consumed.
+      lift: `recommended / consumed - 1`: 0 where lists are as popular as histories.
+    """
+
+    recommended: float
+    consumed: float
+    lift: float
+
+
+def popularity_bias(
+    lists: Lists, users: npt.NDArray[np.integer], items: npt.NDArray[np.integer], num_items: int
+) -> PopularityBias:
+    """Popularity of recommended items@K beside that of consumed ones.
+
+    `ARP = 1/N sum_u 1/|L_u| sum_{i in L_u} phi_i`; `phi_i` is the share of clients that have
+    item i in training. `lift = (ARP - GAP) / GAP`, where GAP is the same mean over histories.
+    An item that recurs in a history counts once; who has no list or no history is left out.
+
+    Args:
+      lists: `[N, K]`.
+      users, items: `[E]` training events.
+      num_items: size of the catalogue (I).
+
+    Reference:
+      ARP: Yin et al. (2012), "Challenging the long tail recommendation", section 5.2. Lift:
+      Abdollahpouri et al. (2019), "The unfairness of popularity bias in recommendation",
+      section 4 (their change of group average popularity, all clients one group).
+
+    >>> bias = popularity_bias(np.array([[0], [0]]), np.array([0, 1, 1]), np.array([0, 0, 1]), 2)
+    >>> bias.recommended, bias.consumed, round(bias.lift, 3)
+    (1.0, 0.875, 0.143)
+    """
+    num_clients = lists.shape[0]
+    users, items = np.unique(np.stack([users, items]), axis=1)
+    share = np.bincount(items, minlength=num_items) / max(num_clients, 1)
+    is_real = _is_real(lists, num_items)
+    phi = np.where(is_real, share[np.where(is_real, lists, 0)], 0)
+    recommended = _mean_of_means(phi.sum(axis=1), is_real.sum(axis=1))
+    consumed = _mean_of_means(
+        np.bincount(users, share[items], num_clients), np.bincount(users, minlength=num_clients)
+    )
+    lift = recommended / consumed - 1 if consumed else math.nan
+    return PopularityBias(recommended, consumed, lift)
+
+
+def _mean_of_means(totals: npt.NDArray[Any], counts: npt.NDArray[np.integer]) -> float:
+    is_some = counts > 0
+    return float((totals[is_some] / counts[is_some]).mean()) if is_some.any() else math.nan
+
+
+def _is_real(lists: Lists, num_items: int) -> npt.NDArray[np.bool_]:
+    is_real: npt.NDArray[np.bool_] = (lists >= 0) & (lists < num_items)
+    return is_real
+
+
+def _real(lists: Lists, num_items: int) -> npt.NDArray[np.integer]:
+    lists = np.asarray(lists)
+    real: npt.NDArray[np.integer] = lists[_is_real(lists, num_items)]
+    return real
