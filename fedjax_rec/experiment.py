@@ -142,11 +142,8 @@ def build(config: RunConfig, notice: Callable[[str], None] = print_notice) -> Ex
     data = load_data(config, notice)
     sampler = build_sampler(config.cohort, data.num_clients)
     parts: dict[str, Any] = {
-<<<<<<< HEAD
         "num_clients": data.num_clients,
-=======
         "data": data.clients,
->>>>>>> base
         "aggregate": aggregate_transform(config.aggregate, sampler.event.expected_size),
         "server_optimizer": named_optimizer(
             config.server.optimizer, config.server.learning_rate, config.server.momentum

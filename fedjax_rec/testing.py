@@ -74,13 +74,8 @@ class Subject:
     def make(self, **changes: Any) -> FederatedAlgorithm:
         """Another copy of the algorithm."""
         taken = inspect.signature(self.factory).parameters
-<<<<<<< HEAD
-        known = SETTINGS | {"num_clients": self.data.num_clients}
+        known = SETTINGS | {"num_clients": self.data.num_clients, "data": self.data.clients}
         settings = {name: value for name, value in known.items() if name in taken}
-=======
-        given = SETTINGS | {"data": self.data.clients}
-        settings = {name: value for name, value in given.items() if name in taken}
->>>>>>> base
         return self.factory(self.data.num_items, **settings | self.options | changes)
 
     @cached_property

@@ -8,9 +8,6 @@ from fedjax_rec.baselines.popularity import popularity
 from fedjax_rec.baselines.registry import BASELINES
 from fedjax_rec.baselines.twins import local_only
 
-<<<<<<< HEAD
-__all__ = ["BASELINES", "local_only", "popularity"]
-=======
 __all__ = [
     "BASELINES",
     "bpr_mf",
@@ -24,4 +21,3 @@ __all__ = [
     "neumf",
     "popularity",
 ]
->>>>>>> base
