@@ -142,11 +142,16 @@ NO_SGD: dict[str, optax.GradientTransformation] = {
     "Adam for one role": by_role(optax.sgd(0.1), optax.adam(0.1)),
     "momentum of one role": by_role(optax.sgd(0.1, momentum=0.5), optax.sgd(0.1)),
     "momentum of each role": by_role(optax.sgd(0.1, momentum=0.5), optax.sgd(0.1, momentum=0.9)),
-    "nothing for one role": by_role(optax.sgd(0.1), optax.set_to_zero()),
+    "nothing for both roles": by_role(),
     "clip by norm": behind(optax.clip_by_global_norm(1.0)),
     "clip by block": behind(optax.clip_by_block_rms(1.0)),
     "centred rows": behind(optax.centralize()),
 }
+
+
+def test_a_role_that_stands_still_has_no_learning_rate() -> None:
+    assert as_sgd(by_role(shared=optax.sgd(0.5))) == (0.5, 0.0, 0.0)
+    assert as_sgd(by_role(private=optax.sgd(0.25, momentum=0.5))) == (0.0, 0.25, 0.5)
 
 
 @pytest.mark.parametrize("name", NO_SGD)
