@@ -20,6 +20,18 @@ def test_popularity_is_where_it_is_known_to_be(ml_100k_folder, tmp_path):
     assert metrics["test/ndcg@10"] == pytest.approx(0.044, abs=0.005)
 
 
+@pytest.mark.parametrize(
+    ("name", "hit_rate", "ndcg"), [("ease", 0.141, 0.073), ("item_knn", 0.110, 0.061)]
+)
+def test_pooled_neighbours_are_well_above_popularity(
+    ml_100k_folder, tmp_path, name, hit_rate, ndcg
+):
+    """EASE's figures were found by another implementation with the same order of ties."""
+    metrics = run(f"ml-100k/{name}", tmp_path)[1].summary["metrics"]
+    assert metrics["test/hit_rate@10"] == pytest.approx(hit_rate, abs=0.003)
+    assert metrics["test/ndcg@10"] == pytest.approx(ndcg, abs=0.002)
+
+
 @pytest.mark.slow
 def test_fedmf_learns_more_than_popularity(ml_100k_folder, tmp_path):
     experiment, result = run("ml-100k/fedmf", tmp_path)
