@@ -9,6 +9,10 @@ from fedjax_rec.baselines import BASELINES
 from fedjax_rec.testing import CHECKS, Subject
 
 FACTORIES = {**ALGORITHMS, **BASELINES}
+VARIANTS = (
+    "fedavg fedavgm fedadagrad fedyogi finetuning reptile fedper gmf mlp".split()  # noqa: SIM905
+)
+"""Whose parts another entry has too: they are checked by `make slow`."""
 
 
 @cache
@@ -17,6 +21,9 @@ def subject(name):
 
 
 @pytest.mark.parametrize("check", CHECKS)
-@pytest.mark.parametrize("name", FACTORIES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name in VARIANTS else ()) for name in FACTORIES],
+)
 def test_algorithm_keeps_the_law(name, check):
     CHECKS[check](subject(name))
