@@ -41,3 +41,10 @@ def test_fedmf_learns_more_than_popularity(ml_100k_folder, tmp_path):
     plan = EvaluationPlan(candidates="uni99")
     sampled = evaluate(experiment.algorithm, experiment.data, result, plan)
     assert sampled["test"].metrics["hit_rate@10"] >= 0.61
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["bpr_mf", "gmf", "ials"])
+def test_pooled_factors_learn_more_than_popularity(ml_100k_folder, tmp_path, name):
+    metrics = run(f"ml-100k/{name}", tmp_path)[1].summary["metrics"]
+    assert metrics["test/ndcg@10"] >= 0.055
