@@ -3,7 +3,7 @@
 Runs every cell, stores it beside this file as `results.json` and prints the table. A run
 that was stopped goes on; one that is finished is kept.
 
-    .venv/bin/python experiments/personal_tables/run.py
+    .venv/bin/python experiments/personal_tables/run.py [ML-100K] [ML-1M]
 """
 
 import json
@@ -63,10 +63,10 @@ def table(cells: dict[str, dict]) -> str:
     return "\n".join(lines)
 
 
-def run_all() -> None:
+def run_all(chosen: list[str]) -> None:
     """Runs what is missing, stores the results after each cell and prints the table."""
-    cells: dict[str, dict] = {}
-    for data in PRESETS:
+    cells = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for data in chosen or PRESETS:
         for seed in SEEDS:
             for candidates in ("uni99", "full"):
                 cells[f"{data}-{candidates}-{seed}"] = run_cell(data, candidates, seed)
@@ -75,4 +75,4 @@ def run_all() -> None:
 
 
 if __name__ == "__main__":
-    run_all()
+    run_all(sys.argv[1:])
