@@ -215,8 +215,9 @@ def test_feddyn_of_a_small_alpha_goes_further_the_more_take_part():
 
 
 def test_fedsgd_is_federated_averaging_with_one_full_batch_step():
-    whole = named("fedavg", local_epochs=1, batch_size=10_000)
-    same_round(named("fedsgd"), whole)
+    rates = {"user_learning_rate": 10.0, "item_learning_rate": 200.0}
+    whole = named("fedavg", local_epochs=1, batch_size=10_000, **rates)
+    same_round(named("fedsgd", **rates), whole)
 
 
 def test_a_pull_shortens_the_way():

@@ -17,12 +17,7 @@ num_items = 150
 mean_events = 9.0
 
 [algorithm]
-name = "pfedrec"
-dim = 4
-variant = "as_released"
-
-[aggregate]
-mean = "client"
+name = "{name}"
 
 [evaluate]
 at_k = [10]
@@ -31,21 +26,14 @@ at_k = [10]
 
 @pytest.fixture(scope="module")
 def preset(tmp_path_factory):
+    """Popularity, which compiles quickly; the slow test has clients with tables of their own."""
     path = tmp_path_factory.mktemp("presets") / "tiny.toml"
-    path.write_text(PRESET)
+    path.write_text(PRESET.format(name="popularity"))
     return path
 
 
-@pytest.fixture(autouse=True, scope="module")
-def arms():
-    """Two of the arms, for each compiles its own programs; the slow test runs them all."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(audit, "ARMS", ("train", "heldout"))
-        yield audit.ARMS
-
-
 @pytest.fixture(scope="module")
-def folder(preset, arms, tmp_path_factory):
+def folder(preset, tmp_path_factory):
     folder = tmp_path_factory.mktemp("audits") / "tiny"
     assert main(["audit", "evaluation", str(preset), "--output", str(folder)]) == 0
     return folder
@@ -54,22 +42,26 @@ def folder(preset, arms, tmp_path_factory):
 def test_every_arm_is_put_to_both_lists_of_candidates(folder):
     found = json.loads((folder / "audit.json").read_text())
     assert tuple(found) == audit.ARMS
-    for arm, scores in found.items():
+    for scores in found.values():
         assert set(scores) == {"uni99", "full"}
-        owners = {"own"} if arm == "local_only" else {"own", "global"}
         for values in scores.values():
-            assert {key.partition("/")[0] for key in values} == owners
+            assert {key.partition("/")[0] for key in values} == {"own"}
             assert all(0 <= value <= 1 for value in values.values())
             assert "own/hit_rate@10" in values
 
 
 @pytest.mark.slow
-def test_the_leak_shows_and_needs_no_federation(preset, tmp_path, monkeypatch):
+def test_the_leak_shows_and_needs_no_federation(tmp_path):
     """A client's own table finds the one item that training never pushed down; alone too."""
-    monkeypatch.setattr(audit, "ARMS", (*audit.EXCLUDES, audit.LOCAL_ONLY))
-    words = ["--rounds", "60", "--evaluate.every", "60", "--output", str(tmp_path)]
-    assert main(["audit", "evaluation", str(preset), *words]) == 0
-    scores = json.loads((tmp_path / "audit.json").read_text())
+    preset, folder = tmp_path / "personal.toml", tmp_path / "audit"
+    preset.write_text(PRESET.format(name="pfedrec"))
+    words = ["--rounds", "60", "--evaluate.every", "60", "--algorithm.dim", "8"]
+    words += ["--algorithm.variant", "as_released", "--aggregate.mean", "client"]
+    assert main(["audit", "evaluation", str(preset), "--output", str(folder), *words]) == 0
+    scores = json.loads((folder / "audit.json").read_text())
+    for arm in audit.ARMS:
+        owners = {key.partition("/")[0] for key in scores[arm]["uni99"]}
+        assert owners == ({"own"} if arm == audit.LOCAL_ONLY else {"own", "global"})
     own = {arm: scores[arm]["uni99"]["own/hit_rate@10"] for arm in audit.ARMS}
     assert own["heldout"] > own["train"] + 0.1
     assert own["local_only"] > own["train"] + 0.1

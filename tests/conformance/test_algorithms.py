@@ -10,7 +10,7 @@ from fedjax_rec.testing import CHECKS, Subject
 
 FACTORIES = {**ALGORITHMS, **BASELINES}
 VARIANTS = (
-    "fedavg fedavgm fedadagrad fedyogi finetuning reptile fedper gmf mlp".split()  # noqa: SIM905
+    "fedavg fedavgm fedadagrad fedyogi finetuning reptile fedper gmf mlp neumf".split()  # noqa: SIM905
 )
 """Whose parts another entry has too: they are checked by `make slow`."""
 
