@@ -103,8 +103,7 @@ def colr(
     def basis(state: ServerState) -> Array:
         """`[R, D]` of the round: orthonormal rows times sqrt(D / R)."""
         key = derive_key(state.key, state.round, SERVER, TRAIN)
-        q, _ = jnp.linalg.qr(jax.random.normal(key, (dim, rank)))
-        return jnp.sqrt(dim / rank) * q.T
+        return jnp.sqrt(dim / rank) * _orthonormal(jax.random.normal(key, (rank, dim)))
 
     def broadcast(state: ServerState, entry: Entry, row_ids: RowIds) -> tuple[Part, Part]:
         return take(state.shared, row_ids), Part({}, basis(state))
@@ -156,3 +155,20 @@ def colr(
         broadcast=broadcast,
         template=template,
     )
+
+
+def _orthonormal(rows: Array) -> Array:
+    """Rows of the same span, by Gram and Schmidt, each freed twice of those before it.
+
+    Clients call it while other devices may wait for their sum: hence without LAPACK (see
+    `clients.solve_positive_definite`).
+    """
+
+    def add_row(place: Array, basis: Array) -> Array:
+        row = rows[place]
+        for _ in range(2):
+            row = row - (basis @ row) @ basis
+        return basis.at[place].set(row / jnp.linalg.norm(row))
+
+    basis: Array = jax.lax.fori_loop(0, rows.shape[0], add_row, jnp.zeros_like(rows))
+    return basis

@@ -7,7 +7,6 @@ personalized recommendation system".
 import jax
 import jax.numpy as jnp
 import optax
-from jax.scipy.linalg import cho_factor, cho_solve
 
 from fedjax_rec.base import (
     AggregateTransform,
@@ -29,6 +28,7 @@ from fedjax_rec.base import (
     Task,
     View,
 )
+from fedjax_rec.clients import solve_positive_definite
 from fedjax_rec.models import matrix_factorization
 from fedjax_rec.transforms import chain, total
 
@@ -98,8 +98,7 @@ def fcf(
         own = table.at[history.items].get(mode="fill", fill_value=0)
         extra = alpha * jnp.where(is_real, history.values, 0)  # c - 1, event by event
         gram = table.T @ table + (own * extra[:, None]).T @ own + regularization * jnp.eye(dim)
-        solution: Array = cho_solve(cho_factor(gram), table.T @ (confidence * preference))
-        return solution
+        return solve_positive_definite(gram, table.T @ (confidence * preference))
 
     def run(key: Key, view: View, task: Task) -> ClientOutput:
         table, history = view.shared.rows["item"], task.plan

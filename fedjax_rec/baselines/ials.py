@@ -25,6 +25,7 @@ from fedjax_rec.base import (
     View,
 )
 from fedjax_rec.baselines.neighbours import distinct_items
+from fedjax_rec.clients import solve_positive_definite
 from fedjax_rec.models import matrix_factorization
 from fedjax_rec.transforms import total
 
@@ -127,7 +128,7 @@ def ials(
         items = view.shared.rows["item"]  # rows past the client's items read zero
         num_held, gram = held.sum(), view.extra.dense
         penalty = regularization * weights.penalty(num_held, num_items)
-        user = _solve_in_place(
+        user = solve_positive_definite(
             weights.unheld * gram + weights.held * items.T @ items + penalty * jnp.eye(dim),
             weights.target * held @ items,
         )
@@ -203,19 +204,3 @@ def _solve_many(matrix: Array, vector: Array) -> Array:
         factor, half, left_side=True, lower=True, transpose_a=True
     )
     return whole[..., 0]
-
-
-def _solve_in_place(matrix: Array, vector: Array) -> Array:
-    """`matrix^-1 vector` of one positive definite matrix `[D, D]`, by Gauss and Jordan.
-
-    Clients solve while other devices wait for their sum, and on a CPU a call of LAPACK may
-    then wait for the thread that waits. Here is none. Such a matrix needs no pivoting.
-    """
-
-    def eliminate(place: Array, rows: Array) -> Array:
-        pivot = rows[place] / rows[place, place]
-        return (rows - jnp.outer(rows[:, place], pivot)).at[place].set(pivot)
-
-    rows = jnp.concatenate([matrix, vector[:, None]], axis=1)
-    solved: Array = jax.lax.fori_loop(0, vector.shape[0], eliminate, rows)
-    return solved[:, -1]

@@ -8,6 +8,7 @@ from fedjax_rec.clients.local import (
     shapes_of_parameters,
     trained_view,
 )
+from fedjax_rec.clients.solve import solve_positive_definite
 
 __all__ = [
     "by_role",
@@ -15,5 +16,6 @@ __all__ = [
     "loss_gradients",
     "masked_loop",
     "shapes_of_parameters",
+    "solve_positive_definite",
     "trained_view",
 ]

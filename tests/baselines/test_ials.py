@@ -9,7 +9,8 @@ import pytest
 
 from fedjax_rec.base import Fixed
 from fedjax_rec.baselines import ials
-from fedjax_rec.baselines.ials import _solve_in_place, _solve_many
+from fedjax_rec.baselines.ials import _solve_many
+from fedjax_rec.clients import solve_positive_definite
 from fedjax_rec.data import client_data, from_events, leave_one_out
 from fedjax_rec.simulation import Execution, build, pad_cohort
 
@@ -109,7 +110,9 @@ def test_both_solvers_solve(dim: int) -> None:
     expected = np.linalg.solve(matrix, vector[..., None])[..., 0]
     pair = jnp.asarray(matrix, jnp.float32), jnp.asarray(vector, jnp.float32)
     np.testing.assert_allclose(_solve_many(*pair), expected, rtol=2e-3, atol=1e-4)
-    np.testing.assert_allclose(jax.vmap(_solve_in_place)(*pair), expected, rtol=2e-3, atol=1e-4)
+    np.testing.assert_allclose(
+        jax.vmap(solve_positive_definite)(*pair), expected, rtol=2e-3, atol=1e-4
+    )
 
 
 @pytest.mark.parametrize(
