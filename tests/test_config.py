@@ -158,7 +158,11 @@ def test_a_mistake_is_told_in_one_line(table, message):
     [
         ({"cohort": {"size": 3}}, "cohort.size: set cohort.sampler"),
         ({"cohort": {"sampler": "uniform"}}, "cohort.size: uniform needs at least 1 client"),
-        ({"data": {"name": "ml-100k", "num_users": 9}}, "data: sizes and seed belong to synthetic"),
+        (
+            {"data": {"name": "ml-100k", "num_items": 9}},
+            "data: num_items and mean_events belong to",
+        ),
+        ({"data": {"name": "ml-100k", "seed": 9}}, "data.seed: chooses users; set data.num_users"),
         (
             {"split": {"validation": "none"}, "stop": {"patience": 2}},
             "stop: needs a validation item",

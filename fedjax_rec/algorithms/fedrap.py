@@ -103,7 +103,7 @@ def fedrap(
         next.
       variant: `clean` lets lambda and mu grow with `tanh(t / 10)` over the rounds, as the
         paper says; in the released code that is computed and never used (`as_released`),
-        and cross-entropy has no slope at saturated probabilities.
+        cross-entropy has no slope at saturated probabilities, and negatives recur.
       aggregate: what happens to updates; `mean("client")` by default.
       server_optimizer: `optax.sgd(1.0)` by default.
 
@@ -115,8 +115,7 @@ def fedrap(
 
     Reference:
       Li et al. (2024), Algorithm 1, and its released code for what the paper leaves open:
-      rates decay by 0.95 a local step and 0.97 a round. Differences: negatives do not
-      recur within a client's round while others are left.
+      rates decay by 0.95 a local step and 0.97 a round.
 
     >>> fedrap(num_items=100, dim=8).model.num_rows
     {'item': 100}
@@ -125,7 +124,14 @@ def fedrap(
         raise ValueError(f"variant must be clean or as_released, got {variant!r}")
     is_released = variant == "as_released"
     loss = saturating_cross_entropy if is_released else binary_cross_entropy
-    sampler = Sampler(num_items, num_negatives, local_epochs, batch_size, is_sliced=False)
+    sampler = Sampler(
+        num_items,
+        num_negatives,
+        local_epochs,
+        batch_size,
+        is_sliced=False,
+        with_replacement=is_released,
+    )
     objective = sampled(sampler, loss)
     batch = objective.batch
     assert batch is not None

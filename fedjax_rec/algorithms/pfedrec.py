@@ -58,7 +58,8 @@ def pfedrec(
       learning_rate: eta.
       item_rate_factor: the rate of V in units of `eta * I`.
       variant: `as_released` has the published code's cross-entropy, whose slope vanishes at
-        saturated probabilities; `clean` takes it of the logits.
+        saturated probabilities, and negatives drawn with replacement; `clean` takes the
+        loss of the logits, and negatives recur only once the client's pool is used up.
       is_sliced: False gives every client the whole table: the oracle of the slices.
       aggregate: what happens to updates; `mean("client")` by default.
       server_optimizer: `optax.sgd(1.0)` by default.
@@ -71,8 +72,8 @@ def pfedrec(
       ValueError: an unknown variant.
 
     Reference:
-      Zhang et al. (2023), Algorithm 1. Differences: negatives do not recur within a client's
-      round, and a batch holds whole groups of a positive and its negatives; the table that a
+      Zhang et al. (2023), Algorithm 1. Differences: a batch holds whole groups of a positive
+      and its negatives; the table that a
       client is judged by is the one it would train next, a round ahead of the released
       evaluation; b_u is not uploaded (the released code does so and never uses it). Like
       the released code, and unlike the paper's objective, all clients weigh the same.
@@ -83,7 +84,14 @@ def pfedrec(
     losses = {"clean": binary_cross_entropy, "as_released": saturating_cross_entropy}
     if variant not in losses:
         raise ValueError(f"variant must be one of {', '.join(losses)}, got {variant!r}")
-    sampler = Sampler(num_items, num_negatives, local_epochs, batch_size, is_sliced=is_sliced)
+    sampler = Sampler(
+        num_items,
+        num_negatives,
+        local_epochs,
+        batch_size,
+        is_sliced=is_sliced,
+        with_replacement=variant == "as_released",
+    )
     model, objective = _linear_heads(num_items, dim), sampled(sampler, losses[variant])
     item_rate = learning_rate * num_items * item_rate_factor
     turns = [

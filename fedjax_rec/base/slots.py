@@ -67,6 +67,8 @@ class Sampler:
         transforms whose support is `table`, and as the oracle of the sliced form.
       permutation: how negatives are put in random order: `affine` is faster, `feistel`
         is nearer to a true shuffle (see `objectives.permutation`).
+      with_replacement: each negative is drawn by itself and may come again, as in most
+        published code. Slower: a client's negatives are sorted to find its rows.
 
     Raises:
       ValueError: a number is below 1, or an unknown permutation.
@@ -79,6 +81,7 @@ class Sampler:
     table: str = "item"
     is_sliced: bool = True
     permutation: Literal["affine", "feistel"] = "affine"
+    with_replacement: bool = False
 
     def __post_init__(self) -> None:
         for name in ("num_items", "num_negatives", "local_epochs", "batch_size"):

@@ -27,12 +27,14 @@ class DataConfig:
 
     name: str = option(MISSING, "Data set; `fedjax-rec data list` names them.")
     path: str = option("", "File or folder to read; empty: found or obtained by name.")
-    num_users: int = option(0, "Users of `synthetic`; 0: its own default.", least=0)
+    num_users: int = option(
+        0, "Users of `synthetic` (0: its own default), or so many of other data (0: all).", least=0
+    )
     num_items: int = option(0, "Items of `synthetic`; 0: its own default.", least=0)
     mean_events: float = option(
         0.0, "Mean events a user of `synthetic`; 0: its own default.", least=0
     )
-    seed: int = option(0, "Seed of `synthetic`.", least=0)
+    seed: int = option(0, "Seed of `synthetic`, and of which users are kept.", least=0)
 
 
 @dataclass(frozen=True, kw_only=True)

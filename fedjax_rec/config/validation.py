@@ -102,9 +102,12 @@ def _check_together(config: RunConfig, where: str) -> None:
         raise UserError(f"cohort.size: set cohort.sampler to uniform or poisson too ({where})")
     if cohort.sampler != "all" and not cohort.size:
         raise UserError(f"cohort.size: {cohort.sampler} needs at least 1 client ({where})")
-    sizes = (data.num_users, data.num_items, data.mean_events, data.seed)
-    if data.name != "synthetic" and any(sizes):
-        raise UserError(f"data: sizes and seed belong to synthetic, not {data.name!r} ({where})")
+    if data.name != "synthetic" and (data.num_items or data.mean_events):
+        raise UserError(
+            f"data: num_items and mean_events belong to synthetic, not {data.name!r} ({where})"
+        )
+    if data.name != "synthetic" and data.seed and not data.num_users:
+        raise UserError(f"data.seed: chooses users; set data.num_users too ({where})")
     if config.split.validation == "none" and (stop.patience or stop.target):
         raise UserError(
             "stop: needs a validation item, but split.validation is none; set stop.patience and "

@@ -10,15 +10,17 @@ if TYPE_CHECKING:
     from fedjax_rec.data.candidates import candidate_lists, item_lists, uniform_candidates
     from fedjax_rec.data.clients import FederatedData, client_data, load
     from fedjax_rec.data.generator import synthetic
-    from fedjax_rec.data.interactions import Interactions, describe, from_events
+    from fedjax_rec.data.interactions import FileSplit, Interactions, describe, from_events
     from fedjax_rec.data.partitions import dirichlet, silos
     from fedjax_rec.data.reading import read
     from fedjax_rec.data.registry import DATASETS
     from fedjax_rec.data.splits import HeldOut, Split, hold_out, leave_one_out
+    from fedjax_rec.data.subsets import some_users
 
 __all__ = [
     "DATASETS",
     "FederatedData",
+    "FileSplit",
     "HeldOut",
     "Interactions",
     "Split",
@@ -33,6 +35,7 @@ __all__ = [
     "load",
     "read",
     "silos",
+    "some_users",
     "synthetic",
     "uniform_candidates",
 ]
@@ -41,11 +44,12 @@ _HOMES = {
     "candidates": ("candidate_lists", "item_lists", "uniform_candidates"),
     "clients": ("FederatedData", "client_data", "load"),
     "generator": ("synthetic",),
-    "interactions": ("Interactions", "describe", "from_events"),
+    "interactions": ("FileSplit", "Interactions", "describe", "from_events"),
     "partitions": ("dirichlet", "silos"),
     "reading": ("read",),
     "registry": ("DATASETS",),
     "splits": ("HeldOut", "Split", "hold_out", "leave_one_out"),
+    "subsets": ("some_users",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

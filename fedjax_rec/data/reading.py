@@ -9,6 +9,7 @@ from fedjax_rec.data.interactions import Interactions
 from fedjax_rec.data.obtain import find, show_terms_once, tell_other_copies
 from fedjax_rec.data.registry import DATASETS, SYNTHETIC, DataSet
 from fedjax_rec.data.sources import read_path
+from fedjax_rec.data.subsets import some_users
 from fedjax_rec.errors import UserError, did_you_mean
 
 
@@ -32,7 +33,8 @@ def read(
         `obtain.find`).
       notice: gets the citation and terms of a data set when it is first used, and a note
         where a file is another copy than the known one.
-      **options: of `synthetic`: `num_users`, `num_items`, `seed`, ...
+      **options: of `synthetic`: `num_users`, `num_items`, `seed`, ...; of other data
+        `num_users` and `seed` of `some_users`: by default everybody.
 
     Raises:
       UserError: unknown name or option, nothing found, a malformed file, or a file that
@@ -43,8 +45,9 @@ def read(
     """
     if name == SYNTHETIC.name:
         return _generate(path, options)
-    if options:
-        raise UserError(f"{name}: option {next(iter(options))!r} is only for {SYNTHETIC.name!r}")
+    others = options.keys() - {"num_users", "seed"}
+    if others:
+        raise UserError(f"{name}: option {min(others)!r} is only for {SYNTHETIC.name!r}")
     dataset = DATASETS.get(name)
     if dataset is None and not path:
         raise UserError(
@@ -57,7 +60,9 @@ def read(
     _check_statistics(dataset, interactions)
     tell_other_copies(dataset, place, notice)
     show_terms_once(dataset, notice)
-    return interactions
+    if not options:
+        return interactions
+    return some_users(interactions, **{"num_users": interactions.num_users} | options)  # type: ignore[arg-type]
 
 
 def _generate(path: str, options: dict[str, int | float]) -> Interactions:

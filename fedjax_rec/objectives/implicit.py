@@ -17,14 +17,15 @@ class SampledPlan(NamedTuple):
       place: `[L]` where each event's item lies in the rows.
       rows: `[S]` the excluded items, then the negatives; `None` where the client's view
         is cut to exactly these.
-      num_excluded: `[]` how many of the first `[X]` rows are real.
-      first_negative: `[]` X, where negative number 0 lies.
+      first_negative: `[]` X, where the negatives begin.
+      repeats: `[M]` where each negative lies among them; `None`: in their order.
     """
 
     stream: Stream
     place: Array
     rows: Array | None
     first_negative: Array
+    repeats: Array | None
 
 
 def sampled(
@@ -39,7 +40,7 @@ def sampled(
     negatives; a local step takes the next `batch_size` examples of it. Negatives are
     drawn without repeats over the client's whole round, until its pool is used up, and
     never from `history.excluded`. So each item has one place by construction: nothing is
-    sorted or searched to find which rows a client touches.
+    sorted or searched to find which rows a client touches. (With replacement it is.)
 
     Args:
       sampler: numbers of negatives, epochs, examples a step.
@@ -56,7 +57,7 @@ def sampled(
 
     Reference:
       The stream of He et al. (2017), "Neural collaborative filtering", section 3.1.
-      Difference: negatives do not repeat within a client's round.
+      Difference: negatives do not repeat within a client's round, unless the sampler says so.
 
     >>> import jax, jax.numpy as jnp
     >>> from fedjax_rec.base import History
@@ -85,7 +86,13 @@ def sampled(
         num_excluded = history.excluded.shape[0]
         stream = open_stream(sampler, key, history.num_events, history.num_excluded, num_excluded)
         num_places = history.items.shape[0] * sampler.num_negatives * sampler.local_epochs
-        negatives = draw_negatives(stream, history, sampler.num_items, num_places)
+        if not sampler.with_replacement:
+            num_places = min(num_places, sampler.num_items)
+        negatives, repeats = draw_negatives(stream, history, sampler.num_items, num_places), None
+        if sampler.with_replacement:
+            most = min(num_places, sampler.num_items)
+            distinct = jnp.unique(negatives, size=most, fill_value=sampler.num_items)
+            negatives, repeats = distinct, jnp.searchsorted(distinct, negatives)
         rows = jnp.concatenate([history.excluded, negatives])
         is_sliced = sampler.is_sliced and rows.shape[0] < sampler.num_items
         plan = SampledPlan(
@@ -93,6 +100,7 @@ def sampled(
             jnp.searchsorted(history.excluded, history.items).astype(jnp.int32),
             None if is_sliced else rows,
             jnp.int32(num_excluded),
+            repeats,
         )
         return {sampler.table: rows if is_sliced else None}, plan
 
@@ -109,10 +117,13 @@ def sampled(
         is_valid = (number < num_positives) & (is_positive | (num_distinct > 0))
         order = order_of_positives(plan.stream, epoch, plan.place.shape[0])
         negative = (epoch * num_positives + number) * sampler.num_negatives + member - 1
+        negative = negative % jnp.maximum(num_distinct, 1)
+        if plan.repeats is not None:
+            negative = plan.repeats.at[negative].get(mode="clip")
         ids = jnp.where(
             is_positive,
             plan.place.at[order.element(number)].get(mode="clip"),
-            plan.first_negative + negative % jnp.maximum(num_distinct, 1),
+            plan.first_negative + negative,
         )
         if plan.rows is not None:
             ids = plan.rows.at[ids].get(mode="clip")
@@ -129,10 +140,9 @@ def draw_negatives(stream: Stream, history: History, num_items: int, num_places:
     """The client's negatives in the order in which they come.
 
     Returns:
-      `[min(num_places, num_items)]` distinct items; padding (the number of items) once
-      the pool is used up.
+      `[num_places]` items; padding (the number of items) once the pool is used up.
     """
-    place = jnp.arange(min(num_places, num_items))
+    place = jnp.arange(num_places)
     item = free_items(
         stream.negatives.element(place),
         history.excluded,

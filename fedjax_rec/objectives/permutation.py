@@ -8,7 +8,7 @@ Two kinds, of one interface: `draw(kind, key, size, ...)` fixes a random order o
 import math
 from dataclasses import dataclass, field
 from functools import cache, partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ from fedjax_rec.base import Array, Key
 NUM_ROUNDS = 2  # double rounds of the Feistel network
 
 Permutation = Any
-"""`Affine` or `Feistel`."""
+"""`Affine` or `Feistel`; or `Independent`, which is none."""
 
 
 def draw(
@@ -59,6 +59,41 @@ def least_num_places(kind: Literal["affine", "feistel"], size: int) -> int:
     if kind == "feistel":
         return max(size - 2 * math.isqrt(size) - 1, 1)
     return int(primes_between(size, size)[-1])
+
+
+# ----------------------------------------------------------------- independent
+
+
+class Independent(NamedTuple):
+    """No order at all: each place holds an element of its own draw, with replacement.
+
+    Attributes:
+      size: `[]` how many elements there are.
+      words: `[2]` random.
+    """
+
+    size: Array
+    words: Array
+
+    @property
+    def num_places(self) -> Array:
+        """`[]` there is no end of places, where there is an element."""
+        return jnp.where(self.size > 0, jnp.iinfo(jnp.int32).max, 0)
+
+    def element(self, place: Array) -> Array:
+        """Elements at places."""
+        word = mix(mix(place.astype(jnp.uint32) ^ self.words[0]) + self.words[1])
+        return (word % jnp.maximum(self.size, 1).astype(jnp.uint32)).astype(jnp.int32)
+
+
+def draw_independent(key: Key, size: Array) -> Independent:
+    """Random elements of `0 .. size - 1`, each by itself.
+
+    >>> draws = draw_independent(jax.random.key(0), jnp.int32(3)).element(jnp.arange(99))
+    >>> sorted(set(draws.tolist()))
+    [0, 1, 2]
+    """
+    return Independent(jnp.asarray(size), jax.random.bits(key, (2,), jnp.uint32))
 
 
 # ---------------------------------------------------------------------- affine

@@ -48,13 +48,17 @@ def open_stream(
       max_excluded: the most that any client excludes.
     """
     key_order, key_negatives = jax.random.split(key)
-    negatives = permutation.draw(
-        sampler.permutation,
-        key_negatives,
-        sampler.num_items - num_excluded,
-        smallest=max(sampler.num_items - max_excluded, 0),
-        largest=sampler.num_items,
-    )
+    num_free = sampler.num_items - num_excluded
+    if sampler.with_replacement:
+        negatives = permutation.draw_independent(key_negatives, num_free)
+    else:
+        negatives = permutation.draw(
+            sampler.permutation,
+            key_negatives,
+            num_free,
+            smallest=max(sampler.num_items - max_excluded, 0),
+            largest=sampler.num_items,
+        )
     return Stream(num_positives, jax.random.bits(key_order, (2,), jnp.uint32), negatives)
 
 

@@ -42,6 +42,8 @@ def refusal(algorithm: FederatedAlgorithm, shared: Part, private: Private) -> st
         "its objective is not `sampled`": sampler is not None,
         "its clients do not train by plain SGD": update.local is not None,
         "it makes more than one local epoch": sampler is not None and sampler.local_epochs == 1,
+        "its negatives are drawn with replacement": sampler is not None
+        and not sampler.with_replacement,
         "its model is not row-wise": algorithm.model.is_row_wise,
         "its aggregate does more than scale updates": algorithm.aggregate.is_scaling,
         "its server sends more than the table": algorithm.broadcast is None,

@@ -50,7 +50,7 @@ def test_a_file_of_ones_own_loads_under_any_name(tmp_path: Path) -> None:
         ({"name": "ml-10k"}, "data set 'ml-10k' is not known .did you mean 'ml-100k'"),
         ({"name": "synthetic", "num_user": 3}, "'num_user' is not known .did you mean 'num_users'"),
         ({"name": "synthetic", "path": "x"}, "synthetic: is generated"),
-        ({"name": "ml-100k", "path": "x", "num_users": 3}, "ml-100k: option 'num_users' is only"),
+        ({"name": "ml-100k", "path": "x", "num_items": 3}, "ml-100k: option 'num_items' is only"),
         ({"name": "ml-100k", "path": "/no/file.zip"}, "/no/file.zip: no such file or folder"),
     ],
 )
