@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from fedjax_rec.baselines import BASELINES, popularity
     from fedjax_rec.cpu import configure_cpu
     from fedjax_rec.errors import UserError
-    from fedjax_rec.sampling import AllClients, TruncatedPoisson, Uniform
+    from fedjax_rec.sampling import AllClients, Rotating, TruncatedPoisson, Uniform
     from fedjax_rec.simulation import (
         CheckpointPlan,
         EarlyStop,
@@ -33,7 +33,7 @@ _MODULES = {
     "baselines": ("BASELINES", "popularity"),
     "cpu": ("configure_cpu",),
     "errors": ("UserError",),
-    "sampling": ("AllClients", "TruncatedPoisson", "Uniform"),
+    "sampling": ("AllClients", "Rotating", "TruncatedPoisson", "Uniform"),
     "simulation": (
         "CheckpointPlan",
         "EarlyStop",
@@ -69,6 +69,7 @@ __all__ = [
     "Execution",
     "FederatedAlgorithm",
     "Result",
+    "Rotating",
     "TruncatedPoisson",
     "Uniform",
     "UserError",

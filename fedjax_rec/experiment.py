@@ -18,7 +18,7 @@ from fedjax_rec.data.reading import print_notice
 from fedjax_rec.errors import UserError, did_you_mean
 from fedjax_rec.evaluation import metric_keys
 from fedjax_rec.optimizers import named_optimizer
-from fedjax_rec.sampling import AllClients, TruncatedPoisson, Uniform
+from fedjax_rec.sampling import AllClients, Rotating, TruncatedPoisson, Uniform
 from fedjax_rec.simulation import (
     CheckpointPlan,
     EarlyStop,
@@ -313,6 +313,8 @@ def build_sampler(config: CohortConfig, num_clients: int) -> CohortSampler:
     try:
         if config.sampler == "uniform":
             return Uniform(num_clients, config.size)
+        if config.sampler == "rotating":
+            return Rotating(num_clients, config.size)
         if config.sampler == "poisson":
             return TruncatedPoisson(num_clients, config.size)
     except ValueError as error:

@@ -12,6 +12,11 @@ def _generator(seed: int, round: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, round])))
 
 
+def _check_size(size: int, num_clients: int) -> None:
+    if not 1 <= size <= num_clients:
+        raise ValueError(f"cohort size must be between 1 and the {num_clients} clients, got {size}")
+
+
 @dataclass(frozen=True)
 class AllClients:
     """Every client, every round.
@@ -50,10 +55,7 @@ class Uniform:
     size: int
 
     def __post_init__(self) -> None:
-        if not 1 <= self.size <= self.num_clients:
-            raise ValueError(
-                f"cohort size must be between 1 and the {self.num_clients} clients, got {self.size}"
-            )
+        _check_size(self.size, self.num_clients)
 
     @property
     def event(self) -> SamplingEvent:
@@ -66,6 +68,40 @@ class Uniform:
             self.num_clients, self.size, replace=False, shuffle=False
         )
         return np.asarray(chosen, np.int32)
+
+
+@dataclass(frozen=True)
+class Rotating:
+    """The next clients of a queue, which was shuffled once and goes round.
+
+    Everybody comes equally often, and a cohort tells who comes next: no amplification of
+    privacy holds for it. Published simulations draw so (Nguyen et al., 2024, released code).
+
+    Raises:
+      ValueError: `size` is not in `1 .. num_clients`.
+
+    >>> sampler = Rotating(num_clients=7, size=3)
+    >>> visits = np.concatenate([sampler.draw(seed=0, round=round) for round in range(7)])
+    >>> np.bincount(visits).tolist()
+    [3, 3, 3, 3, 3, 3, 3]
+    """
+
+    num_clients: int
+    size: int
+
+    def __post_init__(self) -> None:
+        _check_size(self.size, self.num_clients)
+
+    @property
+    def event(self) -> SamplingEvent:
+        """How the cohort is drawn."""
+        return SamplingEvent("rotating", self.num_clients, float(self.size), self.size)
+
+    def draw(self, seed: int, round: int) -> np.ndarray:
+        """`[size]` distinct client ids."""
+        queue = _generator(seed, 0).permutation(self.num_clients)
+        place = (round * self.size + np.arange(self.size)) % self.num_clients
+        return np.asarray(queue[place], np.int32)
 
 
 @dataclass(frozen=True)

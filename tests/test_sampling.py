@@ -9,13 +9,15 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from fedjax_rec.base import SamplingEvent
-from fedjax_rec.sampling import AllClients, TruncatedPoisson, Uniform
+from fedjax_rec.sampling import AllClients, Rotating, TruncatedPoisson, Uniform
 
 SAMPLERS = [
     AllClients(9),
     Uniform(50, 7),
     Uniform(5, 5),
     Uniform(1, 1),
+    Rotating(50, 7),
+    Rotating(5, 5),
     TruncatedPoisson(50, 6.5),
     TruncatedPoisson(3, 3),
     TruncatedPoisson(1000, 0.01),
@@ -37,7 +39,9 @@ def test_clients_are_distinct_known_and_not_too_many(sampler: Any) -> None:
         assert ((drawn >= 0) & (drawn < sampler.event.num_clients)).all()
 
 
-@pytest.mark.parametrize("sampler", [Uniform(1000, 20), TruncatedPoisson(1000, 20)], ids=str)
+@pytest.mark.parametrize(
+    "sampler", [Uniform(1000, 20), Rotating(1000, 20), TruncatedPoisson(1000, 20)], ids=str
+)
 def test_a_cohort_is_a_function_of_seed_and_round_alone(sampler: Any) -> None:
     expected = sampler.draw(1, 5)
     sampler.draw(1, 4)
@@ -130,6 +134,15 @@ def test_the_next_round_does_not_depend_on_this_one() -> None:
     assert np.var(shared) == pytest.approx(law.var(), rel=0.15)
 
 
+@pytest.mark.parametrize(("num_clients", "size"), [(12, 4), (11, 4), (5, 5)])
+def test_a_queue_goes_round_in_one_order(num_clients: int, size: int) -> None:
+    visits = np.concatenate([Rotating(num_clients, size).draw(3, round) for round in range(30)])
+    queue = visits[:num_clients]
+    assert sorted(queue) == list(range(num_clients))
+    np.testing.assert_array_equal(visits, np.resize(queue, len(visits)))
+    assert Rotating(num_clients, size).draw(4, 0).tolist() != queue[:size].tolist()
+
+
 # ------------------------------------------------------------------------ truncation
 
 
@@ -163,15 +176,17 @@ def test_a_draw_above_the_capacity_keeps_a_uniform_subset(monkeypatch: pytest.Mo
 def test_samplers_describe_themselves() -> None:
     assert AllClients(9).event == SamplingEvent("all", 9, 9.0, 9)
     assert Uniform(50, 7).event == SamplingEvent("uniform", 50, 7.0, 7)
+    assert Rotating(50, 7).event == SamplingEvent("rotating", 50, 7.0, 7)
     poisson = TruncatedPoisson(50, 6.5).event
     assert (poisson.kind, poisson.num_clients, poisson.expected_size) == ("poisson", 50, 6.5)
 
 
+@pytest.mark.parametrize("sampler", [Uniform, Rotating])
 @pytest.mark.parametrize("size", [0, -1, 11])
-def test_a_uniform_cohort_of_an_impossible_size_is_refused(size: int) -> None:
+def test_a_cohort_of_an_impossible_size_is_refused(sampler: Any, size: int) -> None:
     says = f"cohort size must be between 1 and the 10 clients, got {size}"
     with pytest.raises(ValueError, match=says):
-        Uniform(10, size)
+        sampler(10, size)
 
 
 @pytest.mark.parametrize("expected", [0.0, -2.0, 10.5, float("nan"), float("inf")])

@@ -14,13 +14,14 @@ class SamplingEvent:
     """How a cohort was drawn, as plain data for a privacy accountant.
 
     Attributes:
-      kind: `all`, `uniform` (fixed size, without replacement) or `poisson`.
+      kind: `all`, `uniform` (fixed size, without replacement), `rotating` (the next of a
+        fixed queue) or `poisson`.
       num_clients: the population.
       expected_size: expected cohort size.
       capacity: most clients a round can hold; a larger Poisson draw is truncated.
     """
 
-    kind: Literal["all", "uniform", "poisson"]
+    kind: Literal["all", "uniform", "rotating", "poisson"]
     num_clients: int
     expected_size: float
     capacity: int

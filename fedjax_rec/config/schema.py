@@ -83,10 +83,12 @@ class AlgorithmConfig:
 class CohortConfig:
     """Which clients take part in a round."""
 
-    sampler: Literal["all", "uniform", "poisson"] = option(
-        "all", "All clients, `size` of them without replacement, or each by itself."
+    sampler: Literal["all", "uniform", "rotating", "poisson"] = option(
+        "all",
+        "All clients, `size` of them without replacement or as the next of a shuffled queue, or "
+        "each by itself.",
     )
-    size: int = option(0, "Clients a round: exactly (uniform) or expected (poisson).", least=0)
+    size: int = option(0, "Clients a round, exactly; expected for poisson.", least=0)
 
 
 @dataclass(frozen=True, kw_only=True)
