@@ -1,0 +1,60 @@
+"""Cells of experiments: run once, again when their command changes, and told when too long."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from experiments.cells import END, START, Cells, machine, markdown, percent, seconds
+
+QUICK = (
+    "--rounds",
+    "1",
+    "--data.num_users",
+    "12",
+    "--data.num_items",
+    "20",
+    "--data.mean_events",
+    "6",
+)
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_cell_is_run_once_and_again_only_for_another_command(tmp_path: Path) -> None:
+    Cells(tmp_path).run("one", "synthetic/fedmf", *QUICK)
+    stored = json.loads((tmp_path / "results.json").read_text())
+    cell = stored["one"]
+    assert cell["command"] == f"fedjax-rec run synthetic/fedmf {' '.join(QUICK)}"
+    assert percent(cell) == (
+        f"{100 * cell['metrics']['test/hit_rate@10']:.1f} / "
+        f"{100 * cell['metrics']['test/ndcg@10']:.1f}"
+    )
+    assert seconds(cell).endswith(" s")
+    assert "jax" in machine(stored)
+
+    stored["one"]["metrics"] = "as it was"
+    (tmp_path / "results.json").write_text(json.dumps(stored))
+    again = Cells(tmp_path)
+    again.run("one", "synthetic/fedmf", *QUICK)
+    assert again.found["one"]["metrics"] == "as it was"
+    again.run("one", "synthetic/fedmf", *QUICK, seconds=0.01)
+    assert again.found["one"]["metrics"] == "as it was", "a limit is no part of the command"
+    again.run("one", "synthetic/fedmf", *QUICK, "--seed", "1", seconds=0.01)
+    assert percent(again.found["one"]) == "over 0 minutes"
+
+
+def test_a_run_that_is_refused_ends_the_script(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="the run did not end"):
+        Cells(tmp_path).run("one", "synthetic/fedmf", "--rounds", "0")
+    assert not (tmp_path / "results.json").exists()
+
+
+def test_the_readme_gets_the_table_and_keeps_the_rest(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(f"above\n{START}\nold\n{END}\nbelow\n")
+    Cells(tmp_path).write_readme(markdown(["a"], [["1"]]))
+    assert readme.read_text() == f"above\n{START}\n\n| a |\n| --- |\n| 1 |\n\n{END}\nbelow\n"
