@@ -72,8 +72,8 @@ def seconds_a_round(cells: dict) -> str:
 
 if __name__ == "__main__":
     cells = Cells(Path(__file__).parent)
-    for data in sys.argv[1:] or PRESETS:
-        for candidates in ("uni99", "full"):
+    for candidates in ("uni99", "full"):
+        for data in sys.argv[1:] or PRESETS:
             for seed in SEEDS:
                 options = ("--seed", str(seed), "--evaluate.candidates", candidates)
                 cells.run(f"{data}-{candidates}-{seed}", PRESETS[data], *options)
