@@ -58,14 +58,15 @@ def library_versions() -> dict[str, str | None]:
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:
-    """Commit of the source, and whether files differ from it; `None` outside a checkout.
+    """Commit of the source, and whether package or presets differ; `None` outside a checkout.
 
     A package that is merely installed below some checkout is not part of it.
     """
     if _git(folder, "ls-files", "--error-unmatch", "__init__.py") is None:
         return None
     commit = _git(folder, "rev-parse", "HEAD")
-    changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    source = (".", "../configs", "../pyproject.toml")
+    changes = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", *source)
     return {"commit": commit, "is_dirty": bool(changes)} if commit else None
 
 

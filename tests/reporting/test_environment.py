@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import jax
+import pytest
 
 import fedjax_rec
 from fedjax_rec.reporting import environment
@@ -27,18 +28,25 @@ def git(folder, *words):
     subprocess.run(["git", *settings, *words], cwd=folder, check=True, capture_output=True)
 
 
-def test_a_checkout_has_a_commit_and_knows_of_changes(tmp_path):
+@pytest.mark.parametrize(
+    ("changed", "is_dirty"),
+    [("package/__init__.py", True), ("configs/a.toml", True), ("results.json", False)],
+)
+def test_a_checkout_has_a_commit_and_knows_of_changes(tmp_path, changed, is_dirty):
+    package = tmp_path / "package"
     assert git_state(tmp_path) is None
-    (tmp_path / "__init__.py").write_text("")
+    for name in ("package/__init__.py", "configs/a.toml", "results.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("")
     git(tmp_path, "init")
-    assert git_state(tmp_path) is None  # below a checkout, but no part of it
+    assert git_state(package) is None  # below a checkout, but no part of it
     git(tmp_path, "add", ".")
     git(tmp_path, "commit", "-m", "first")
-    clean = git_state(tmp_path)
+    clean = git_state(package)
     assert len(clean["commit"]) == 40
     assert clean["is_dirty"] is False
-    (tmp_path / "__init__.py").write_text("changed")
-    assert git_state(tmp_path) == clean | {"is_dirty": True}
+    (tmp_path / changed).write_text("changed")
+    assert git_state(package) == clean | {"is_dirty": is_dirty}
 
 
 def test_the_packages_own_state_is_found_or_none():
