@@ -1,5 +1,13 @@
-"""Metrics, ranking, protocols and communication: how good, on what terms, at what cost."""
+"""How good, for whom, on what terms, and at what cost in bytes."""
 
+from fedjax_rec.evaluation.beyond import (
+    Consumption,
+    consumption,
+    coverage,
+    gini_of_exposure,
+    list_metrics,
+    popularity_bias,
+)
 from fedjax_rec.evaluation.communication import (
     ClientBytes,
     Communication,
@@ -13,7 +21,8 @@ from fedjax_rec.evaluation.evaluate import (
     build_evaluator,
     top_k,
 )
-from fedjax_rec.evaluation.metrics import METRICS, UNRANKED, metric_keys
+from fedjax_rec.evaluation.fairness import gini, spread, worst_mean
+from fedjax_rec.evaluation.metrics import METRICS, UNRANKED, auc, metric_keys, worst_keys
 from fedjax_rec.evaluation.personal import without_own
 from fedjax_rec.evaluation.protocols import Protocol
 from fedjax_rec.evaluation.ranking import ranks
@@ -23,15 +32,26 @@ __all__ = [
     "UNRANKED",
     "ClientBytes",
     "Communication",
+    "Consumption",
     "Evaluation",
     "Evaluator",
     "HeldOutSet",
     "Payload",
     "Protocol",
+    "auc",
     "build_evaluator",
     "bytes_per_client",
+    "consumption",
+    "coverage",
+    "gini",
+    "gini_of_exposure",
+    "list_metrics",
     "metric_keys",
+    "popularity_bias",
     "ranks",
+    "spread",
     "top_k",
     "without_own",
+    "worst_keys",
+    "worst_mean",
 ]

@@ -1,7 +1,7 @@
 """Scores every client's held-out items on the device, a chunk of clients at a time."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -21,7 +21,7 @@ from fedjax_rec.base import (
     ServerState,
 )
 from fedjax_rec.errors import UserError
-from fedjax_rec.evaluation import metrics, ranking
+from fedjax_rec.evaluation import fairness, metrics, ranking
 from fedjax_rec.evaluation.personal import scores_of
 
 SCORES_PER_CHUNK = 2**20
@@ -55,9 +55,14 @@ class Evaluation:
 
     Attributes:
       metrics: means over the clients that have a held-out item, in [0, 1], by key
-        (`ndcg@10`).
-      per_client: `[N]` by key; NaN where a client has no held-out item.
+        (`ndcg@10`, `auc`), and over the tenth of them that is served worst
+        (`worst_decile_ndcg@10`).
+      per_client: `[N]` by key; NaN where a client has no held-out item, and of `auc` where
+        nothing competes with them.
       ranks: `[N, R]` 1-based; `metrics.UNRANKED` for padding and non-finite scores.
+      lists: `[N, L]` every client's best unseen items of the whole catalogue, whatever the
+        held-out ones are ranked among; L is the largest cut-off, or 0 where no lists were
+        asked for; padded with the number of items.
       num_clients: how many clients have a held-out item.
       num_non_finite: how many of them have a candidate whose score is not finite.
     """
@@ -65,6 +70,7 @@ class Evaluation:
     metrics: dict[str, float]
     per_client: dict[str, npt.NDArray[np.float32]]
     ranks: npt.NDArray[np.int32]
+    lists: npt.NDArray[np.int32]
     num_clients: int
     num_non_finite: int
 
@@ -75,11 +81,15 @@ class Ranked(NamedTuple):
     Attributes:
       ranks: `[N, R]`, see `Evaluation`.
       num_relevant: `[N]` how many held-out items it has.
+      num_candidates: `[N]` what they are ranked among, themselves included.
+      lists: `[N, L]`, see `Evaluation`.
       is_bad: `[N]` one of its candidates has a score that is not finite.
     """
 
     ranks: Array
     num_relevant: Array
+    num_candidates: Array
+    lists: Array
     is_bad: Array
 
 
@@ -93,6 +103,7 @@ def build_evaluator(
     *,
     at_k: Sequence[int] = (5, 10, 20),
     ties: ranking.Ties = "pessimistic",
+    listed: Collection[str] = (),
     chunk_size: int | None = None,
     over: Callable[[Ranker], Ranker] = jax.jit,
 ) -> Evaluator:
@@ -107,6 +118,8 @@ def build_evaluator(
       algorithm: supplies model and broadcast.
       at_k: cut-offs.
       ties: the rule among equal scores, see `ranking.ranks`.
+      listed: splits whose `Evaluation.lists` are wanted; they are found in the same pass
+        over the scores, which never are on the device for more clients than a chunk's.
       chunk_size: clients scored at a time, 1 to N; it changes memory and speed, not
         results. By default about a million scores.
       over: turns the function that ranks the clients it is given into the one that the
@@ -119,7 +132,7 @@ def build_evaluator(
     Raises:
       UserError: for a cut-off that is not a positive integer.
     """
-    keys = metrics.metric_keys(at_k)
+    keys = metrics.client_keys(at_k)
 
     def rank(
         state: ServerState, clients: Clients, fixed: Fixed, splits: Splits
@@ -129,6 +142,7 @@ def build_evaluator(
         order, groups = _groups(algorithm, fixed.data)
         most = chunk_size or _chunk_size(algorithm, state, clients, num_items)
         size = -(-num_clients // -(-num_clients // most))
+        lengths = dict.fromkeys(listed, min(max(at_k, default=0), num_items))
 
         def rank_group(
             begin: Array, end: Array, length: LengthClass, found: dict[str, Ranked]
@@ -150,6 +164,8 @@ def build_evaluator(
             split: Ranked(
                 jnp.full(held_out.targets.shape, metrics.UNRANKED, jnp.int32),
                 (held_out.targets < num_items).sum(axis=-1),
+                jnp.zeros(num_clients, jnp.int32),
+                jnp.full((num_clients, lengths.get(split, 0)), num_items, jnp.int32),
                 jnp.zeros(num_clients, bool),
             )
             for split, held_out in splits.items()
@@ -159,7 +175,11 @@ def build_evaluator(
         return found
 
     rank_all = over(rank)
-    at_cutoffs = jax.jit(partial(metrics.at_cutoffs, at_k=tuple(at_k)))
+
+    @jax.jit
+    def measure(found: Ranked) -> dict[str, Array]:
+        values = metrics.at_cutoffs(found.ranks, found.num_relevant, at_k)
+        return values | {"auc": metrics.auc(found.ranks, found.num_relevant, found.num_candidates)}
 
     def summarise(found: Ranked) -> Evaluation:
         has_target = found.num_relevant > 0
@@ -168,11 +188,17 @@ def build_evaluator(
                 "nothing to evaluate: no client has a held-out item; "
                 "use data with longer histories or another split"
             )
-        values = jax.device_get(at_cutoffs(found.ranks, found.num_relevant))
+        values = jax.device_get(measure(found))
+        values = {k: np.where(has_target, values[k], np.float32(np.nan)) for k in keys}
+        means = {key: fairness.mean(values[key]) for key in keys}
+        worst = {
+            key: fairness.worst_mean(values[of]) for key, of in metrics.worst_keys(at_k).items()
+        }
         return Evaluation(
-            metrics={k: float(values[k][has_target].mean(dtype=np.float64)) for k in keys},
-            per_client={k: np.where(has_target, values[k], np.float32(np.nan)) for k in keys},
+            metrics=means | worst,
+            per_client=values,
             ranks=np.asarray(found.ranks),
+            lists=np.asarray(found.lists),
             num_clients=int(has_target.sum()),
             num_non_finite=int((found.is_bad & has_target).sum()),
         )
@@ -196,14 +222,18 @@ def _ranked(
 ) -> Ranked:
     """What was found so far and the ranks of a chunk of clients."""
     num_clients, num_items = held_out.targets.shape[0], scores.shape[1]
-    is_candidate = _candidates(held_out, slots, num_items)
+    is_unseen = _unseen(held_out, slots, num_items)
+    is_candidate = is_unseen & _asked(held_out, slots, num_items)
     ranks = jax.vmap(partial(ranking.ranks, ties=ties))(
         scores, held_out.targets[slots], is_candidate
     )
     is_bad = jax.vmap(ranking.count_non_finite)(scores, is_candidate) > 0
+    lists = ranking.best(scores, is_unseen, found.lists.shape[1])
     slots = jnp.where(is_real, slots, num_clients)
     return found._replace(
         ranks=found.ranks.at[slots].set(ranks, mode="drop"),
+        num_candidates=found.num_candidates.at[slots].set(is_candidate.sum(axis=-1), mode="drop"),
+        lists=found.lists.at[slots].set(lists, mode="drop"),
         is_bad=found.is_bad.at[slots].set(is_bad, mode="drop"),
     )
 
@@ -240,12 +270,11 @@ def top_k(
         raise UserError(f"cannot recommend k = {k} items; use a positive integer")
     one = jnp.array([client_id])
     longest = LengthClass.covering(fixed.data.classes)
-    scores = np.asarray(scores_of(algorithm, state, clients, fixed)(longest, one, one)[0])
-    is_wanted = np.isfinite(scores)
-    is_wanted[np.asarray(seen, dtype=np.int64)] = False
-    ids = np.flatnonzero(is_wanted)
-    best = ids[np.argsort(-scores[ids], kind="stable")[:k]]
-    return best, scores[best]
+    scores = scores_of(algorithm, state, clients, fixed)(longest, one, one)[0]
+    is_unseen = jnp.ones(scores.size, bool).at[jnp.asarray(seen, jnp.int32)].set(False)
+    best = np.asarray(ranking.best(scores, is_unseen, min(k, scores.size)), np.int64)
+    best = best[best < scores.size]
+    return best, np.asarray(scores)[best]
 
 
 def _groups(
@@ -277,14 +306,25 @@ def _chunk_size(
     return max(1, SCORES_PER_CHUNK // (num_items * width))
 
 
-def _candidates(held_out: HeldOutSet, slots: Array, num_items: int) -> Array:
-    """`[C, I]` which items a chunk of clients is asked about, the targets included."""
-    is_candidate, rows = jnp.ones((slots.size, num_items), bool), jnp.arange(slots.size)[:, None]
-    if held_out.candidates is not None:
-        is_candidate = ~is_candidate.at[rows, held_out.candidates[slots]].set(False, mode="drop")
+def _unseen(held_out: HeldOutSet, slots: Array, num_items: int) -> Array:
+    """`[C, I]` which items a chunk of clients has not seen, the targets included."""
     begins, ends = held_out.seen_offsets[slots], held_out.seen_offsets[slots + 1]
-    is_candidate = _strike_out(is_candidate, begins, ends - begins, held_out.seen_items)
-    return is_candidate.at[rows, held_out.targets[slots]].set(True, mode="drop")
+    everything = jnp.ones((slots.size, num_items), bool)
+    is_unseen = _strike_out(everything, begins, ends - begins, held_out.seen_items)
+    return _with(is_unseen, held_out.targets[slots])
+
+
+def _asked(held_out: HeldOutSet, slots: Array, num_items: int) -> Array:
+    """`[C, I]` which items a chunk of clients is asked about, the targets included."""
+    if held_out.candidates is None:
+        return jnp.ones((slots.size, num_items), bool)
+    listed = jnp.concatenate([held_out.candidates[slots], held_out.targets[slots]], axis=1)
+    return _with(jnp.zeros((slots.size, num_items), bool), listed)
+
+
+def _with(is_in: Array, items: Array) -> Array:
+    """`[C, I]` sets with each one's `items [C, K]` in them; ids past the end are dropped."""
+    return is_in.at[jnp.arange(items.shape[0])[:, None], items].set(True, mode="drop")
 
 
 def _strike_out(is_candidate: Array, begins: Array, counts: Array, seen_items: Array) -> Array:

@@ -13,7 +13,19 @@ from fedjax_rec.reporting.records import RunRecord
 
 KEY = re.compile(r"(valid|test)/(\w+)@(\d+)")
 SPLITS = ("valid", "test")
-METRICS = ("hit_rate", "ndcg", "mrr", "map", "precision", "recall")
+METRICS = (
+    *("hit_rate", "ndcg", "mrr", "map", "precision", "recall", "worst_decile_ndcg"),
+    *("coverage", "exposure_gini", "popularity", "popularity_lift"),
+)
+BEYOND = {
+    "AUC": "auc",
+    "worst decile AUC": "worst_decile_auc",
+    "worst decile NDCG@10": "worst_decile_ndcg@10",
+    "coverage@10": "coverage@10",
+    "exposure Gini@10": "exposure_gini@10",
+    "popularity lift@10": "popularity_lift@10",
+}
+"""Columns of the table beyond accuracy, and the test metrics in them."""
 
 
 def open_console() -> Console:
@@ -43,7 +55,8 @@ def results_table(metrics: Mapping[str, float]) -> Table:
         {(split, int(cutoff)) for split, _, cutoff in parts},
         key=lambda column: (SPLITS.index(column[0]), column[1]),
     )
-    names = sorted({name for _, name, _ in parts}, key=lambda name: (*METRICS, name).index(name))
+    names = sorted({name for _, name, _ in parts})
+    names.sort(key=lambda name: (*METRICS, name).index(name))
     table = Table("metric")
     for split, cutoff in columns:
         table.add_column(f"{split} @{cutoff}", justify="right")
@@ -55,7 +68,7 @@ def results_table(metrics: Mapping[str, float]) -> Table:
 
 def _facts(summary: Mapping[str, Any]) -> list[str]:
     protocol, sent = summary.get("protocol") or {}, summary.get("communication") or {}
-    lines = [f"protocol: {protocol_line(protocol)}"]
+    lines = [*_areas(summary["metrics"]), f"protocol: {protocol_line(protocol)}"]
     if sent:
         lines.append(
             f"communication ({sent['payload']}): "
@@ -71,6 +84,16 @@ def _facts(summary: Mapping[str, Any]) -> list[str]:
         f"items: {summary.get('num_items')}"
     )
     return lines + list(summary.get("notes") or [])
+
+
+def _areas(metrics: Mapping[str, float]) -> list[str]:
+    words = [
+        f"{split} {_value(metrics[f'{split}/auc'])} "
+        f"(worst decile {_value(metrics.get(f'{split}/worst_decile_auc'))})"
+        for split in SPLITS
+        if f"{split}/auc" in metrics
+    ]
+    return [f"AUC: {', '.join(words)}"] if words else []
 
 
 def _timing(timing: Mapping[str, float]) -> str:
@@ -112,6 +135,19 @@ def comparison_table(records: Sequence[RunRecord]) -> Table:
             format_bytes(sent.get("bytes_up_per_client_round")),
             _seconds(summary),
         )
+    return table
+
+
+def beyond_table(records: Sequence[RunRecord]) -> Table | None:
+    """One row a run: who is served, and what is shown; `None` where no run measured it."""
+    found = [[r.summary["metrics"].get(f"test/{key}") for key in BEYOND.values()] for r in records]
+    if all(value is None for values in found for value in values):
+        return None
+    table = Table("run")
+    for name in BEYOND:
+        table.add_column(name, justify="right")
+    for record, values in zip(records, found, strict=True):
+        table.add_row(escape(str(record.path)), *map(_value, values))
     return table
 
 

@@ -15,6 +15,8 @@ from fedjax_rec.evaluation import (
     Evaluation,
     HeldOutSet,
     build_evaluator,
+    consumption,
+    list_metrics,
     metric_keys,
     without_own,
 )
@@ -28,6 +30,9 @@ from fedjax_rec.simulation.devices import (
     own,
 )
 from fedjax_rec.simulation.plans import EvaluationPlan, Result
+
+LISTED = ("test",)
+"""Splits whose lists of recommendations are looked at."""
 
 
 class Scorer:
@@ -52,13 +57,17 @@ class Scorer:
             devices than there are.
         """
         over = partial(_where_they_live, placement)
-        build = partial(build_evaluator, at_k=plan.at_k, ties=plan.score_ties, over=over)
+        build = partial(
+            build_evaluator, at_k=plan.at_k, ties=plan.score_ties, listed=LISTED, over=over
+        )
         self._evaluators = {"": build(algorithm)}
         if algorithm.without_own is not None:
             self._evaluators["_global"] = build(without_own(algorithm))
         sets = held_out_sets(data, plan)
         self._sets = {split: _spread(placement, held_out) for split, held_out in sets.items()}
-        self._notice = notice
+        train, num_items = data.split.train, data.num_items
+        self._consumed = consumption(train.users, train.items, data.num_clients, num_items)
+        self._at_k, self._notice = plan.at_k, notice
         self.keys = [
             f"{split}{kind}/{metric}"
             for kind in self._evaluators
@@ -76,12 +85,17 @@ class Scorer:
     ) -> tuple[dict[str, float], dict[str, npt.NDArray[np.float32]]]:
         """Metrics by key, `test/ndcg@10`, and each client's test metrics `[N]`.
 
+        Every call also lists each client's best items, for `test/coverage@10` and its like.
+        That is one more pass over the scores, about as long as ranking the held-out items.
         State, store and data lie as the placement puts them.
         """
         metrics: dict[str, float] = {}
         evaluations = self.evaluations(state, clients, fixed)
         for split, evaluation in evaluations.items():
             metrics |= {f"{split}/{name}": value for name, value in evaluation.metrics.items()}
+            if split.startswith(LISTED):
+                of_lists = list_metrics(evaluation.lists, self._consumed, self._at_k)
+                metrics |= {f"{split}/{name}": value for name, value in of_lists.items()}
             if evaluation.num_non_finite:
                 self._notice(
                     f"warning: {evaluation.num_non_finite} of {evaluation.num_clients} clients "

@@ -39,7 +39,9 @@ from fedjax_rec.evaluation import (
     build_evaluator,
     metric_keys,
     top_k,
+    worst_keys,
 )
+from fedjax_rec.evaluation.metrics import client_keys
 from fedjax_rec.models import sasrec
 
 NUM_CLIENTS, NUM_ITEMS, DIM = 23, 40, 3
@@ -191,15 +193,68 @@ def test_the_evaluator_equals_a_plain_loop(problem, ties, is_sampled):
     }
     for key, value in means.items():
         assert found.metrics[key] == pytest.approx(value, rel=1e-6), key
+    for key, of in worst_keys((1, 5)).items():
+        worst = sorted(value for value in found.per_client[of].tolist() if value == value)[:3]
+        assert found.metrics[key] == pytest.approx(np.mean(worst)), key
+
+
+@pytest.mark.parametrize("is_sampled", [False, True])
+def test_auc_is_the_share_of_candidates_that_targets_are_ahead_of(problem, is_sampled):
+    """Counted in pairs; among equal scores a target is ahead of nothing."""
+    candidates = np.random.default_rng(0).integers(0, NUM_ITEMS + 1, (NUM_CLIENTS, 15))
+    problem.targets[7] = [3, NUM_ITEMS, NUM_ITEMS]
+    if is_sampled:
+        candidates[7] = 3  # nothing to be ahead of
+    else:
+        candidates = None
+    found = evaluator(toy_mf(), at_k=(5,))(*problem.arguments(candidates))
+    expected = []
+    for user in range(NUM_CLIENTS):
+        scores = problem.items @ problem.users[user]
+        targets = {t for t in problem.targets[user].tolist() if t < NUM_ITEMS}
+        among = set(range(NUM_ITEMS) if candidates is None else candidates[user].tolist())
+        others = among - problem.seen_by(user) - targets - {NUM_ITEMS}
+        pairs = [scores[target] > scores[item] for target in targets for item in others]
+        expected.append(np.mean(pairs) if pairs else np.nan)
+    np.testing.assert_allclose(found.per_client["auc"], expected, rtol=1e-6)
+    assert np.isnan(expected).sum() == 2 + is_sampled
+    assert found.metrics["auc"] == pytest.approx(np.nanmean(expected))
+
+
+@pytest.mark.parametrize("is_sampled", [False, True])
+@pytest.mark.parametrize("chunk_size", [1, 6, None])
+def test_lists_are_the_best_unseen_items_of_the_catalogue(problem, chunk_size, is_sampled):
+    """Sorted item by item; who is asked about few items is listed the whole catalogue too."""
+    problem.items[4] = np.nan
+    candidates = np.random.default_rng(0).integers(0, NUM_ITEMS + 1, (NUM_CLIENTS, 15))
+    arguments = problem.arguments(candidates if is_sampled else None)
+    evaluate = evaluator(toy_mf(), at_k=(5, 39), chunk_size=chunk_size, listed=("test",))
+    found = evaluate(*arguments).lists
+    for user in range(NUM_CLIENTS):
+        scores = problem.items @ problem.users[user]
+        targets = set(problem.targets[user].tolist())
+        unseen = set(range(NUM_ITEMS)) - problem.seen_by(user) | targets - {NUM_ITEMS}
+        best = sorted(unseen - {4}, key=lambda item: (-scores[item], item))
+        assert found[user].tolist() == (best + [NUM_ITEMS] * NUM_ITEMS)[:39]
+
+
+def test_lists_are_made_where_they_are_asked_for_and_no_longer_than_the_catalogue(problem):
+    assert evaluator(toy_mf(), at_k=(5,))(*problem.arguments()).lists.shape == (NUM_CLIENTS, 0)
+    evaluate = build_evaluator(toy_mf(), at_k=(5, 1000), listed=("test",))
+    state, store, fixed, held_out = problem.arguments()
+    found = evaluate(state, store, fixed, {"valid": held_out, "test": held_out})
+    assert found["valid"].lists.shape == (NUM_CLIENTS, 0)
+    assert found["test"].lists.shape == (NUM_CLIENTS, NUM_ITEMS)
 
 
 def test_clients_without_held_out_items_are_left_out_of_the_means(problem):
     found = evaluator(toy_mf(), at_k=(5, 10))(*problem.arguments())
-    assert tuple(found.metrics) == tuple(found.per_client) == metric_keys((5, 10))
+    assert tuple(found.metrics) == metric_keys((5, 10))
+    assert tuple(found.per_client) == client_keys((5, 10))
     for key, values in found.per_client.items():
         assert values.shape == (NUM_CLIENTS,)
         assert np.flatnonzero(np.isnan(values)).tolist() == [0, 11]
-        assert found.metrics[key] == pytest.approx(np.nanmean(values), rel=1e-6)
+        assert found.metrics[key] == pytest.approx(np.nanmean(values, dtype=float), rel=1e-6)
         assert 0 <= found.metrics[key] <= 1
 
 
@@ -282,9 +337,10 @@ def test_nothing_seen_leaves_everything_in_the_ranking(problem):
 @pytest.mark.parametrize("ties", ["pessimistic", "optimistic"])
 def test_a_model_of_nans_has_zero_everywhere_and_is_counted(problem, ties):
     problem.users[:] = np.nan
-    evaluate = evaluator(toy_mf(), at_k=(1, 10, 1000), ties=ties)
+    evaluate = evaluator(toy_mf(), at_k=(1, 10, 1000), ties=ties, listed=("test",))
     found = evaluate(*problem.arguments())
     assert set(found.metrics.values()) == {0.0}
+    assert set(found.lists.ravel()) == {NUM_ITEMS}
     assert found.num_non_finite == found.num_clients == NUM_CLIENTS - 2
 
 

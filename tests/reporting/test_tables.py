@@ -8,6 +8,7 @@ from rich.console import Console
 
 from fedjax_rec.reporting import (
     RunRecord,
+    beyond_table,
     comparison_table,
     facts_table,
     format_bytes,
@@ -92,6 +93,21 @@ def test_a_comparison_has_a_row_a_run():
     values = ["full", "7", "0.5000", "0.1875", "0.0123", "2.0 kB", "3.5"]
     assert first == ["runs/a", "fedmf", *values]
     assert second == ["runs/b", "popularity", *values]
+
+
+def test_what_is_beyond_accuracy_has_a_table_of_its_own():
+    assert beyond_table([record("runs/a"), record("runs/b")]) is None
+    more = {"test/auc": 0.875, "test/worst_decile_auc": 0.5, "test/coverage@10": 0.25}
+    one = record("runs/new")
+    one.summary["metrics"] = one.summary["metrics"] | more | {"test/coverage@5": 0.125}
+    table = beyond_table([record("runs/old"), one])
+    header, old, new = rows(printed(lambda console: console.print(table)))
+    assert header[:3] == ["run", "AUC", "worst decile AUC"]
+    assert old == ["runs/old", *["-"] * 6]
+    assert new == ["runs/new", "0.8750", "0.5000", "-", "0.2500", "-", "-"]
+    text = printed(lambda console: print_results(console, one.summary))
+    assert "AUC: test 0.8750 (worst decile 0.5000)\n" in text
+    assert ["coverage", "-", "-", "0.1250", "0.2500"] in rows(text)
 
 
 def test_protocols_that_differ_are_marked_and_named():

@@ -89,6 +89,22 @@ def test_a_line_a_round_and_metrics_at_evaluations(plain):
     assert plain.per_client["ndcg@10"].shape == (DATA.num_clients,)
 
 
+def test_the_summary_says_who_is_served_and_what_is_shown(plain):
+    metrics, spread = plain.summary["metrics"], plain.summary["spread"]
+    assert set(spread) == {"test/ndcg@10", "test/auc"}
+    for key, found in spread.items():
+        values = plain.per_client[key.removeprefix("test/")]
+        assert found["mean"] == metrics[key] == pytest.approx(np.nanmean(values), rel=1e-5)
+        assert found["p90"] == pytest.approx(np.nanquantile(values, 0.9), rel=1e-5)
+        name = key.replace("test/", "test/worst_decile_")
+        assert found["worst_decile"] == metrics[name] <= found["p10"] <= found["p50"]
+    assert 0.5 < metrics["test/auc"] < 1
+    assert 0 < metrics["test/coverage@10"] <= 1
+    assert 0 < metrics["test/exposure_gini@10"] < 1
+    assert metrics["test/popularity_lift@10"] > 0
+    assert not any("coverage" in key for key in metrics if key.startswith("valid"))
+
+
 def test_the_summary_names_protocol_bytes_and_time(plain):
     summary = json.loads(json.dumps(plain.summary))
     assert summary["protocol"]["negatives_exclude"] == "train"
