@@ -15,16 +15,23 @@ from fedjax_rec.evaluation.communication import (
     bytes_per_client,
 )
 from fedjax_rec.evaluation.evaluate import (
-    Evaluation,
     Evaluator,
-    HeldOutSet,
     build_evaluator,
     top_k,
 )
 from fedjax_rec.evaluation.fairness import gini, spread, worst_mean
-from fedjax_rec.evaluation.metrics import METRICS, UNRANKED, auc, metric_keys, worst_keys
+from fedjax_rec.evaluation.metrics import (
+    METRICS,
+    UNRANKED,
+    auc,
+    is_better,
+    metric_keys,
+    worst_keys,
+)
 from fedjax_rec.evaluation.personal import without_own
+from fedjax_rec.evaluation.predictions import Prediction
 from fedjax_rec.evaluation.protocols import Protocol
+from fedjax_rec.evaluation.questions import Evaluation, HeldOutSet, Question, Ranking
 from fedjax_rec.evaluation.ranking import ranks
 
 __all__ = [
@@ -37,7 +44,10 @@ __all__ = [
     "Evaluator",
     "HeldOutSet",
     "Payload",
+    "Prediction",
     "Protocol",
+    "Question",
+    "Ranking",
     "auc",
     "build_evaluator",
     "bytes_per_client",
@@ -45,6 +55,7 @@ __all__ = [
     "coverage",
     "gini",
     "gini_of_exposure",
+    "is_better",
     "list_metrics",
     "metric_keys",
     "popularity_bias",

@@ -137,6 +137,27 @@ METRICS: dict[str, Metric] = {
 """Metrics by the name that stands before the `@` of a metric key."""
 
 
+SMALLER_IS_BETTER = frozenset({"rmse", "mae", "log_loss"})
+"""Metrics of predicted values that are errors; all others are better when larger."""
+
+
+def is_better(key: str, value: float, other: float) -> bool:
+    """Whether a value of the metric is better than another.
+
+    Args:
+      key: of the metric, with its split or without.
+      value, other: NaN is better than nothing.
+
+    >>> is_better("valid/ndcg@10", 0.4, 0.3), is_better("valid/rmse", 0.4, 0.3)
+    (True, False)
+    """
+    return value < other if key.rpartition("/")[2] in SMALLER_IS_BETTER else value > other
+
+
+SPREAD = ("ndcg", "auc")
+"""Metrics whose spread over clients is told; of each the larger is the better."""
+
+
 def client_keys(at_k: Iterable[int]) -> tuple[str, ...]:
     """The keys of what is measured of each client: every metric at every cut-off, and AUC.
 
@@ -149,13 +170,13 @@ def client_keys(at_k: Iterable[int]) -> tuple[str, ...]:
     return (*(f"{name}@{_checked(k)}" for k in at_k for name in METRICS), "auc")
 
 
-def worst_keys(at_k: Iterable[int]) -> dict[str, str]:
+def worst_keys(keys: Iterable[str]) -> dict[str, str]:
     """The keys of means over the worst decile of clients, and of what they are means.
 
-    >>> worst_keys([5])
+    >>> worst_keys(client_keys([5]))
     {'worst_decile_ndcg@5': 'ndcg@5', 'worst_decile_auc': 'auc'}
     """
-    return {f"worst_decile_{key}": key for key in (*(f"ndcg@{k}" for k in at_k), "auc")}
+    return {f"worst_decile_{key}": key for key in keys if key.partition("@")[0] in SPREAD}
 
 
 def metric_keys(at_k: Iterable[int]) -> tuple[str, ...]:
@@ -167,7 +188,8 @@ def metric_keys(at_k: Iterable[int]) -> tuple[str, ...]:
     >>> metric_keys([5])[-3:]
     ('auc', 'worst_decile_ndcg@5', 'worst_decile_auc')
     """
-    return (*client_keys(at_k), *worst_keys(at_k))
+    keys = client_keys(at_k)
+    return (*keys, *worst_keys(keys))
 
 
 def at_cutoffs(ranks: Array, num_relevant: Array, at_k: Iterable[int]) -> dict[str, Array]:

@@ -11,21 +11,35 @@ from rich.table import Table
 
 from fedjax_rec.reporting.records import RunRecord
 
-KEY = re.compile(r"(valid|test)/(\w+)@(\d+)")
+KEY = re.compile(r"(valid|test)/(\w+)(?:@(\d+))?")
 SPLITS = ("valid", "test")
 METRICS = (
-    *("hit_rate", "ndcg", "mrr", "map", "precision", "recall", "worst_decile_ndcg"),
-    *("coverage", "exposure_gini", "popularity", "popularity_lift"),
+    *("hit_rate", "ndcg", "mrr", "map", "precision", "recall"),
+    *("worst_decile_ndcg", "coverage", "exposure_gini", "popularity", "popularity_lift"),
+    *("rmse", "mae", "log_loss", "accuracy"),
 )
-BEYOND = {
-    "AUC": "auc",
-    "worst decile AUC": "worst_decile_auc",
-    "worst decile NDCG@10": "worst_decile_ndcg@10",
-    "coverage@10": "coverage@10",
-    "exposure Gini@10": "exposure_gini@10",
-    "popularity lift@10": "popularity_lift@10",
+IN_A_LINE = ("auc", "worst_decile_auc")
+"""Metrics without a cut-off that stand below a table of cut-offs."""
+COMPARED = {
+    "HR@10": "test/hit_rate@10",
+    "NDCG@10": "test/ndcg@10",
+    "MRR@10": "test/mrr@10",
+    "RMSE": "test/rmse",
+    "MAE": "test/mae",
+    "log loss": "test/log_loss",
+    "accuracy": "test/accuracy",
 }
-"""Columns of the table beyond accuracy, and the test metrics in them."""
+"""Columns of a comparison, where a run has them."""
+
+BEYOND = {
+    "AUC": "test/auc",
+    "worst decile AUC": "test/worst_decile_auc",
+    "worst decile NDCG@10": "test/worst_decile_ndcg@10",
+    "coverage@10": "test/coverage@10",
+    "exposure Gini@10": "test/exposure_gini@10",
+    "popularity lift@10": "test/popularity_lift@10",
+}
+"""Columns of the comparison beyond accuracy."""
 
 
 def open_console() -> Console:
@@ -49,19 +63,20 @@ def print_results(console: Console, summary: Mapping[str, Any]) -> None:
 
 
 def results_table(metrics: Mapping[str, float]) -> Table:
-    """A row a metric, a column for each split and cut-off."""
-    parts = [found.groups() for key in metrics if (found := KEY.fullmatch(key))]
+    """A row a metric, a column for each split and cut-off, if it has one."""
+    matches = [found.groups() for key in metrics if (found := KEY.fullmatch(key))]
+    parts = [found for found in matches if found[1] not in IN_A_LINE]
     columns = sorted(
-        {(split, int(cutoff)) for split, _, cutoff in parts},
-        key=lambda column: (SPLITS.index(column[0]), column[1]),
+        {(split, f"@{cutoff}" if cutoff else "") for split, _, cutoff in parts},
+        key=lambda column: (SPLITS.index(column[0]), len(column[1]), column[1]),
     )
     names = sorted({name for _, name, _ in parts})
     names.sort(key=lambda name: (*METRICS, name).index(name))
     table = Table("metric")
     for split, cutoff in columns:
-        table.add_column(f"{split} @{cutoff}", justify="right")
+        table.add_column(f"{split} {cutoff}".strip(), justify="right")
     for name in names:
-        values = [metrics.get(f"{split}/{name}@{cutoff}") for split, cutoff in columns]
+        values = [metrics.get(f"{split}/{name}{cutoff}") for split, cutoff in columns]
         table.add_row(name, *map(_value, values))
     return table
 
@@ -121,7 +136,11 @@ def comparison_table(records: Sequence[RunRecord]) -> Table:
     """One row a run: algorithm, protocol, test metrics, bytes and seconds."""
     labels = _protocol_labels(records)
     table = Table("run", "algorithm", "protocol")
-    for name in ("rounds", "HR@10", "NDCG@10", "MRR@10", "up/client/round", "seconds"):
+    found = [record.summary["metrics"] for record in records]
+    compared = {
+        name: key for name, key in COMPARED.items() if any(key in metrics for metrics in found)
+    }
+    for name in ("rounds", *compared, "up/client/round", "seconds"):
         table.add_column(name, justify="right")
     for record, label in zip(records, labels, strict=True):
         summary, metrics = record.summary, record.summary["metrics"]
@@ -131,7 +150,7 @@ def comparison_table(records: Sequence[RunRecord]) -> Table:
             escape(str(record.config.get("algorithm", {}).get("name", "-"))),
             label,
             str(summary.get("rounds", "-")),
-            *(_value(metrics.get(f"test/{name}@10")) for name in ("hit_rate", "ndcg", "mrr")),
+            *(_value(metrics.get(key)) for key in compared.values()),
             format_bytes(sent.get("bytes_up_per_client_round")),
             _seconds(summary),
         )
@@ -140,7 +159,7 @@ def comparison_table(records: Sequence[RunRecord]) -> Table:
 
 def beyond_table(records: Sequence[RunRecord]) -> Table | None:
     """One row a run: who is served, and what is shown; `None` where no run measured it."""
-    found = [[r.summary["metrics"].get(f"test/{key}") for key in BEYOND.values()] for r in records]
+    found = [[record.summary["metrics"].get(key) for key in BEYOND.values()] for record in records]
     if all(value is None for values in found for value in values):
         return None
     table = Table("run")
@@ -152,9 +171,9 @@ def beyond_table(records: Sequence[RunRecord]) -> Table | None:
 
 
 def _protocol_labels(records: Sequence[RunRecord]) -> list[str]:
-    """What is asked of the model; a letter tells protocols of the same candidates apart."""
+    """What is asked of the model; a letter tells protocols of the same question apart."""
     protocols = [dict(record.summary.get("protocol") or {}, selection="") for record in records]
-    names = [str(protocol.get("candidates", "-")) for protocol in protocols]
+    names = [str(one.get("candidates", one.get("task", "-"))) for one in protocols]
     distinct: list[Mapping[str, Any]] = []
     for protocol in protocols:
         if protocol not in distinct:

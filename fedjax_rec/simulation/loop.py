@@ -174,7 +174,7 @@ def simulate(
     summary = {
         "metrics": metrics,
         "spread": {
-            f"test/{key}": spread(per_client[key]) for key in worst_keys(evaluation.at_k).values()
+            f"test/{key}": spread(per_client[key]) for key in worst_keys(per_client).values()
         },
         "protocol": protocol.to_dict(),
         "privacy": None,
