@@ -28,6 +28,7 @@ from fedjax_rec.simulation import (
     Result,
     simulate,
 )
+from fedjax_rec.simulation.plans import SPLIT_OF
 from fedjax_rec.transforms import chain, clip_by_norm, gaussian_noise, mean, total
 
 Factory = Callable[..., FederatedAlgorithm]
@@ -326,14 +327,17 @@ def early_stop(config: StopConfig, evaluation: EvaluationPlan) -> EarlyStop | No
     """When training ends early; `None` when it never does.
 
     Raises:
-      UserError: an unknown metric, one that is not measured on validation items, or a target
-        that it cannot reach.
+      UserError: an unknown metric, one that is not measured on what `select` names, or a
+        target that it cannot reach.
     """
-    is_used = bool(config.patience or config.target)
-    known = [f"valid/{key}" for key in evaluation.question.keys]
+    is_used = bool(config.patience or config.target or config.select == "test_as_released")
+    known = [f"{SPLIT_OF[config.select]}/{key}" for key in evaluation.question.keys]
     if config.metric not in known and (is_used or config != StopConfig()):
         hint = did_you_mean(config.metric, known)
-        raise UserError(f"stop.metric: {config.metric!r} is not measured{hint}")
+        items = " on test items" if config.select == "test_as_released" else ""
+        raise UserError(f"stop.metric: {config.metric!r} is not measured{items}{hint}")
     if config.target > 1 and is_better(config.metric, 1, 0):
         raise UserError(f"stop.target: {config.metric} is at most 1, got {config.target}")
-    return EarlyStop(config.metric, config.patience, config.target or None) if is_used else None
+    if not is_used:
+        return None
+    return EarlyStop(config.metric, config.patience, config.target or None, config.select)

@@ -75,6 +75,20 @@ def test_a_target_alone_stops():
     assert stop == EarlyStop("valid/ndcg@10", 0, 0.5)
 
 
+def test_selection_on_test_is_asked_for_by_name():
+    asked = {"metric": "test/hit_rate@10", "select": "test_as_released"}
+    stop = early_stop(config(stop=asked).stop, EvaluationPlan())
+    assert stop == EarlyStop("test/hit_rate@10", select="test_as_released")
+    assert stop.selection == "best on test, as released"
+    for wrong in ({"metric": "test/hit_rate@10"}, {"select": "test_as_released"}):
+        with pytest.raises(UserError, match=r"^stop.metric: .* is not measured"):
+            early_stop(config(stop=wrong).stop, EvaluationPlan())
+    with pytest.raises(UserError, match=r"use a valid/ metric"):
+        EarlyStop("test/hit_rate@10", patience=3)
+    with pytest.raises(UserError, match=r"use a test/ metric"):
+        EarlyStop(select="test_as_released")
+
+
 def test_predictions_are_evaluated_where_the_task_says_so():
     sections = {"stop": {"metric": "valid/rmse", "target": 1.5}, "evaluate": {"task": "rating"}}
     experiment = build(config(**sections))

@@ -135,7 +135,12 @@ class EvaluateConfig:
 class StopConfig:
     """When training ends before its last round; the best round is restored."""
 
-    metric: str = option("valid/ndcg@10", "Validation metric that is watched.")
+    metric: str = option("valid/ndcg@10", "Metric that is watched, of what `select` names.")
+    select: Literal["validation", "test_as_released"] = option(
+        "validation",
+        "Items that choose the reported round; test_as_released: the test items, as some "
+        "released code does. Such results are too good, and are labelled wherever shown.",
+    )
     patience: int = option(0, "Evaluations without a better value; 0: never stop.", least=0)
     target: float = option(0.0, "Value at which training stops; 0: none.", least=0)
 

@@ -113,7 +113,8 @@ def _check_together(config: RunConfig, where: str) -> None:
     sizes = (data.num_users, data.num_items, data.mean_events, data.seed)
     if data.name != "synthetic" and any(sizes):
         raise UserError(f"data: sizes and seed belong to synthetic, not {data.name!r} ({where})")
-    if config.split.validation == "none" and (stop.patience or stop.target):
+    is_watched = stop.select == "validation" and (stop.patience or stop.target)
+    if config.split.validation == "none" and is_watched:
         raise UserError(
             "stop: needs a validation item, but split.validation is none; set stop.patience and "
             f"stop.target to 0 ({where})"

@@ -37,7 +37,8 @@ class Protocol:
       candidates_seed: of those items; unused by `full`.
       seen_items: `removed` from the ranking.
       score_ties: the rule among equal scores, see `ranking.ranks`.
-      selection: which round's parameters are reported.
+      selection: which round's parameters are reported; the one that is `best on test, as
+        released` by some papers flatters.
       holdout_share: the share that `temporal` or `ratio` hold out; `None` elsewhere.
 
     Raises:
@@ -61,7 +62,7 @@ class Protocol:
     candidates_seed: int = 0
     seen_items: Literal["removed"] = "removed"
     score_ties: Literal["pessimistic", "optimistic"] = "pessimistic"
-    selection: Literal["last", "best on validation"] = "last"
+    selection: Literal["last", "best on validation", "best on test, as released"] = "last"
     holdout_share: float | None = None
 
     def __post_init__(self) -> None:

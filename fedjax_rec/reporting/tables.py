@@ -31,6 +31,9 @@ COMPARED = {
 }
 """Columns of a comparison, where a run has them."""
 
+CHOSEN = "ROUND CHOSEN ON TEST"
+"""Stands wherever the figures of such a run are shown."""
+
 BEYOND = {
     "AUC": "test/auc",
     "worst decile AUC": "test/worst_decile_auc",
@@ -57,9 +60,16 @@ def print_results(console: Console, summary: Mapping[str, Any]) -> None:
       console: where to.
       summary: the object in `summary.json`.
     """
-    console.print(results_table(summary["metrics"]))
+    table = results_table(summary["metrics"])
+    table.title = CHOSEN if is_chosen_on_test(summary) else None
+    console.print(table)
     for line in _facts(summary):
         console.print(escape(line), highlight=False, soft_wrap=True)
+
+
+def is_chosen_on_test(summary: Mapping[str, Any]) -> bool:
+    """Whether the reported round is the best one on the very items of its figures."""
+    return "on test" in (summary.get("protocol") or {}).get("selection", "")
 
 
 def results_table(metrics: Mapping[str, float]) -> Table:
@@ -166,7 +176,8 @@ def beyond_table(records: Sequence[RunRecord]) -> Table | None:
     for name in BEYOND:
         table.add_column(name, justify="right")
     for record, values in zip(records, found, strict=True):
-        table.add_row(escape(str(record.path)), *map(_value, values))
+        mark = f" ({CHOSEN})" if is_chosen_on_test(record.summary) else ""
+        table.add_row(escape(f"{record.path}{mark}"), *map(_value, values))
     return table
 
 
@@ -174,6 +185,10 @@ def _protocol_labels(records: Sequence[RunRecord]) -> list[str]:
     """What is asked of the model; a letter tells protocols of the same question apart."""
     protocols = [dict(record.summary.get("protocol") or {}, selection="") for record in records]
     names = [str(one.get("candidates", one.get("task", "-"))) for one in protocols]
+    is_chosen = [is_chosen_on_test(record.summary) for record in records]
+    names = [
+        f"{name}, {CHOSEN}" if yes else name for name, yes in zip(names, is_chosen, strict=True)
+    ]
     distinct: list[Mapping[str, Any]] = []
     for protocol in protocols:
         if protocol not in distinct:
@@ -194,7 +209,8 @@ def protocol_differences(records: Sequence[RunRecord]) -> list[str]:
     protocols = [record.summary.get("protocol") or {} for record in records]
     found = []
     names = dict.fromkeys(name for protocol in protocols for name in protocol)
-    names.pop("selection", None)  # which round is reported: the question asked is the same
+    if not any(is_chosen_on_test(record.summary) for record in records):
+        names.pop("selection", None)  # which round is reported: the question asked is the same
     for name in names:
         values = list(dict.fromkeys(str(protocol.get(name, "-")) for protocol in protocols))
         if len(values) > 1:

@@ -77,7 +77,7 @@ def simulate(
       rounds: server updates to make, at least 1.
       sampler: who takes part; everyone by default.
       evaluation: when, and on what terms.
-      stop: when to stop early; what is returned is then the best round on validation.
+      stop: when to stop early; what is returned is then the best round by its metric.
       checkpoint: when to save, where there is an `output`.
       payload: what a real client would send, for the bytes that are reported.
       output: a folder for `metrics.jsonl` and `checkpoints/`; nothing is written without.
@@ -107,7 +107,7 @@ def simulate(
     placement = Placement.of(execution, data.num_clients)
     scorer = Scorer(algorithm, data, evaluation, notice, placement)
     if stop:
-        scorer.refuse_unknown(stop.metric)
+        scorer.watch(stop)
     for line in filter(None, (missing_settings_line(), cuda_warning())):
         notice(line)
     execution = replace(execution, num_devices=placement.num_devices)

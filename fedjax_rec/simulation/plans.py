@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fedjax_rec.base import Clients, Part, ServerState
+from fedjax_rec.errors import UserError
 from fedjax_rec.evaluation import Prediction, Protocol, Question, Ranking
 
 
@@ -44,19 +45,47 @@ class EvaluationPlan:
         return Prediction(self.task)
 
 
+Select = Literal["validation", "test_as_released"]
+SPLIT_OF = {"validation": "valid", "test_as_released": "test"}
+"""The split whose metrics choose the reported round."""
+
+
 @dataclass(frozen=True)
 class EarlyStop:
     """When to stop before the last round; the best round's parameters are restored.
 
     Attributes:
-      metric: a validation metric; smaller is better where it is an error (`rmse`).
+      metric: what is watched; smaller is better where it is an error (`rmse`).
       patience: stop after this many evaluations without a new best; 0 never does.
       target: stop as soon as the metric reaches it; `None` never does.
+      select: which items the metric is of: `validation`, or `test_as_released`: the best
+        round is then chosen by the test metrics that it is reported with, as in the released
+        code of some papers. Such figures are too good, and every result says so.
+
+    Raises:
+      UserError: the metric is of other items than `select` says.
+
+    >>> EarlyStop("test/hit_rate@10", select="test_as_released").selection
+    'best on test, as released'
     """
 
     metric: str = "valid/ndcg@10"
     patience: int = 0
     target: float | None = None
+    select: Select = "validation"
+
+    def __post_init__(self) -> None:
+        """Refuses test metrics without their label, and the label without them."""
+        if self.metric.partition("/")[0] != SPLIT_OF[self.select]:
+            raise UserError(
+                f"stop.metric: {self.metric!r} is not measured on what stop.select = "
+                f"{self.select!r} names; use a {SPLIT_OF[self.select]}/ metric"
+            )
+
+    @property
+    def selection(self) -> Literal["best on validation", "best on test, as released"]:
+        """How the round is chosen, in the words of `Protocol`."""
+        return "best on validation" if self.select == "validation" else "best on test, as released"
 
 
 @dataclass(frozen=True)
@@ -126,5 +155,5 @@ def protocol_of(facts: dict[str, Any], plan: EvaluationPlan, stop: EarlyStop | N
         candidates=plan.candidates,
         candidates_seed=plan.candidates_seed,
         score_ties=plan.score_ties,
-        selection="best on validation" if stop else "last",
+        selection=stop.selection if stop else "last",
     )

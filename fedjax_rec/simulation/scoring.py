@@ -30,7 +30,7 @@ from fedjax_rec.simulation.devices import (
     over_devices,
     own,
 )
-from fedjax_rec.simulation.plans import EvaluationPlan, Result
+from fedjax_rec.simulation.plans import EarlyStop, EvaluationPlan, Result
 
 
 class Scorer:
@@ -76,10 +76,16 @@ class Scorer:
         data, train = self._data, self._data.split.train
         return consumption(train.users, train.items, data.num_clients, data.num_items)
 
-    def refuse_unknown(self, key: str) -> None:
-        """Raises `UserError` for a metric that is not measured."""
-        if key not in self.keys:
-            raise UserError(f"unknown metric {key!r}{did_you_mean(key, self.keys)}")
+    def watch(self, stop: EarlyStop) -> None:
+        """Raises `UserError` for a metric that is not measured; warns of test metrics."""
+        if stop.metric not in self.keys:
+            hint = did_you_mean(stop.metric, self.keys)
+            raise UserError(f"unknown metric {stop.metric!r}{hint}")
+        if stop.select == "test_as_released":
+            self._notice(
+                f"warning: {stop.metric} chooses the round that it is reported for, as some "
+                "released code does: results are too good, and say so"
+            )
 
     def __call__(
         self, state: ServerState, clients: Clients, fixed: Fixed

@@ -152,6 +152,24 @@ def test_which_round_is_reported_does_not_make_rows_incomparable():
     assert [row[2] for row in table[1:]] == ["full", "full"]
 
 
+ON_TEST = "best on test, as released"
+
+
+def test_a_round_chosen_on_test_is_marked_in_every_table():
+    released = record("b", selection=ON_TEST)
+    released.summary["metrics"] = released.summary["metrics"] | {"test/auc": 0.75}
+    records = [record(), released]
+    table = rows(printed(lambda console: console.print(comparison_table(records))))
+    assert [row[2] for row in table[1:]] == ["full", "full, ROUND CHOSEN ON TEST"]
+    assert protocol_differences(records) == [f"selection (last, {ON_TEST})"]
+    table = rows(printed(lambda console: console.print(beyond_table(records))))
+    assert [row[0] for row in table[1:]] == ["a", "b (ROUND CHOSEN ON TEST)"]
+    text = printed(lambda console: print_results(console, released.summary))
+    assert text.splitlines()[0].strip() == "ROUND CHOSEN ON TEST"
+    assert f"selection {ON_TEST}" in text
+    assert "CHOSEN" not in printed(lambda console: print_results(console, record().summary))
+
+
 def test_names_in_brackets_are_shown_as_they_are():
     assert "[red]" in printed(lambda c: c.print(comparison_table([record("[red]x")])))
     assert "[red]" in printed(lambda c: c.print(facts_table("t", {"[red]": "[b]"})))

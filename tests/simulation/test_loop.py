@@ -246,6 +246,20 @@ def test_patience_stops_and_the_best_round_is_restored(plain, tmp_path):
     assert values[3] == evaluated[0]["valid/ndcg@10"]
 
 
+def test_a_round_chosen_on_test_is_reported_as_such(plain):
+    said = []
+    stop = EarlyStop("test/ndcg@10", select="test_as_released")
+    result = run(stop=stop, notice=said.append)
+    evaluated = [line for line in result.metrics if "test/ndcg@10" in line]
+    best = max(evaluated, key=lambda line: line["test/ndcg@10"])
+    assert result.summary["reported_round"] == best["round"]
+    assert result.summary["metrics"]["test/ndcg@10"] == best["test/ndcg@10"]
+    assert result.summary["rounds"] == ROUNDS
+    assert result.summary["protocol"]["selection"] == "best on test, as released"
+    assert [line for line in said if "too good" in line] == said
+    assert len(said) == 1
+
+
 def test_a_run_stopped_early_does_not_go_on(tmp_path):
     stop = EarlyStop(target=0.0)
     assert run(stop=stop, output=tmp_path).summary["rounds"] == 3
