@@ -8,7 +8,7 @@ import inspect
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -46,6 +46,9 @@ CHUNKED = Execution(chunk_size=3)
 
 SETTINGS = {"dim": 4, "local_epochs": 2, "batch_size": 48}
 """Given to every factory that takes them: several local steps, items that recur, quick."""
+
+QUICK = {"xla_backend_optimization_level": 0}
+"""Compiler options of the checks' programs: each runs a few times, on little."""
 
 Round = tuple[ServerState, Clients, RoundInfo]
 
@@ -86,7 +89,7 @@ class Subject:
     @cached_property
     def start(self) -> tuple[ServerState, Clients, Fixed]:
         """Where every round begins."""
-        init = jax.jit(build(self.algorithm).init, static_argnums=1)
+        init = jax.jit(build(self.algorithm).init, static_argnums=1, compiler_options=QUICK)
         state, clients, frozen = init(self.key, self.data.num_clients)
         return state, clients, Fixed(frozen, self.data.clients)
 
@@ -95,7 +98,7 @@ class Subject:
     ) -> Callable[[Cohort], Round]:
         """One round from the start, as a jitted function of its cohort."""
         state, clients, fixed = self.start
-        step = jax.jit(build(algorithm or self.algorithm, execution).step)
+        step = jax.jit(build(algorithm or self.algorithm, execution).step, compiler_options=QUICK)
         placement = Placement(execution.num_devices, self.data.num_clients)
 
         def run(cohort: Cohort) -> Round:
@@ -113,7 +116,7 @@ class Subject:
     @cached_property
     def step(self) -> Callable[..., Round]:
         """The usual step, jitted once for all checks."""
-        return jax.jit(build(self.algorithm, CHUNKED).step)
+        return jax.jit(build(self.algorithm, CHUNKED).step, compiler_options=QUICK)
 
     def round(self, client_ids: np.ndarray = COHORT) -> Round:
         """The usual round of these clients."""
@@ -174,7 +177,7 @@ def is_traced_once_and_resumes_exactly(subject: Subject) -> None:
     num_traces = itertools.count()
     fresh = build(subject.make(), CHUNKED).step
 
-    @jax.jit
+    @partial(jax.jit, compiler_options=QUICK)
     def counted(*args: Any) -> Any:
         next(num_traces)
         return fresh(*args)

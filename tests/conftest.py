@@ -1,6 +1,9 @@
 """What every test can use: real data where there are any, and an empty cache."""
 
+import atexit
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +17,12 @@ if "host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
     os.environ["XLA_FLAGS"] = " ".join(filter(None, flags))
 # What the command line chooses in its process would hold for the tests that come after.
 os.environ.setdefault("FEDJAX_REC_CPU", "off")
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", "")
+# A program that several tests need is compiled once; a folder for each process, for jax does not
+# write its files at one stroke.
+COMPILED = tempfile.mkdtemp(prefix="fedjax-rec-compiled-")
+atexit.register(shutil.rmtree, COMPILED, ignore_errors=True)
+os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 
 # Compiling takes longer than hypothesis' deadline, and a failure has to come again.
 settings.register_profile("fedjax_rec", deadline=None, derandomize=True)

@@ -12,14 +12,15 @@ from fedjax_rec.errors import UserError
 
 @dataclass(frozen=True)
 class Compare:
-    """Finished runs side by side, in one table."""
+    """Finished runs side by side: how good they are, for whom, and what they show."""
 
     runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN ...")] = ()
     """Folders of runs, such as runs/ml-100k/fedmf."""
 
     def execute(self) -> int:
-        """Prints the table, and a warning where rows are not comparable."""
+        """Prints the tables, and a warning where rows are not comparable."""
         from fedjax_rec.reporting import (
+            beyond_table,
             comparison_table,
             finished_run,
             open_console,
@@ -29,7 +30,10 @@ class Compare:
         if not self.runs:
             raise UserError("compare: name at least one folder of a run, such as runs/NAME")
         records = [finished_run(folder) for folder in self.runs]
-        open_console().print(comparison_table(records))
+        console = open_console()
+        console.print(comparison_table(records))
+        if beyond := beyond_table(records):
+            console.print(beyond)
         if differences := protocol_differences(records):
             warning = f"protocols differ, rows are not comparable: {', '.join(differences)}"
             print(f"warning: {warning}", file=sys.stderr)

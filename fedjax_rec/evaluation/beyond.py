@@ -4,6 +4,7 @@ Lists are `[N, K]` item ids, best first; an id outside `0 .. I - 1` is a place l
 """
 
 import math
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,55 +47,110 @@ def gini_of_exposure(lists: Lists, num_items: int) -> float:
     return max(float(weight @ counts / (num_items * counts.sum())), 0.0)
 
 
+class Consumption(NamedTuple):
+    """What clients have in training.
+
+    Attributes:
+      share: `[I]` phi_i, the share of clients that have item i.
+      mean: GAP, the mean over clients of the mean phi_i of their items; NaN without any.
+    """
+
+    share: npt.NDArray[np.float64]
+    mean: float
+
+
+def consumption(
+    users: npt.NDArray[np.integer],
+    items: npt.NDArray[np.integer],
+    num_clients: int,
+    num_items: int,
+) -> Consumption:
+    """How popular items are, and what clients consume.
+
+    An item that recurs in a history counts once; who has no history is left out of the mean.
+
+    Args:
+      users, items: `[E]` training events.
+      num_clients: N.
+      num_items: size of the catalogue (I).
+
+    >>> consumption(np.array([0, 1, 1]), np.array([0, 0, 1]), num_clients=2, num_items=2)
+    Consumption(share=array([1. , 0.5]), mean=0.875)
+    """
+    pairs = np.sort(users.astype(np.int64) * num_items + items)
+    users, items = np.divmod(pairs[np.diff(pairs, prepend=-1) > 0], num_items)
+    share = np.bincount(items, minlength=num_items) / max(num_clients, 1)
+    totals = np.bincount(users, share[items], num_clients)
+    return Consumption(share, _mean_of_means(totals, np.bincount(users, minlength=num_clients)))
+
+
 class PopularityBias(NamedTuple):
     """How popular what is recommended is.
 
     Attributes:
       recommended: average recommendation popularity (ARP): the mean over clients of the
         mean share of clients that have an item of their list, in [0, 1].
-      consumed: the same of what they consumed.
-      lift: `recommended / consumed - 1`: 0 where lists are as popular as histories.
+      lift: `ARP / GAP - 1`: 0 where lists are as popular as histories.
     """
 
     recommended: float
-    consumed: float
     lift: float
 
 
-def popularity_bias(
-    lists: Lists, users: npt.NDArray[np.integer], items: npt.NDArray[np.integer], num_items: int
-) -> PopularityBias:
+def popularity_bias(lists: Lists, consumed: Consumption) -> PopularityBias:
     """Popularity of recommended items@K beside that of consumed ones.
 
     `ARP = 1/N sum_u 1/|L_u| sum_{i in L_u} phi_i`; `phi_i` is the share of clients that have
     item i in training. `lift = (ARP - GAP) / GAP`, where GAP is the same mean over histories.
-    An item that recurs in a history counts once; who has no list or no history is left out.
+    Who has no list is left out.
 
     Args:
       lists: `[N, K]`.
-      users, items: `[E]` training events.
-      num_items: size of the catalogue (I).
+      consumed: of `consumption`.
 
     Reference:
       ARP: Yin et al. (2012), "Challenging the long tail recommendation", section 5.2. Lift:
       Abdollahpouri et al. (2019), "The unfairness of popularity bias in recommendation",
       section 4 (their change of group average popularity, all clients one group).
 
-    >>> bias = popularity_bias(np.array([[0], [0]]), np.array([0, 1, 1]), np.array([0, 0, 1]), 2)
-    >>> bias.recommended, bias.consumed, round(bias.lift, 3)
-    (1.0, 0.875, 0.143)
+    >>> consumed = consumption(np.array([0, 1, 1]), np.array([0, 0, 1]), 2, 2)
+    >>> bias = popularity_bias(np.array([[0], [0]]), consumed)
+    >>> bias.recommended, round(bias.lift, 3)
+    (1.0, 0.143)
     """
-    num_clients = lists.shape[0]
-    users, items = np.unique(np.stack([users, items]), axis=1)
-    share = np.bincount(items, minlength=num_items) / max(num_clients, 1)
-    is_real = _is_real(lists, num_items)
-    phi = np.where(is_real, share[np.where(is_real, lists, 0)], 0)
+    is_real = _is_real(lists, consumed.share.size)
+    phi = np.where(is_real, consumed.share[np.where(is_real, lists, 0)], 0)
     recommended = _mean_of_means(phi.sum(axis=1), is_real.sum(axis=1))
-    consumed = _mean_of_means(
-        np.bincount(users, share[items], num_clients), np.bincount(users, minlength=num_clients)
-    )
-    lift = recommended / consumed - 1 if consumed else math.nan
-    return PopularityBias(recommended, consumed, lift)
+    is_known = consumed.mean > 0
+    return PopularityBias(recommended, recommended / consumed.mean - 1 if is_known else math.nan)
+
+
+def list_metrics(lists: Lists, consumed: Consumption, at_k: Iterable[int]) -> dict[str, float]:
+    """What is said of everybody's lists at some cut-offs, by key.
+
+    On the host, `O(N K + I log I)` a cut-off.
+
+    Args:
+      lists: `[N, L]`, best first, with L at least the largest cut-off, or all that there is.
+      consumed: of `consumption`.
+      at_k: cut-offs K.
+
+    >>> consumed = consumption(np.array([0, 1, 1]), np.array([0, 0, 1]), 2, 2)
+    >>> {k: round(v, 3) for k, v in list_metrics(np.array([[0, 1], [0, 1]]), consumed, [1]).items()}
+    {'coverage@1': 0.5, 'exposure_gini@1': 0.5, 'popularity@1': 1.0, 'popularity_lift@1': 0.143}
+    """
+    num_items = consumed.share.size
+    found: dict[str, float] = {}
+    for k in at_k:
+        shown = lists[:, :k]
+        bias = popularity_bias(shown, consumed)
+        found |= {
+            f"coverage@{k}": coverage(shown, num_items),
+            f"exposure_gini@{k}": gini_of_exposure(shown, num_items),
+            f"popularity@{k}": bias.recommended,
+            f"popularity_lift@{k}": bias.lift,
+        }
+    return found
 
 
 def _mean_of_means(totals: npt.NDArray[Any], counts: npt.NDArray[np.integer]) -> float:

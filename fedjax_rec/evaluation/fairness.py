@@ -11,23 +11,35 @@ import numpy.typing as npt
 
 Values = npt.NDArray[np.floating]
 
+QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
+"""Shares of clients that have at most `p10`, ..., `p90`."""
+
 
 def spread(values: Values) -> dict[str, float]:
-    """Mean, median, standard deviation, Gini index and the worst decile's mean, by name.
+    """Mean, standard deviation, Gini index, the worst decile's mean, and quantiles, by name.
 
     >>> {name: round(value, 3) for name, value in spread(np.array([0.0, 0.5, 1.0])).items()}
-    {'mean': 0.5, 'median': 0.5, 'std': 0.408, 'gini': 0.444, 'worst_decile': 0.0}
+    {'mean': 0.5, 'std': 0.408, 'gini': 0.444, 'worst_decile': 0.0, \
+'p10': 0.1, 'p25': 0.25, 'p50': 0.5, 'p75': 0.75, 'p90': 0.9}
     """
     known = _known(values)
-    if not known.size:
-        return dict.fromkeys(("mean", "median", "std", "gini", "worst_decile"), math.nan)
+    quantiles = np.quantile(known, QUANTILES) if known.size else [math.nan] * len(QUANTILES)
     return {
-        "mean": float(known.mean()),
-        "median": float(np.median(known)),
-        "std": float(known.std()),
+        "mean": mean(known),
+        "std": float(known.std()) if known.size else math.nan,
         "gini": gini(known),
         "worst_decile": worst_mean(known),
-    }
+    } | {f"p{100 * q:.0f}": float(v) for q, v in zip(QUANTILES, quantiles, strict=True)}
+
+
+def mean(values: Values) -> float:
+    """The mean.
+
+    >>> mean(np.array([0.5, np.nan, 0.25]))
+    0.375
+    """
+    known = _known(values)
+    return float(known.mean()) if known.size else math.nan
 
 
 def gini(values: Values) -> float:

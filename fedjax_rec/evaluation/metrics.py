@@ -107,7 +107,7 @@ def auc(ranks: Array, num_relevant: Array, num_candidates: Array) -> Array:
       num_candidates: `[..]` what they are ranked among, themselves included.
 
     Returns:
-      `[..]` in [0, 1]; 0 where there is no pair.
+      `[..]` in [0, 1]; NaN where there is no pair.
 
     Reference:
       Fawcett (2006), "An introduction to ROC analysis", section 7; the mean over users is
@@ -121,8 +121,9 @@ def auc(ranks: Array, num_relevant: Array, num_candidates: Array) -> Array:
     place = jnp.arange(1, ranks.shape[-1] + 1)
     is_real = place <= jnp.expand_dims(num_relevant, -1)
     ahead = jnp.clip(by_rank - place, 0, jnp.maximum(num_others, 0))
-    beaten = jnp.where(is_real, num_others - ahead, 0).sum(axis=-1)
-    return _ratio(beaten.astype(jnp.float32), num_relevant * num_others[..., 0])
+    beaten = jnp.where(is_real, num_others - ahead, 0).astype(jnp.float32).sum(axis=-1)
+    num_pairs = num_relevant * num_others[..., 0].astype(jnp.float32)
+    return jnp.where(num_pairs > 0, beaten / num_pairs, jnp.nan)
 
 
 METRICS: dict[str, Metric] = {
@@ -136,16 +137,59 @@ METRICS: dict[str, Metric] = {
 """Metrics by the name that stands before the `@` of a metric key."""
 
 
-def metric_keys(at_k: Iterable[int]) -> tuple[str, ...]:
-    """The keys of all metrics at some cut-offs.
+SMALLER_IS_BETTER = frozenset({"rmse", "mae", "log_loss"})
+"""Metrics of predicted values that are errors; all others are better when larger."""
+
+
+def is_better(key: str, value: float, other: float) -> bool:
+    """Whether a value of the metric is better than another.
+
+    Args:
+      key: of the metric, with its split or without.
+      value, other: NaN is better than nothing.
+
+    >>> is_better("valid/ndcg@10", 0.4, 0.3), is_better("valid/rmse", 0.4, 0.3)
+    (True, False)
+    """
+    return value < other if key.rpartition("/")[2] in SMALLER_IS_BETTER else value > other
+
+
+SPREAD = ("ndcg", "auc")
+"""Metrics whose spread over clients is told; of each the larger is the better."""
+
+
+def client_keys(at_k: Iterable[int]) -> tuple[str, ...]:
+    """The keys of what is measured of each client: every metric at every cut-off, and AUC.
 
     Raises:
       UserError: when a cut-off is not a positive integer.
 
-    >>> metric_keys([5])
-    ('hit_rate@5', 'ndcg@5', 'mrr@5', 'map@5', 'precision@5', 'recall@5')
+    >>> client_keys([5])
+    ('hit_rate@5', 'ndcg@5', 'mrr@5', 'map@5', 'precision@5', 'recall@5', 'auc')
     """
-    return tuple(f"{name}@{_checked(k)}" for k in at_k for name in METRICS)
+    return (*(f"{name}@{_checked(k)}" for k in at_k for name in METRICS), "auc")
+
+
+def worst_keys(keys: Iterable[str]) -> dict[str, str]:
+    """The keys of means over the worst decile of clients, and of what they are means.
+
+    >>> worst_keys(client_keys([5]))
+    {'worst_decile_ndcg@5': 'ndcg@5', 'worst_decile_auc': 'auc'}
+    """
+    return {f"worst_decile_{key}": key for key in keys if key.partition("@")[0] in SPREAD}
+
+
+def metric_keys(at_k: Iterable[int]) -> tuple[str, ...]:
+    """The keys of what is measured of all clients together.
+
+    Raises:
+      UserError: when a cut-off is not a positive integer.
+
+    >>> metric_keys([5])[-3:]
+    ('auc', 'worst_decile_ndcg@5', 'worst_decile_auc')
+    """
+    keys = client_keys(at_k)
+    return (*keys, *worst_keys(keys))
 
 
 def at_cutoffs(ranks: Array, num_relevant: Array, at_k: Iterable[int]) -> dict[str, Array]:

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import jax
 import jax.numpy as jnp
 
 from fedjax_rec.base import Array
@@ -52,6 +53,25 @@ def ranks(scores: Array, targets: Array, is_candidate: Array, ties: Ties = "pess
         num_equal = (is_candidate & (finite == own[:, None])).sum(axis=-1)
         ahead += num_equal - is_equal.sum(axis=-1)
     return jnp.where(jnp.isfinite(own), 1 + ahead, UNRANKED)
+
+
+def best(scores: Array, is_candidate: Array, k: int) -> Array:
+    """The K best candidates, best first, equal scores by id.
+
+    Args:
+      scores: `[.., I]`, higher is better; an item without a finite score is in no list.
+      is_candidate: `[.., I]` which items may be listed.
+      k: length of the list, 1 to I.
+
+    Returns:
+      `[.., K]` ids; I where there is nothing left to list.
+
+    >>> best(jnp.array([0.5, jnp.nan, 0.5, 0.9]), jnp.array([True, True, True, False]), 3).tolist()
+    [0, 2, 4]
+    """
+    listed = jnp.where(is_candidate & jnp.isfinite(scores), scores, -jnp.inf)
+    values, items = jax.lax.top_k(listed, k)
+    return jnp.where(jnp.isfinite(values), items, scores.shape[-1])
 
 
 def count_non_finite(scores: Array, is_candidate: Array) -> Array:

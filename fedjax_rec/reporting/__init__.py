@@ -11,6 +11,7 @@ from fedjax_rec.reporting.records import (
     read_summary,
 )
 from fedjax_rec.reporting.tables import (
+    beyond_table,
     comparison_table,
     facts_table,
     format_bytes,
@@ -23,6 +24,7 @@ __all__ = [
     "ProgressLine",
     "RunRecord",
     "audit_table",
+    "beyond_table",
     "comparison_table",
     "environment",
     "facts_table",

@@ -11,9 +11,38 @@ from rich.table import Table
 
 from fedjax_rec.reporting.records import RunRecord
 
-KEY = re.compile(r"(valid|test)/(\w+)@(\d+)")
+KEY = re.compile(r"(valid|test)/(\w+)(?:@(\d+))?")
 SPLITS = ("valid", "test")
-METRICS = ("hit_rate", "ndcg", "mrr", "map", "precision", "recall")
+METRICS = (
+    *("hit_rate", "ndcg", "mrr", "map", "precision", "recall"),
+    *("worst_decile_ndcg", "coverage", "exposure_gini", "popularity", "popularity_lift"),
+    *("rmse", "mae", "log_loss", "accuracy"),
+)
+IN_A_LINE = ("auc", "worst_decile_auc")
+"""Metrics without a cut-off that stand below a table of cut-offs."""
+COMPARED = {
+    "HR@10": "test/hit_rate@10",
+    "NDCG@10": "test/ndcg@10",
+    "MRR@10": "test/mrr@10",
+    "RMSE": "test/rmse",
+    "MAE": "test/mae",
+    "log loss": "test/log_loss",
+    "accuracy": "test/accuracy",
+}
+"""Columns of a comparison, where a run has them."""
+
+CHOSEN = "ROUND CHOSEN ON TEST"
+"""Stands wherever the figures of such a run are shown."""
+
+BEYOND = {
+    "AUC": "test/auc",
+    "worst decile AUC": "test/worst_decile_auc",
+    "worst decile NDCG@10": "test/worst_decile_ndcg@10",
+    "coverage@10": "test/coverage@10",
+    "exposure Gini@10": "test/exposure_gini@10",
+    "popularity lift@10": "test/popularity_lift@10",
+}
+"""Columns of the comparison beyond accuracy."""
 
 
 def open_console() -> Console:
@@ -31,31 +60,40 @@ def print_results(console: Console, summary: Mapping[str, Any]) -> None:
       console: where to.
       summary: the object in `summary.json`.
     """
-    console.print(results_table(summary["metrics"]))
+    table = results_table(summary["metrics"])
+    table.title = CHOSEN if is_chosen_on_test(summary) else None
+    console.print(table)
     for line in _facts(summary):
         console.print(escape(line), highlight=False, soft_wrap=True)
 
 
+def is_chosen_on_test(summary: Mapping[str, Any]) -> bool:
+    """Whether the reported round is the best one on the very items of its figures."""
+    return "on test" in (summary.get("protocol") or {}).get("selection", "")
+
+
 def results_table(metrics: Mapping[str, float]) -> Table:
-    """A row a metric, a column for each split and cut-off."""
-    parts = [found.groups() for key in metrics if (found := KEY.fullmatch(key))]
+    """A row a metric, a column for each split and cut-off, if it has one."""
+    matches = [found.groups() for key in metrics if (found := KEY.fullmatch(key))]
+    parts = [found for found in matches if found[1] not in IN_A_LINE]
     columns = sorted(
-        {(split, int(cutoff)) for split, _, cutoff in parts},
-        key=lambda column: (SPLITS.index(column[0]), column[1]),
+        {(split, f"@{cutoff}" if cutoff else "") for split, _, cutoff in parts},
+        key=lambda column: (SPLITS.index(column[0]), len(column[1]), column[1]),
     )
-    names = sorted({name for _, name, _ in parts}, key=lambda name: (*METRICS, name).index(name))
+    names = sorted({name for _, name, _ in parts})
+    names.sort(key=lambda name: (*METRICS, name).index(name))
     table = Table("metric")
     for split, cutoff in columns:
-        table.add_column(f"{split} @{cutoff}", justify="right")
+        table.add_column(f"{split} {cutoff}".strip(), justify="right")
     for name in names:
-        values = [metrics.get(f"{split}/{name}@{cutoff}") for split, cutoff in columns]
+        values = [metrics.get(f"{split}/{name}{cutoff}") for split, cutoff in columns]
         table.add_row(name, *map(_value, values))
     return table
 
 
 def _facts(summary: Mapping[str, Any]) -> list[str]:
     protocol, sent = summary.get("protocol") or {}, summary.get("communication") or {}
-    lines = [f"protocol: {protocol_line(protocol)}"]
+    lines = [*_areas(summary["metrics"]), f"protocol: {protocol_line(protocol)}"]
     if sent:
         lines.append(
             f"communication ({sent['payload']}): "
@@ -71,6 +109,16 @@ def _facts(summary: Mapping[str, Any]) -> list[str]:
         f"items: {summary.get('num_items')}"
     )
     return lines + list(summary.get("notes") or [])
+
+
+def _areas(metrics: Mapping[str, float]) -> list[str]:
+    words = [
+        f"{split} {_value(metrics[f'{split}/auc'])} "
+        f"(worst decile {_value(metrics.get(f'{split}/worst_decile_auc'))})"
+        for split in SPLITS
+        if f"{split}/auc" in metrics
+    ]
+    return [f"AUC: {', '.join(words)}"] if words else []
 
 
 def _timing(timing: Mapping[str, float]) -> str:
@@ -98,7 +146,11 @@ def comparison_table(records: Sequence[RunRecord]) -> Table:
     """One row a run: algorithm, protocol, test metrics, bytes and seconds."""
     labels = _protocol_labels(records)
     table = Table("run", "algorithm", "protocol")
-    for name in ("rounds", "HR@10", "NDCG@10", "MRR@10", "up/client/round", "seconds"):
+    found = [record.summary["metrics"] for record in records]
+    compared = {
+        name: key for name, key in COMPARED.items() if any(key in metrics for metrics in found)
+    }
+    for name in ("rounds", *compared, "up/client/round", "seconds"):
         table.add_column(name, justify="right")
     for record, label in zip(records, labels, strict=True):
         summary, metrics = record.summary, record.summary["metrics"]
@@ -108,17 +160,35 @@ def comparison_table(records: Sequence[RunRecord]) -> Table:
             escape(str(record.config.get("algorithm", {}).get("name", "-"))),
             label,
             str(summary.get("rounds", "-")),
-            *(_value(metrics.get(f"test/{name}@10")) for name in ("hit_rate", "ndcg", "mrr")),
+            *(_value(metrics.get(key)) for key in compared.values()),
             format_bytes(sent.get("bytes_up_per_client_round")),
             _seconds(summary),
         )
     return table
 
 
+def beyond_table(records: Sequence[RunRecord]) -> Table | None:
+    """One row a run: who is served, and what is shown; `None` where no run measured it."""
+    found = [[record.summary["metrics"].get(key) for key in BEYOND.values()] for record in records]
+    if all(value is None for values in found for value in values):
+        return None
+    table = Table("run")
+    for name in BEYOND:
+        table.add_column(name, justify="right")
+    for record, values in zip(records, found, strict=True):
+        mark = f" ({CHOSEN})" if is_chosen_on_test(record.summary) else ""
+        table.add_row(escape(f"{record.path}{mark}"), *map(_value, values))
+    return table
+
+
 def _protocol_labels(records: Sequence[RunRecord]) -> list[str]:
-    """What is asked of the model; a letter tells protocols of the same candidates apart."""
+    """What is asked of the model; a letter tells protocols of the same question apart."""
     protocols = [dict(record.summary.get("protocol") or {}, selection="") for record in records]
-    names = [str(protocol.get("candidates", "-")) for protocol in protocols]
+    names = [str(one.get("candidates", one.get("task", "-"))) for one in protocols]
+    is_chosen = [is_chosen_on_test(record.summary) for record in records]
+    names = [
+        f"{name}, {CHOSEN}" if yes else name for name, yes in zip(names, is_chosen, strict=True)
+    ]
     distinct: list[Mapping[str, Any]] = []
     for protocol in protocols:
         if protocol not in distinct:
@@ -139,7 +209,8 @@ def protocol_differences(records: Sequence[RunRecord]) -> list[str]:
     protocols = [record.summary.get("protocol") or {} for record in records]
     found = []
     names = dict.fromkeys(name for protocol in protocols for name in protocol)
-    names.pop("selection", None)  # which round is reported: the question asked is the same
+    if not any(is_chosen_on_test(record.summary) for record in records):
+        names.pop("selection", None)  # which round is reported: the question asked is the same
     for name in names:
         values = list(dict.fromkeys(str(protocol.get(name, "-")) for protocol in protocols))
         if len(values) > 1:

@@ -72,6 +72,7 @@ def build(algorithm: FederatedAlgorithm, execution: Execution = Execution()) -> 
     Raises:
       ValueError: when traced: a part needs whole tables and the objective slices them.
       TypeError: when traced: an update does not have the declared tree.
+      UserError: when traced: clients would hang, see `lapack.refuse_lapack`.
 
     `step` sorts the cohort by size itself, so that its order cannot matter.
     """

@@ -28,6 +28,7 @@ from fedjax_rec.base import (
     View,
 )
 from fedjax_rec.simulation.context import Carry, Round, steps_made
+from fedjax_rec.simulation.lapack import refuse_lapack
 from fedjax_rec.simulation.sums import add_messages, table_shaped, write_store
 
 CACHE_BYTES = 2**19  # of what a chunk's clients hold, on a CPU: half of a core's own cache
@@ -193,7 +194,9 @@ def empty_carry(this: Round, clients: Clients) -> Carry:
         message, _, info, _ = _one_client(this, clients, row_ids, task)
         return row_ids, message, info
 
-    row_ids, message, info = jax.eval_shape(probe)
+    traced, shapes = jax.make_jaxpr(probe, return_shape=True)()
+    refuse_lapack(traced.jaxpr, this.execution.num_devices)
+    row_ids, message, info = shapes
     algorithm = this.algorithm
     needs_table = "table" in (algorithm.client_update.support, algorithm.aggregate.support)
     if needs_table and any(ids is not None for ids in row_ids.values()):

@@ -25,7 +25,7 @@ from fedjax_rec.cpu import missing_settings_line, pin_threads
 from fedjax_rec.data import FederatedData
 from fedjax_rec.data.reading import print_notice
 from fedjax_rec.errors import UserError
-from fedjax_rec.evaluation import Communication, Payload
+from fedjax_rec.evaluation import Communication, Payload, spread, worst_keys
 from fedjax_rec.sampling import AllClients
 from fedjax_rec.simulation.checkpoint import Checkpointer
 from fedjax_rec.simulation.compilation import cuda_warning
@@ -77,7 +77,7 @@ def simulate(
       rounds: server updates to make, at least 1.
       sampler: who takes part; everyone by default.
       evaluation: when, and on what terms.
-      stop: when to stop early; what is returned is then the best round on validation.
+      stop: when to stop early; what is returned is then the best round by its metric.
       checkpoint: when to save, where there is an `output`.
       payload: what a real client would send, for the bytes that are reported.
       output: a folder for `metrics.jsonl` and `checkpoints/`; nothing is written without.
@@ -107,7 +107,7 @@ def simulate(
     placement = Placement.of(execution, data.num_clients)
     scorer = Scorer(algorithm, data, evaluation, notice, placement)
     if stop:
-        scorer.refuse_unknown(stop.metric)
+        scorer.watch(stop)
     for line in filter(None, (missing_settings_line(), cuda_warning())):
         notice(line)
     execution = replace(execution, num_devices=placement.num_devices)
@@ -128,7 +128,7 @@ def simulate(
         if restored:
             (state, clients), progress = restored
         state, clients = placement.everywhere(state), placement.spread(clients)
-        spread = placement.spread_fixed(fixed)
+        placed = placement.spread_fixed(fixed)
         first_round, started = progress.round, time.monotonic()
         if output:
             notice(
@@ -143,9 +143,9 @@ def simulate(
                 cohorts = draw_cohorts(sampler, host_seed(key), progress.round, end)
                 cohorts = placement.everywhere(cohorts)
                 with progress.clock("compile"):
-                    program = programs.get(state, clients, cohorts, spread)
+                    program = programs.get(state, clients, cohorts, placed)
                 with progress.clock("train"):
-                    state, clients, info = program(state, clients, cohorts, spread)
+                    state, clients, info = program(state, clients, cohorts, placed)
                     info = jax.device_get(info)
                 pin_threads()
                 num_before = progress.client_updates
@@ -153,7 +153,7 @@ def simulate(
                 is_best = False
                 if end % evaluation.every == 0 or end == rounds:
                     with progress.clock("evaluate"):
-                        metrics, _ = scorer(state, clients, spread)
+                        metrics, _ = scorer(state, clients, placed)
                     lines[-1] |= metrics
                     is_best = stop is not None and progress.judge(stop, metrics)
                 whole = partial(placement.whole, state, clients)
@@ -170,9 +170,12 @@ def simulate(
             state, clients = storage.load_best((state, clients), progress)
     finally:
         storage.close()
-    metrics, per_client = scorer(placement.everywhere(state), placement.spread(clients), spread)
+    metrics, per_client = scorer(placement.everywhere(state), placement.spread(clients), placed)
     summary = {
         "metrics": metrics,
+        "spread": {
+            f"test/{key}": spread(per_client[key]) for key in worst_keys(per_client).values()
+        },
         "protocol": protocol.to_dict(),
         "privacy": None,
         **progress.summary(),

@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fedjax_rec.base import Clients, Part, ServerState
-from fedjax_rec.evaluation import Protocol
+from fedjax_rec.errors import UserError
+from fedjax_rec.evaluation import Prediction, Protocol, Question, Ranking
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,8 @@ class EvaluationPlan:
 
     Attributes:
       every: rounds between evaluations; the last round is evaluated too.
+      task: whether held-out items are put into a `ranking`, or their `rating` or `label`
+        is predicted by their score (`evaluation.Prediction`). Rankings alone read the rest.
       at_k: cut-offs of the metrics.
       candidates: `full` catalogue, `uni99` uniform items never touched, or the lists of
         the data set's own `file`.
@@ -24,10 +27,27 @@ class EvaluationPlan:
     """
 
     every: int = 5
+    task: Literal["ranking", "rating", "label"] = "ranking"
     at_k: tuple[int, ...] = (5, 10, 20)
     candidates: Literal["full", "uni99", "file"] = "full"
     candidates_seed: int = 0
     score_ties: Literal["pessimistic", "optimistic"] = "pessimistic"
+
+    @property
+    def question(self) -> Question:
+        """What is asked of the scores.
+
+        Raises:
+          UserError: a cut-off that is not a positive integer.
+        """
+        if self.task == "ranking":
+            return Ranking(self.at_k, self.score_ties)
+        return Prediction(self.task)
+
+
+Select = Literal["validation", "test_as_released"]
+SPLIT_OF = {"validation": "valid", "test_as_released": "test"}
+"""The split whose metrics choose the reported round."""
 
 
 @dataclass(frozen=True)
@@ -35,14 +55,37 @@ class EarlyStop:
     """When to stop before the last round; the best round's parameters are restored.
 
     Attributes:
-      metric: a validation metric; higher is better.
+      metric: what is watched; smaller is better where it is an error (`rmse`).
       patience: stop after this many evaluations without a new best; 0 never does.
       target: stop as soon as the metric reaches it; `None` never does.
+      select: which items the metric is of: `validation`, or `test_as_released`: the best
+        round is then chosen by the test metrics that it is reported with, as in the released
+        code of some papers. Such figures are too good, and every result says so.
+
+    Raises:
+      UserError: the metric is of other items than `select` says.
+
+    >>> EarlyStop("test/hit_rate@10", select="test_as_released").selection
+    'best on test, as released'
     """
 
     metric: str = "valid/ndcg@10"
     patience: int = 0
     target: float | None = None
+    select: Select = "validation"
+
+    def __post_init__(self) -> None:
+        """Refuses test metrics without their label, and the label without them."""
+        if self.metric.partition("/")[0] != SPLIT_OF[self.select]:
+            raise UserError(
+                f"stop.metric: {self.metric!r} is not measured on what stop.select = "
+                f"{self.select!r} names; use a {SPLIT_OF[self.select]}/ metric"
+            )
+
+    @property
+    def selection(self) -> Literal["best on validation", "best on test, as released"]:
+        """How the round is chosen, in the words of `Protocol`."""
+        return "best on validation" if self.select == "validation" else "best on test, as released"
 
 
 @dataclass(frozen=True)
@@ -108,8 +151,9 @@ def protocol_of(facts: dict[str, Any], plan: EvaluationPlan, stop: EarlyStop | N
     """The protocol of a run, from the data's facts and the plans."""
     return Protocol(
         **facts,
+        task=plan.task,
         candidates=plan.candidates,
         candidates_seed=plan.candidates_seed,
         score_ties=plan.score_ties,
-        selection="best on validation" if stop else "last",
+        selection=stop.selection if stop else "last",
     )

@@ -1,7 +1,7 @@
 """The evaluation of a run: its held-out items, put to every client."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 
 import jax
 import jax.numpy as jnp
@@ -9,16 +9,19 @@ import numpy as np
 import numpy.typing as npt
 
 from fedjax_rec.base import Clients, FederatedAlgorithm, Fixed, ServerState
-from fedjax_rec.data import FederatedData, candidate_lists, item_lists
+from fedjax_rec.data import FederatedData, HeldOut, candidate_lists, item_lists
 from fedjax_rec.errors import UserError, did_you_mean
 from fedjax_rec.evaluation import (
+    Consumption,
     Evaluation,
     HeldOutSet,
     build_evaluator,
-    metric_keys,
+    consumption,
+    list_metrics,
     without_own,
 )
-from fedjax_rec.evaluation.evaluate import Ranked, Ranker, Splits
+from fedjax_rec.evaluation.evaluate import Asker, Splits
+from fedjax_rec.evaluation.questions import Found
 from fedjax_rec.simulation.devices import (
     BY_CLIENT,
     EVERYWHERE,
@@ -27,7 +30,7 @@ from fedjax_rec.simulation.devices import (
     over_devices,
     own,
 )
-from fedjax_rec.simulation.plans import EvaluationPlan, Result
+from fedjax_rec.simulation.plans import EarlyStop, EvaluationPlan, Result
 
 
 class Scorer:
@@ -51,41 +54,59 @@ class Scorer:
           UserError: a cut-off that is not a positive integer, an unknown tie rule, or more
             devices than there are.
         """
+        question = plan.question
         over = partial(_where_they_live, placement)
-        build = partial(build_evaluator, at_k=plan.at_k, ties=plan.score_ties, over=over)
+        build = partial(build_evaluator, question=question, over=over)
         self._evaluators = {"": build(algorithm)}
         if algorithm.without_own is not None:
             self._evaluators["_global"] = build(without_own(algorithm))
         sets = held_out_sets(data, plan)
         self._sets = {split: _spread(placement, held_out) for split, held_out in sets.items()}
-        self._notice = notice
+        self._data, self._plan, self._notice = data, plan, notice
+        self._counted = "rank last" if plan.task == "ranking" else "count as 0"
         self.keys = [
             f"{split}{kind}/{metric}"
             for kind in self._evaluators
             for split in self._sets
-            for metric in metric_keys(plan.at_k)
+            for metric in question.keys
         ]
 
-    def refuse_unknown(self, key: str) -> None:
-        """Raises `UserError` for a metric that is not measured."""
-        if key not in self.keys:
-            raise UserError(f"unknown metric {key!r}{did_you_mean(key, self.keys)}")
+    @cached_property
+    def _consumed(self) -> Consumption:
+        data, train = self._data, self._data.split.train
+        return consumption(train.users, train.items, data.num_clients, data.num_items)
+
+    def watch(self, stop: EarlyStop) -> None:
+        """Raises `UserError` for a metric that is not measured; warns of test metrics."""
+        if stop.metric not in self.keys:
+            hint = did_you_mean(stop.metric, self.keys)
+            raise UserError(f"unknown metric {stop.metric!r}{hint}")
+        if stop.select == "test_as_released":
+            self._notice(
+                f"warning: {stop.metric} chooses the round that it is reported for, as some "
+                "released code does: results are too good, and say so"
+            )
 
     def __call__(
         self, state: ServerState, clients: Clients, fixed: Fixed
     ) -> tuple[dict[str, float], dict[str, npt.NDArray[np.float32]]]:
         """Metrics by key, `test/ndcg@10`, and each client's test metrics `[N]`.
 
-        State, store and data lie as the placement puts them.
+        Where clients rank, every call also lists the best items of those who hold out a test
+        item, for `test/coverage@10` and its like. State, store and data lie as the placement
+        puts them.
         """
         metrics: dict[str, float] = {}
         evaluations = self.evaluations(state, clients, fixed)
         for split, evaluation in evaluations.items():
             metrics |= {f"{split}/{name}": value for name, value in evaluation.metrics.items()}
+            if evaluation.lists is not None:
+                of_lists = list_metrics(evaluation.lists, self._consumed, self._plan.at_k)
+                metrics |= {f"{split}/{name}": value for name, value in of_lists.items()}
             if evaluation.num_non_finite:
                 self._notice(
                     f"warning: {evaluation.num_non_finite} of {evaluation.num_clients} clients "
-                    f"have scores that are not finite; they rank last ({split})"
+                    f"have scores that are not finite; they {self._counted} ({split})"
                 )
         return metrics, evaluations["test"].per_client
 
@@ -131,31 +152,50 @@ def held_out_sets(data: FederatedData, plan: EvaluationPlan) -> dict[str, HeldOu
 
     Seen items leave the ranking: training items, and at test the validation items. What a
     model reads as a client's history is its training events in both.
+
+    Raises:
+      UserError: values are to be predicted and there are none, or labels are not 0 or 1.
     """
     split, candidates = data.split, _candidates(data, plan)
     train, valid = split.train, split.valid.items
 
-    def held_out_set(
-        name: str, targets: npt.NDArray[np.int32], *seen: npt.NDArray[np.int32]
-    ) -> HeldOutSet:
+    def held_out_set(name: str, held: HeldOut, *seen: npt.NDArray[np.int32]) -> HeldOutSet:
         offsets, items = item_lists(
             train.users, train.items, train.num_users, train.num_items, seen
         )
         among = jnp.asarray(candidates[name]) if candidates else None
-        return HeldOutSet(jnp.asarray(targets), jnp.asarray(offsets), jnp.asarray(items), among)
+        values = None if plan.task == "ranking" else jnp.asarray(_values(data, plan.task, held))
+        return HeldOutSet(
+            jnp.asarray(held.items), jnp.asarray(offsets), jnp.asarray(items), among, values
+        )
 
     sets = {}
     if (valid < data.num_items).any():
-        sets["valid"] = held_out_set("valid", valid)
-    sets["test"] = held_out_set("test", split.test.items, valid)
-    return sets
+        sets["valid"] = held_out_set("valid", split.valid)
+    test = held_out_set("test", split.test, valid)
+    if plan.task == "ranking":
+        test = test._replace(is_listed=(test.targets < data.num_items).any(axis=1))
+    return sets | {"test": test}
+
+
+def _values(data: FederatedData, task: str, held: HeldOut) -> npt.NDArray[np.float32]:
+    """The values of held-out items `[N, R]`."""
+    if held.values is None:
+        raise UserError(f"{data.name}: held-out items have no values; evaluate a ranking")
+    known = held.values[held.items < data.num_items]
+    if task == "label" and (is_other := ~np.isin(known, (0, 1))).any():
+        raise UserError(
+            f"{data.name}: task 'label' needs values of 0 or 1, and a held-out item has "
+            f"{known[is_other][0]:g}; evaluate task 'rating' or 'ranking'"
+        )
+    return held.values
 
 
 def _candidates(
     data: FederatedData, plan: EvaluationPlan
 ) -> dict[str, npt.NDArray[np.int32]] | None:
     """What held-out items are ranked among, by split; `None` for the whole catalogue."""
-    if plan.candidates == "full":
+    if plan.candidates == "full" or plan.task != "ranking":
         return None
     is_known = data.exclude == "heldout_and_candidates" and not data.split.candidates
     if plan.candidates == "uni99" and is_known and plan.candidates_seed != data.candidates_seed:
@@ -166,33 +206,33 @@ def _candidates(
     return candidate_lists(data.split, plan.candidates, plan.candidates_seed)
 
 
-def _where_they_live(placement: Placement, rank: Ranker) -> Ranker:
-    """Ranks every client on the device that holds it, all devices at once."""
+def _where_they_live(placement: Placement, ask: Asker) -> Asker:
+    """Asks every client on the device that holds it, all devices at once."""
     if placement.num_devices == 1:
-        return jax.jit(rank)
+        return jax.jit(ask)
 
-    def rank_own(
+    def ask_own(
         state: ServerState, clients: Clients, fixed: Fixed, splits: Splits
-    ) -> dict[str, Ranked]:
-        return rank(state, clients, Fixed(fixed.frozen, own(fixed.data)), splits)
+    ) -> dict[str, Found]:
+        return ask(state, clients, Fixed(fixed.frozen, own(fixed.data)), splits)
 
     run = jax.jit(
         over_devices(
-            rank_own,
+            ask_own,
             placement.num_devices,
             in_specs=(EVERYWHERE, BY_CLIENT, FIXED_SPECS, BY_CLIENT),
             out_specs=BY_CLIENT,
         )
     )
 
-    def rank_all(
+    def ask_all(
         state: ServerState, clients: Clients, fixed: Fixed, splits: Splits
-    ) -> dict[str, Ranked]:
+    ) -> dict[str, Found]:
         found = jax.device_get(run(state, clients, fixed, splits))
-        ranked: dict[str, Ranked] = jax.tree.map(placement.undeal, found)
-        return ranked
+        answered: dict[str, Found] = jax.tree.map(placement.undeal, found)
+        return answered
 
-    return rank_all
+    return ask_all
 
 
 def _spread(placement: Placement, held_out: HeldOutSet) -> HeldOutSet:
@@ -202,12 +242,12 @@ def _spread(placement: Placement, held_out: HeldOutSet) -> HeldOutSet:
     """
     if placement.num_devices == 1:
         return held_out
-    targets, offsets, seen, candidates = jax.tree.map(np.asarray, held_out)
+    targets, offsets, seen, *by_client = jax.tree.map(np.asarray, held_out)
     spread = HeldOutSet(
         placement.deal(targets),
         placement.split_offsets(offsets).ravel(),
         placement.split_ragged(seen, offsets).ravel(),
-        None if candidates is None else placement.deal(candidates),
+        *(None if leaf is None else placement.deal(leaf) for leaf in by_client),
     )
     placed: HeldOutSet = placement.by_client(spread)
     return placed

@@ -1,6 +1,7 @@
 """Federated optimisation: two rounds from the formulas of the papers, and known limits."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -188,6 +189,7 @@ def same_round(one: Subject, other: Subject, tolerance: float = 1e-6) -> None:
     assert_same_movement(before, *after, "the limit", tolerance)
 
 
+@cache
 def named(name: str, **options: Any) -> Subject:
     return Subject(ALGORITHMS[name], {"model": "gmf"} | options)
 

@@ -88,6 +88,13 @@ def test_a_folder_of_another_audit_is_refused(folder, preset, capsys, words, com
     assert complaint in capsys.readouterr().err
 
 
+def test_a_round_chosen_on_test_is_refused(tmp_path, preset, capsys):
+    words = ["--stop.select", "test_as_released", "--stop.metric", "test/ndcg@10"]
+    folder = tmp_path / "audit"
+    assert main(["audit", "evaluation", str(preset), "--output", str(folder), *words]) == 2
+    assert "no round on test items" in capsys.readouterr().err
+
+
 def test_an_unknown_action_is_refused(capsys):
     assert main(["audit", "evalution", "ml-100k/pfedrec"]) == 2
     assert "evaluation" in capsys.readouterr().err

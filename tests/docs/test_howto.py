@@ -38,21 +38,18 @@ def skeleton(tmp_path_factory):
     return module
 
 
-OPTIONS = {"local_epochs": 2, "batch_size": 64}  # enough local steps for the pull to act
-
-
 @pytest.fixture(scope="module")
 def pulled(skeleton):
-    return Subject(skeleton.fedprox_mf, OPTIONS)
+    return Subject(skeleton.fedprox_mf)
 
 
 @pytest.fixture(scope="module")
 def not_pulled(skeleton):
-    return Subject(skeleton.fedprox_mf, OPTIONS | {"mu": 0.0})
+    return Subject(skeleton.fedprox_mf, {"mu": 0.0})
 
 
 def test_without_a_pull_it_is_fedmf_to_the_bit(not_pulled):
-    ours, theirs = not_pulled.round()[0], Subject(fedmf, OPTIONS).round()[0]
+    ours, theirs = not_pulled.round()[0], Subject(fedmf).round()[0]
     np.testing.assert_array_equal(ours.shared.rows["item"], theirs.shared.rows["item"])
 
 
@@ -78,13 +75,6 @@ def test_the_pull_shortens_the_way_that_clients_go(pulled, not_pulled):
         return float(jnp.linalg.norm(after.rows["item"] - before.rows["item"]))
 
     assert distance(pulled) < 0.9 * distance(not_pulled)
-
-
-@pytest.mark.parametrize(
-    "check", ["keeps_its_trees", "keeps_private_at_home", "ignores_order", "equals_whole_table"]
-)
-def test_the_skeleton_keeps_the_law(pulled, check):
-    CHECKS[check](pulled)
 
 
 def test_a_negative_pull_is_refused(skeleton):

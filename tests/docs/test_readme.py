@@ -41,9 +41,10 @@ def test_the_script_prints_a_model_that_beats_popularity_and_on_what_terms(scrip
         name, brace, rest = line.partition(" {")
         printed[name] = ast.literal_eval(brace.strip() + rest) if brace else None
     popularity, fedmf = printed["popularity"], printed["fedmf"]
-    metrics = ("hit_rate", "ndcg", "mrr", "map", "precision", "recall")
-    assert list(fedmf) == list(popularity) == [f"test/{metric}@10" for metric in metrics]
+    metrics = [f"test/{metric}" for metric in ("hit_rate@10", "ndcg@10", "auc", "coverage@10")]
+    assert list(fedmf) == list(popularity) == metrics
     assert fedmf["test/ndcg@10"] > 1.2 * popularity["test/ndcg@10"] > 0
+    assert fedmf["test/coverage@10"] > popularity["test/coverage@10"]
     assert printed["fedmf, 99 candidates"]["hit_rate@10"] > fedmf["test/hit_rate@10"]
     assert printed["protocol"]["negatives_exclude"] == "train"
     assert re.search(r"^bytes up, per client and round 217600\.0$", done.stdout, re.MULTILINE)

@@ -5,7 +5,13 @@ import math
 import numpy as np
 import pytest
 
-from fedjax_rec.evaluation.beyond import coverage, gini_of_exposure, popularity_bias
+from fedjax_rec.evaluation.beyond import (
+    consumption,
+    coverage,
+    gini_of_exposure,
+    list_metrics,
+    popularity_bias,
+)
 from fedjax_rec.evaluation.fairness import gini
 
 RNG = np.random.default_rng(0)
@@ -37,16 +43,30 @@ def test_popularity_bias_is_the_mean_over_clients_of_mean_popularity():
         return np.mean([np.mean([popularity[i] for i in own]) for own in lists if own])
 
     shown = [[item for item in row if item < NUM_ITEMS] for row in LISTS.tolist()]
-    bias = popularity_bias(LISTS, USERS, ITEMS, NUM_ITEMS)
+    consumed = consumption(USERS, ITEMS, NUM_CLIENTS, NUM_ITEMS)
+    assert consumed.share.tolist() == popularity
+    assert consumed.mean == pytest.approx(mean([list(own) for own in held]))
+    bias = popularity_bias(LISTS, consumed)
     assert bias.recommended == pytest.approx(mean(shown))
-    assert bias.consumed == pytest.approx(mean([list(own) for own in held]))
-    assert bias.lift == pytest.approx(bias.recommended / bias.consumed - 1)
+    assert bias.lift == pytest.approx(bias.recommended / consumed.mean - 1)
 
 
 def test_recommending_the_histories_has_no_lift():
     lists = np.array([[0, 1], [1, 2], [1, 0]])
-    bias = popularity_bias(lists, np.repeat(np.arange(3), 2), lists.ravel(), 3)
+    bias = popularity_bias(lists, consumption(np.repeat(np.arange(3), 2), lists.ravel(), 3, 3))
     assert bias.lift == pytest.approx(0)
+
+
+def test_a_cutoff_looks_at_the_heads_of_the_lists():
+    consumed = consumption(USERS, ITEMS, NUM_CLIENTS, NUM_ITEMS)
+    found = list_metrics(LISTS, consumed, (1, 3, 9))
+    for k in (1, 3, 9):
+        heads = LISTS[:, :k]
+        bias = popularity_bias(heads, consumed)
+        assert found[f"coverage@{k}"] == coverage(heads, NUM_ITEMS)
+        assert found[f"exposure_gini@{k}"] == gini_of_exposure(heads, NUM_ITEMS)
+        assert (found[f"popularity@{k}"], found[f"popularity_lift@{k}"]) == bias
+    assert found["coverage@1"] < found["coverage@3"] < found["coverage@9"]
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (4, 0), (4, 2)])
@@ -55,4 +75,6 @@ def test_empty_lists_show_nothing(shape):
     assert coverage(lists, NUM_ITEMS) == 0
     assert math.isnan(gini_of_exposure(lists, NUM_ITEMS))
     nobody = np.array([], int)
-    assert math.isnan(popularity_bias(lists, nobody, nobody, NUM_ITEMS).lift)
+    consumed = consumption(nobody, nobody, NUM_CLIENTS, NUM_ITEMS)
+    assert math.isnan(consumed.mean)
+    assert all(map(math.isnan, popularity_bias(lists, consumed)))

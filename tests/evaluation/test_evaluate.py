@@ -36,18 +36,21 @@ from fedjax_rec.errors import UserError
 from fedjax_rec.evaluation import (
     UNRANKED,
     HeldOutSet,
+    Ranking,
     build_evaluator,
     metric_keys,
     top_k,
+    worst_keys,
 )
+from fedjax_rec.evaluation.metrics import client_keys
 from fedjax_rec.models import sasrec
 
 NUM_CLIENTS, NUM_ITEMS, DIM = 23, 40, 3
 
 
-def evaluator(*args, **options):
-    """An evaluator of one split."""
-    evaluate = build_evaluator(*args, **options)
+def evaluator(algorithm, at_k=(5, 10, 20), ties="pessimistic", **options):
+    """An evaluator of the ranking of one split."""
+    evaluate = build_evaluator(algorithm, Ranking(at_k, ties), **options)
     return lambda *rest: evaluate(*rest[:3], {"test": rest[3]})["test"]
 
 
@@ -191,15 +194,72 @@ def test_the_evaluator_equals_a_plain_loop(problem, ties, is_sampled):
     }
     for key, value in means.items():
         assert found.metrics[key] == pytest.approx(value, rel=1e-6), key
+    for key, of in worst_keys(found.per_client).items():
+        worst = sorted(value for value in found.per_client[of].tolist() if value == value)[:3]
+        assert found.metrics[key] == pytest.approx(np.mean(worst)), key
+
+
+@pytest.mark.parametrize("is_sampled", [False, True])
+def test_auc_is_the_share_of_candidates_that_targets_are_ahead_of(problem, is_sampled):
+    """Counted in pairs; among equal scores a target is ahead of nothing."""
+    candidates = np.random.default_rng(0).integers(0, NUM_ITEMS + 1, (NUM_CLIENTS, 15))
+    problem.targets[7] = [3, NUM_ITEMS, NUM_ITEMS]
+    if is_sampled:
+        candidates[7] = 3  # nothing to be ahead of
+    else:
+        candidates = None
+    found = evaluator(toy_mf(), at_k=(5,))(*problem.arguments(candidates))
+    expected = []
+    for user in range(NUM_CLIENTS):
+        scores = problem.items @ problem.users[user]
+        targets = {t for t in problem.targets[user].tolist() if t < NUM_ITEMS}
+        among = set(range(NUM_ITEMS) if candidates is None else candidates[user].tolist())
+        others = among - problem.seen_by(user) - targets - {NUM_ITEMS}
+        pairs = [scores[target] > scores[item] for target in targets for item in others]
+        expected.append(np.mean(pairs) if pairs else np.nan)
+    np.testing.assert_allclose(found.per_client["auc"], expected, rtol=1e-6)
+    assert np.isnan(expected).sum() == 2 + is_sampled
+    assert found.metrics["auc"] == pytest.approx(np.nanmean(expected))
+
+
+def listed(state, store, fixed, held_out, nobody=()):
+    """The arguments, with lists of all clients that hold out an item, but for some."""
+    is_listed = (held_out.targets < NUM_ITEMS).any(axis=1).at[jnp.array(nobody, int)].set(False)
+    return state, store, fixed, held_out._replace(is_listed=is_listed)
+
+
+@pytest.mark.parametrize("is_sampled", [False, True])
+@pytest.mark.parametrize("chunk_size", [1, 6, None])
+def test_lists_are_the_best_unseen_items_of_the_catalogue(problem, chunk_size, is_sampled):
+    """Sorted item by item; who is asked about few items is listed the whole catalogue too."""
+    problem.items[4] = np.nan
+    candidates = np.random.default_rng(0).integers(0, NUM_ITEMS + 1, (NUM_CLIENTS, 15))
+    arguments = problem.arguments(candidates if is_sampled else None)
+    evaluate = evaluator(toy_mf(), at_k=(5, 39), chunk_size=chunk_size)
+    found = evaluate(*listed(*arguments, [2])).lists
+    assert found[[0, 2, 11]].tolist() == [[NUM_ITEMS] * 39] * 3  # not asked for
+    for user in set(range(NUM_CLIENTS)) - {0, 2, 11}:
+        scores = problem.items @ problem.users[user]
+        targets = set(problem.targets[user].tolist())
+        unseen = set(range(NUM_ITEMS)) - problem.seen_by(user) | targets - {NUM_ITEMS}
+        best = sorted(unseen - {4}, key=lambda item: (-scores[item], item))
+        assert found[user].tolist() == (best + [NUM_ITEMS] * NUM_ITEMS)[:39]
+
+
+def test_lists_are_made_where_they_are_asked_for_and_no_longer_than_the_catalogue(problem):
+    evaluate = evaluator(toy_mf(), at_k=(5, 1000))
+    assert evaluate(*problem.arguments()).lists is None
+    assert evaluate(*listed(*problem.arguments())).lists.shape == (NUM_CLIENTS, NUM_ITEMS)
 
 
 def test_clients_without_held_out_items_are_left_out_of_the_means(problem):
     found = evaluator(toy_mf(), at_k=(5, 10))(*problem.arguments())
-    assert tuple(found.metrics) == tuple(found.per_client) == metric_keys((5, 10))
+    assert tuple(found.metrics) == metric_keys((5, 10))
+    assert tuple(found.per_client) == client_keys((5, 10))
     for key, values in found.per_client.items():
         assert values.shape == (NUM_CLIENTS,)
         assert np.flatnonzero(np.isnan(values)).tolist() == [0, 11]
-        assert found.metrics[key] == pytest.approx(np.nanmean(values), rel=1e-6)
+        assert found.metrics[key] == pytest.approx(np.nanmean(values, dtype=float), rel=1e-6)
         assert 0 <= found.metrics[key] <= 1
 
 
@@ -246,7 +306,7 @@ def test_a_range_of_the_clients_is_ranked_as_among_all(problem):
 
 def test_long_lists_of_seen_items_are_struck_out_whole(problem, monkeypatch):
     expected = evaluator(toy_mf(), at_k=(5,))(*problem.arguments())
-    monkeypatch.setattr("fedjax_rec.evaluation.evaluate.SEEN_PER_STEP", 4)
+    monkeypatch.setattr("fedjax_rec.evaluation.questions.SEEN_PER_STEP", 4)
     found = evaluator(toy_mf(), at_k=(5,))(*problem.arguments())
     np.testing.assert_array_equal(found.ranks, expected.ranks)
 
@@ -283,8 +343,9 @@ def test_nothing_seen_leaves_everything_in_the_ranking(problem):
 def test_a_model_of_nans_has_zero_everywhere_and_is_counted(problem, ties):
     problem.users[:] = np.nan
     evaluate = evaluator(toy_mf(), at_k=(1, 10, 1000), ties=ties)
-    found = evaluate(*problem.arguments())
+    found = evaluate(*listed(*problem.arguments()))
     assert set(found.metrics.values()) == {0.0}
+    assert set(found.lists.ravel()) == {NUM_ITEMS}
     assert found.num_non_finite == found.num_clients == NUM_CLIENTS - 2
 
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from fedjax_rec.evaluation.fairness import gini, spread, worst_mean
+from fedjax_rec.evaluation.fairness import gini, mean, spread, worst_mean
 
 VALUES = np.random.default_rng(0).random(37)
 
@@ -38,13 +38,16 @@ def test_clients_without_a_value_are_left_out():
 def test_the_spread_is_numpy_s():
     found = spread(VALUES)
     assert found["mean"] == pytest.approx(VALUES.mean())
-    assert found["median"] == pytest.approx(np.median(VALUES))
+    assert found["p50"] == pytest.approx(np.median(VALUES))
+    assert found["p10"] == pytest.approx(np.sort(VALUES)[3:5] @ [0.4, 0.6])  # place 0.1 * 36
     assert found["std"] == pytest.approx(VALUES.std())
 
 
 @pytest.mark.parametrize("values", [np.array([]), np.full(3, np.nan)], ids=str)
 def test_without_clients_nothing_is_known(values):
-    assert all(map(math.isnan, [*spread(values).values(), gini(values), worst_mean(values)]))
+    assert all(
+        map(math.isnan, [*spread(values).values(), *(f(values) for f in (gini, mean, worst_mean))])
+    )
 
 
 def test_what_makes_no_sense_is_refused():

@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 
 from fedjax_rec.errors import UserError
-from fedjax_rec.evaluation.metrics import METRICS, UNRANKED, at_cutoffs, metric_keys
+from fedjax_rec.evaluation.metrics import (
+    METRICS,
+    UNRANKED,
+    at_cutoffs,
+    client_keys,
+    metric_keys,
+    worst_keys,
+)
 
 CUTOFFS = (1, 3, 5, 10, 50)
 
@@ -107,10 +114,11 @@ def test_nothing_relevant_or_nothing_ranked_counts_as_zero():
         assert value.tolist() == [0, 0]
 
 
-def test_metric_keys_name_what_at_cutoffs_computes():
+def test_metric_keys_name_what_is_measured():
     keys = at_cutoffs(np.array([1]), np.array(1), [5, 10])
-    assert tuple(keys) == metric_keys([5, 10])
-    assert "hit_rate@10" in keys
+    assert client_keys([5, 10]) == (*keys, "auc")
+    assert metric_keys([5, 10]) == (*keys, "auc", *worst_keys([*keys, "auc"]))
+    assert set(worst_keys([*keys, "auc"]).values()) == {"ndcg@5", "ndcg@10", "auc"}
 
 
 @pytest.mark.parametrize("k", [0, -1, 2.5, True, "10"])

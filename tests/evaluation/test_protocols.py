@@ -10,6 +10,7 @@ from fedjax_rec.evaluation.protocols import Protocol
 
 def test_the_default_protocol_is_the_honest_one():
     assert Protocol().to_dict() == {
+        "task": "ranking",
         "holdout": "leave_one_out",
         "validation": "second_latest",
         "time_ties": "hash",
@@ -32,3 +33,4 @@ def test_an_unknown_value_is_refused_with_the_nearest_one():
 def test_selection_on_validation_needs_validation_items():
     with pytest.raises(UserError, match="second_latest"):
         Protocol(validation="none", selection="best on validation")
+    Protocol(validation="none", selection="best on test, as released")

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from fedjax_rec.reporting import (
     RunRecord,
+    beyond_table,
     comparison_table,
     facts_table,
     format_bytes,
@@ -70,6 +71,31 @@ def test_results_have_a_row_a_metric_and_a_column_a_cutoff():
     ]
 
 
+def test_predicted_values_have_a_column_a_split():
+    metrics = {"test/accuracy": 0.4, "test/rmse": 0.9, "test/mae": 0.7, "valid/rmse": 0.95}
+    header, *body = rows(printed(lambda console: print_results(console, {"metrics": metrics})))
+    assert header == ["metric", "valid", "test"]
+    assert body == [
+        ["rmse", "0.9500", "0.9000"],
+        ["mae", "-", "0.7000"],
+        ["accuracy", "-", "0.4000"],
+    ]
+
+
+def test_a_comparison_has_the_columns_that_its_runs_measured():
+    rated = {"metrics": {"test/rmse": 0.9, "test/accuracy": 0.4}, "protocol": {"task": "rating"}}
+    runs = [RunRecord(Path("r"), {}, rated), record("runs/a")]
+    for records, measured in (
+        (runs[:1], ["RMSE", "accuracy"]),
+        (runs, ["HR@10", "NDCG@10", "MRR@10", "RMSE", "accuracy"]),
+    ):
+        table = comparison_table(records)
+        header, first, *_ = rows(printed(lambda console, table=table: console.print(table)))
+        assert header[4:-2] == measured
+        assert first[-4:-2] == ["0.9000", "0.4000"]
+        assert first[2].endswith("rating")
+
+
 def test_results_name_protocol_bytes_and_seconds():
     text = printed(lambda console: print_results(console, SUMMARY | {"notes": ["no guarantee"]}))
     assert "protocol: candidates full, time ties hash, selection last" in text
@@ -94,6 +120,21 @@ def test_a_comparison_has_a_row_a_run():
     assert second == ["runs/b", "popularity", *values]
 
 
+def test_what_is_beyond_accuracy_has_a_table_of_its_own():
+    assert beyond_table([record("runs/a"), record("runs/b")]) is None
+    more = {"test/auc": 0.875, "test/worst_decile_auc": 0.5, "test/coverage@10": 0.25}
+    one = record("runs/new")
+    one.summary["metrics"] = one.summary["metrics"] | more | {"test/coverage@5": 0.125}
+    table = beyond_table([record("runs/old"), one])
+    header, old, new = rows(printed(lambda console: console.print(table)))
+    assert header[:3] == ["run", "AUC", "worst decile AUC"]
+    assert old == ["runs/old", *["-"] * 6]
+    assert new == ["runs/new", "0.8750", "0.5000", "-", "0.2500", "-", "-"]
+    text = printed(lambda console: print_results(console, one.summary))
+    assert "AUC: test 0.8750 (worst decile 0.5000)\n" in text
+    assert ["coverage", "-", "-", "0.1250", "0.2500"] in rows(text)
+
+
 def test_protocols_that_differ_are_marked_and_named():
     records = [record(), record("b", time_ties="file_order"), record("c", candidates="uni99")]
     table = rows(printed(lambda console: console.print(comparison_table(records))))
@@ -109,6 +150,24 @@ def test_which_round_is_reported_does_not_make_rows_incomparable():
     assert protocol_differences(records) == []
     table = rows(printed(lambda console: console.print(comparison_table(records))))
     assert [row[2] for row in table[1:]] == ["full", "full"]
+
+
+ON_TEST = "best on test, as released"
+
+
+def test_a_round_chosen_on_test_is_marked_in_every_table():
+    released = record("b", selection=ON_TEST)
+    released.summary["metrics"] = released.summary["metrics"] | {"test/auc": 0.75}
+    records = [record(), released]
+    table = rows(printed(lambda console: console.print(comparison_table(records))))
+    assert [row[2] for row in table[1:]] == ["full", "full, ROUND CHOSEN ON TEST"]
+    assert protocol_differences(records) == [f"selection (last, {ON_TEST})"]
+    table = rows(printed(lambda console: console.print(beyond_table(records))))
+    assert [row[0] for row in table[1:]] == ["a", "b (ROUND CHOSEN ON TEST)"]
+    text = printed(lambda console: print_results(console, released.summary))
+    assert text.splitlines()[0].strip() == "ROUND CHOSEN ON TEST"
+    assert f"selection {ON_TEST}" in text
+    assert "CHOSEN" not in printed(lambda console: print_results(console, record().summary))
 
 
 def test_names_in_brackets_are_shown_as_they_are():

@@ -89,6 +89,22 @@ def test_a_line_a_round_and_metrics_at_evaluations(plain):
     assert plain.per_client["ndcg@10"].shape == (DATA.num_clients,)
 
 
+def test_the_summary_says_who_is_served_and_what_is_shown(plain):
+    metrics, spread = plain.summary["metrics"], plain.summary["spread"]
+    assert set(spread) == {"test/ndcg@10", "test/auc"}
+    for key, found in spread.items():
+        values = plain.per_client[key.removeprefix("test/")]
+        assert found["mean"] == metrics[key] == pytest.approx(np.nanmean(values), rel=1e-5)
+        assert found["p90"] == pytest.approx(np.nanquantile(values, 0.9), rel=1e-5)
+        name = key.replace("test/", "test/worst_decile_")
+        assert found["worst_decile"] == metrics[name] <= found["p10"] <= found["p50"]
+    assert 0.5 < metrics["test/auc"] < 1
+    assert 0 < metrics["test/coverage@10"] <= 1
+    assert 0 < metrics["test/exposure_gini@10"] < 1
+    assert metrics["test/popularity_lift@10"] > 0
+    assert not any("coverage" in key for key in metrics if key.startswith("valid"))
+
+
 def test_the_summary_names_protocol_bytes_and_time(plain):
     summary = json.loads(json.dumps(plain.summary))
     assert summary["protocol"]["negatives_exclude"] == "train"
@@ -228,6 +244,20 @@ def test_patience_stops_and_the_best_round_is_restored(plain, tmp_path):
     assert in_memory.summary["protocol"]["selection"] == "best on validation"
     assert in_memory.summary["rounds"] == best["round"] + PLAN.every < 40
     assert values[3] == evaluated[0]["valid/ndcg@10"]
+
+
+def test_a_round_chosen_on_test_is_reported_as_such(plain):
+    said = []
+    stop = EarlyStop("test/ndcg@10", select="test_as_released")
+    result = run(stop=stop, notice=said.append)
+    evaluated = [line for line in result.metrics if "test/ndcg@10" in line]
+    best = max(evaluated, key=lambda line: line["test/ndcg@10"])
+    assert result.summary["reported_round"] == best["round"]
+    assert result.summary["metrics"]["test/ndcg@10"] == best["test/ndcg@10"]
+    assert result.summary["rounds"] == ROUNDS
+    assert result.summary["protocol"]["selection"] == "best on test, as released"
+    assert [line for line in said if "too good" in line] == said
+    assert len(said) == 1
 
 
 def test_a_run_stopped_early_does_not_go_on(tmp_path):

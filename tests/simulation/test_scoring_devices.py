@@ -18,6 +18,7 @@ from fedjax_rec.algorithms import fedmf
 from fedjax_rec.base import ClientUpdate, Fixed, Private
 from fedjax_rec.baselines import popularity
 from fedjax_rec.data import load
+from fedjax_rec.evaluation import consumption, list_metrics
 from fedjax_rec.models import sasrec
 from fedjax_rec.simulation import EvaluationPlan, Execution
 from fedjax_rec.simulation.devices import Placement
@@ -55,7 +56,10 @@ def print_evaluations():
     )
     after = simulation.evaluate(algorithm, data, result, PLAN)
     found["run"] = result.summary["metrics"]
-    found["after the run"] = {f"test/{k}": value for k, value in after["test"].metrics.items()}
+    train = data.split.train
+    consumed = consumption(train.users, train.items, data.num_clients, data.num_items)
+    after_all = after["test"].metrics | list_metrics(after["test"].lists, consumed, PLAN.at_k)
+    found["after the run"] = {f"test/{k}": value for k, value in after_all.items()}
     found["run, per client"] = result.per_client["mrr@70"].tolist()
     found["after the run, per client"] = after["test"].per_client["mrr@70"].tolist()
     sys.stdout.write(json.dumps(found))
@@ -102,6 +106,7 @@ def evaluated(algorithm, data, plan, num_devices, state, clients, frozen):
     )["test"]
     return {
         "ranks": found.ranks.tolist(),
+        "lists": found.lists.tolist(),
         "metrics": found.metrics,
         "per_client": {key: values.tolist() for key, values in found.per_client.items()},
         "counts": [found.num_clients, found.num_non_finite],
@@ -124,6 +129,7 @@ def test_more_devices_find_the_same(found, name):
     one = found[f"{name} 1"]
     assert len(one["ranks"]) == NUM_CLIENTS == one["counts"][0]
     assert len({rank for [rank] in one["ranks"]}) > 10
+    assert len({tuple(items) for items in one["lists"]}) == NUM_CLIENTS
     for num_devices in DEVICES[1:]:
         assert found[f"{name} {num_devices}"] == one
 
