@@ -31,7 +31,7 @@ from fedjax_rec.clients.gradients import loss_gradients
 from fedjax_rec.transforms import mean
 from fedjax_rec.tree import subtract, zeros_like
 
-Training = Literal["split", "unsplit", "joint"]
+Training = Literal["split", "unsplit", "joint", "kept"]
 SHARED, PRIVATE = 0, 1
 """The roles, in the order of an optimizer's parameters."""
 
@@ -61,8 +61,9 @@ def fedrecon(
         small: a client with a single one has no query set and sends nothing.
       optimizer: of `(shared, private)`, started afresh for each of the two.
       training: `split` is the above, of the paper. `unsplit` takes all batches for both sets.
-        `joint` is federated averaging: clients keep `l` and train it with `g`; only what they
-        are scored by is rebuilt.
+        `joint` trains `g` and a fresh `l` together, one pass over all batches, and `kept` does
+        so with an `l` that clients keep over rounds (federated averaging); of these two only
+        what clients are scored by is rebuilt.
       recon_epochs: passes over the support set, at least 1.
       recon_steps: the most steps that they make together; 0: as many as there are.
       aggregate: what happens to updates; `mean("example")` by default.
@@ -70,7 +71,7 @@ def fedrecon(
 
     Returns:
       The algorithm's filled slots; what the store holds of a client never changes, but under
-      `joint`.
+      `kept`.
 
     Raises:
       ValueError: a number is out of range, or `training` is unknown.
@@ -86,7 +87,7 @@ def fedrecon(
     refuse_outside("[1, inf)", recon_epochs=recon_epochs)
     refuse_outside("[0, inf)", recon_steps=recon_steps)
     if training not in get_args(Training):
-        raise ValueError(f"training must be split, unsplit or joint, got {training!r}")
+        raise ValueError(f"training must be one of {get_args(Training)}, got {training!r}")
     batch, loss = cast(Any, objective.batch), cast(Any, objective.loss)
 
     def train(
@@ -134,11 +135,18 @@ def fedrecon(
     def adapt(key: Key, view: View, task: Task) -> View:
         return rebuild(key, view, task, stride=1)
 
-    if training == "joint":
-        client_update = local_training(model, objective, optimizer)
-    else:
-        client_update = ClientUpdate(run)
+    together = local_training(model, objective, optimizer)
+
+    def run_together(key: Key, view: View, task: Task) -> ClientOutput:
+        fresh = view._replace(private=model.init_private(key))
+        return together.run(key, fresh, task)._replace(private=view.private)
+
+    updates = {"joint": ClientUpdate(run_together), "kept": together}
     algorithm = fedavg(
-        model, objective, client_update, aggregate or mean("example"), server_optimizer
+        model,
+        objective,
+        updates.get(training, ClientUpdate(run)),
+        aggregate or mean("example"),
+        server_optimizer,
     )
     return replace(algorithm, adapt=adapt)

@@ -90,8 +90,9 @@ def table_of(state):
     return np.asarray(state.shared.rows["item"], np.float64)
 
 
-@pytest.mark.parametrize("training", ["split", "unsplit"])
-@pytest.mark.parametrize(("epochs", "most"), [(3, 0), (3, 4), (1, 0)])
+@pytest.mark.parametrize(
+    ("training", "epochs", "most"), [("split", 3, 0), ("split", 3, 4), ("unsplit", 2, 0)]
+)
 def test_rounds_equal_plain_loops(training, epochs, most):
     options = {"training": training, "recon_epochs": epochs, "recon_steps": most}
     (first, store), (state, clients, fixed) = run(fedrecon(*PARTS, **options))
@@ -117,8 +118,24 @@ def test_rounds_equal_plain_loops(training, epochs, most):
         np.testing.assert_allclose(asked[client], table @ user, rtol=0, atol=1e-5)
 
 
-def test_joint_training_is_federated_averaging_and_asks_rebuilt_clients():
-    joint = fedrecon(*PARTS, training="joint", recon_epochs=2)
+def test_joint_training_begins_afresh_in_every_round():
+    (first, store), (state, clients, _) = run(fedrecon(*PARTS, training="joint"))
+    table = table_of(first)
+    for t, cohort in enumerate(COHORTS):
+        total, weight = np.zeros_like(table), 0
+        for client in cohort:
+            drawn = batches(t, client)
+            user = rebuilt(table, t, client, [], 1, 0)
+            trained, _ = steps(table, user, drawn, moves_items=True, moves_user=True)
+            total += SIZES[client] * (trained - table)
+            weight += SIZES[client]
+        table = table + total / weight
+    np.testing.assert_allclose(table_of(state), table, rtol=0, atol=2e-6)
+    jax.tree.map(np.testing.assert_array_equal, store, clients)
+
+
+def test_what_is_kept_is_federated_averaging_and_asks_rebuilt_clients():
+    joint = fedrecon(*PARTS, training="kept", recon_epochs=2)
     (_, _), (state, clients, fixed) = run(joint)
     (_, _), (plain, plain_clients, _) = run(fedopt(*PARTS, aggregate=joint.aggregate))
     jax.tree.map(np.testing.assert_array_equal, state.shared, plain.shared)
@@ -135,7 +152,7 @@ def test_joint_training_is_federated_averaging_and_asks_rebuilt_clients():
     [
         ({"recon_epochs": 0}, "recon_epochs must be in"),
         ({"recon_steps": -1}, "recon_steps must be in"),
-        ({"training": "both"}, "training must be split, unsplit or joint, got 'both'"),
+        ({"training": "both"}, "training must be one of .*, got 'both'"),
     ],
 )
 def test_what_cannot_be_is_refused(options, match):
