@@ -42,7 +42,7 @@ def run_cell(name: str, seed: int) -> dict:
     folder = RUNS / f"{name}-{seed}"
     preset, *changes = CELLS[name]
     words = ["run", preset, "--output", str(folder), *changes]
-    words += ["--seed", str(seed), "--split.seed", str(seed)]
+    words += ["--seed", str(seed), "--split.seed", str(seed), "--execution.num_devices", "1"]
     if main(words):
         sys.exit(f"{folder}: the run did not end; the next call goes on with it")
     summary = json.loads((folder / "summary.json").read_text())
