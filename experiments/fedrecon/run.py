@@ -1,7 +1,7 @@
 """FedRecon on MovieLens-1M under its authors' protocol (R7), with ablations.
 
-Runs every cell, stores it beside this file as `results.json` and prints the table. A run
-that was stopped goes on; one that is finished is kept.
+Runs every cell that is not in `results.json` beside this file, stores it there and prints the
+table. A run that was stopped goes on.
 
     .venv/bin/python experiments/fedrecon/run.py [CELL ...]
 """
@@ -42,7 +42,8 @@ def run_cell(name: str, seed: int) -> dict:
     folder = RUNS / f"{name}-{seed}"
     preset, *changes = CELLS[name]
     words = ["run", preset, "--output", str(folder), *changes]
-    words += ["--seed", str(seed), "--split.seed", str(seed), "--execution.num_devices", "1"]
+    words += ["--seed", str(seed), "--split.seed", str(seed), "--evaluate.every", "500"]
+    words += ["--execution.num_devices", "1"]
     if main(words):
         sys.exit(f"{folder}: the run did not end; the next call goes on with it")
     summary = json.loads((folder / "summary.json").read_text())
@@ -71,6 +72,8 @@ def run_all(chosen: list[str]) -> None:
     cells = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for seed in SEEDS:
         for name in chosen or CELLS:
+            if f"{name}-{seed}" in cells:
+                continue
             cells[f"{name}-{seed}"] = run_cell(name, seed)
             RESULTS.write_text(json.dumps(cells, indent=1) + "\n")
     print(table(cells))
