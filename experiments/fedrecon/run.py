@@ -17,6 +17,7 @@ RESULTS = Path(__file__).with_name("results.json")
 RUNS = Path("runs/fedrecon")
 SEEDS = (0, 1, 2)
 STANDARD = ("--split.holdout", "ratio", "--split.validation", "ratio")
+MEANS = ("ml-100k/rating_means", "--data.name", "ml-1m", "--split.max_events", "300")
 CELLS = {
     "split": ("ml-1m/fedrecon",),
     "joint": ("ml-1m/fedrecon", "--algorithm.training", "joint"),
@@ -24,6 +25,8 @@ CELLS = {
     "unsplit": ("ml-1m/fedrecon", "--algorithm.training", "unsplit"),
     "split-standard": ("ml-1m/fedrecon", *STANDARD),
     "fedavg-standard": ("ml-1m/fedavg",),
+    "means": (*MEANS, "--split.holdout", "users", "--split.validation", "users"),
+    "means-standard": MEANS,
 }
 """What is run: a preset and what differs from it."""
 ROWS = {
@@ -33,6 +36,8 @@ ROWS = {
     "unsplit": ("new users", "FedRecon, support and query the same", "-"),
     "split-standard": ("known users", "FedRecon", "-"),
     "fedavg-standard": ("known users", "FedAvg, vector kept by its client", ".939 / 41.5 (FedAvg)"),
+    "means": ("new users", "means with biases of items and users", "-"),
+    "means-standard": ("known users", "means with biases of items and users", "-"),
 }
 """Cell -> who is asked, what trained, and what was published."""
 
