@@ -139,6 +139,11 @@ def build(config: RunConfig, notice: Callable[[str], None] = print_notice) -> Ex
     factory = find_factory(config.algorithm.name)
     settings = check_settings(config.algorithm.name, factory, config.algorithm.settings)
     check_unused(config, factory)
+    if config.split.holdout == "users" and "data" in _parameters(factory):
+        raise UserError(
+            f"split.holdout: {config.algorithm.name} trains on everybody's events, and 'users' "
+            "holds some users out; choose another hold-out, such as ratio"
+        )
     evaluation = EvaluationPlan(
         every=config.evaluate.every,
         task=config.evaluate.task,
@@ -149,9 +154,10 @@ def build(config: RunConfig, notice: Callable[[str], None] = print_notice) -> Ex
     )
     stop = early_stop(config.stop, evaluation)
     data = load_data(config, notice)
-    sampler = build_sampler(config.cohort, data.num_clients)
+    num_training = len(data.training_clients)
+    sampler = build_sampler(config.cohort, num_training)
     parts: dict[str, Any] = {
-        "num_clients": data.num_clients,
+        "num_clients": num_training,
         "data": data.clients,
         "aggregate": aggregate_transform(config.aggregate, sampler.event.expected_size),
         "server_optimizer": named_optimizer(
@@ -300,6 +306,7 @@ def load_data(config: RunConfig, notice: Callable[[str], None] = print_notice) -
         ties=config.split.ties,
         split_seed=config.split.seed,
         share=config.split.share,
+        max_events=config.split.max_events,
         exclude=config.negatives.exclude,
         candidates_seed=config.evaluate.candidates_seed,
         notice=notice,
@@ -308,7 +315,7 @@ def load_data(config: RunConfig, notice: Callable[[str], None] = print_notice) -
 
 
 def build_sampler(config: CohortConfig, num_clients: int) -> CohortSampler:
-    """Who takes part in a round.
+    """Who takes part in a round, of the clients that may train.
 
     Raises:
       UserError: more clients than there are.

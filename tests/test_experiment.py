@@ -24,6 +24,15 @@ def test_the_split_follows_its_section():
     assert data.split.test.items.shape[1] > 1
 
 
+def test_held_out_users_are_no_part_of_the_cohorts():
+    rules = {"holdout": "users", "validation": "users", "share": 0.2, "max_events": 6}
+    experiment = build(config(split=rules, cohort={"sampler": "uniform", "size": 5}))
+    assert experiment.sampler == Uniform(18, 5)
+    assert experiment.data.protocol["max_events"] == 6
+    told = refusal(split=rules, algorithm={"name": "bpr_mf"})
+    assert told.startswith("split.holdout: bpr_mf trains on everybody's events")
+
+
 def refusal(**sections):
     with pytest.raises(UserError) as caught:
         build(config(**sections))

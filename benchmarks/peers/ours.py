@@ -114,7 +114,8 @@ class Ours:
 
     def _cohorts(self, first_round: int, num_rounds: int) -> fedjax_rec.base.Cohort:
         end = first_round + num_rounds
-        cohorts = draw_cohorts(self.sampler, host_seed(self.key), first_round, end)
+        everyone = np.arange(self.sampler.event.num_clients, dtype=np.int32)
+        cohorts = draw_cohorts(self.sampler, host_seed(self.key), first_round, end, everyone)
         return self.placement.everywhere(cohorts)
 
     def parameters(self) -> dict[str, NDArray[np.float32]]:

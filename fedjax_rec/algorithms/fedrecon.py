@@ -5,11 +5,12 @@ Singhal et al. (2021), "Federated reconstruction: partially local federated lear
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, Literal, cast, get_args
 
 import jax.numpy as jnp
 import optax
 
+from fedjax_rec.algorithms.checks import refuse_outside
 from fedjax_rec.algorithms.fedavg import fedavg
 from fedjax_rec.base import (
     AggregateTransform,
@@ -25,11 +26,12 @@ from fedjax_rec.base import (
     Task,
     View,
 )
-from fedjax_rec.clients import masked_loop
+from fedjax_rec.clients import local_training, masked_loop
 from fedjax_rec.clients.gradients import loss_gradients
 from fedjax_rec.transforms import mean
 from fedjax_rec.tree import subtract, zeros_like
 
+Training = Literal["split", "unsplit", "joint", "kept"]
 SHARED, PRIVATE = 0, 1
 """The roles, in the order of an optimizer's parameters."""
 
@@ -39,7 +41,9 @@ def fedrecon(
     objective: Objective,
     optimizer: optax.GradientTransformation,
     *,
+    training: Training = "split",
     recon_epochs: int = 5,
+    recon_steps: int = 0,
     aggregate: AggregateTransform | None = None,
     server_optimizer: optax.GradientTransformation | None = None,
 ) -> FederatedAlgorithm:
@@ -49,32 +53,41 @@ def fedrecon(
     set. From fresh private parameters `l` it takes steps on the support set with the shared
     `g` frozen, then steps of `g` on the query set with `l` frozen. It sends the change of `g`,
     weighed by its query examples, and forgets `l`. To be scored it rebuilds `l` on all its
-    training examples.
+    training examples, in as many passes and steps.
 
     Args:
       model: how items are scored; `init_private` is where reconstruction starts.
       objective: which examples, and which loss; needs `batch` and `loss`. Batches should be
         small: a client with a single one has no query set and sends nothing.
       optimizer: of `(shared, private)`, started afresh for each of the two.
+      training: `split` is the above, of the paper. `unsplit` takes all batches for both sets.
+        `joint` trains `g` and a fresh `l` together, one pass over all batches, and `kept` does
+        so with an `l` that clients keep over rounds (federated averaging); of these two only
+        what clients are scored by is rebuilt.
       recon_epochs: passes over the support set, at least 1.
+      recon_steps: the most steps that they make together; 0: as many as there are.
       aggregate: what happens to updates; `mean("example")` by default.
       server_optimizer: `optax.sgd(1.0)` by default.
 
     Returns:
-      The algorithm's filled slots; what the store holds of a client never changes.
+      The algorithm's filled slots; what the store holds of a client never changes, but under
+      `kept`.
 
     Raises:
-      ValueError: `recon_epochs` is below 1.
+      ValueError: a number is out of range, or `training` is unknown.
 
     Reference:
-      Singhal et al. (2021), Algorithm 1. Like the released code it parts the data by batches.
+      Singhal et al. (2021), Algorithm 1, and the ablations of its section 5. Like the released
+      code it parts the data by batches; there they are the same in every round, here shuffled.
 
     >>> from fedjax_rec.algorithms.recommender import recommender
     >>> fedrecon(*recommender(100)).model.num_rows
     {'item': 100}
     """
-    if recon_epochs < 1:
-        raise ValueError(f"recon_epochs must be at least 1, got {recon_epochs}")
+    refuse_outside("[1, inf)", recon_epochs=recon_epochs)
+    refuse_outside("[0, inf)", recon_steps=recon_steps)
+    if training not in get_args(Training):
+        raise ValueError(f"training must be one of {get_args(Training)}, got {training!r}")
     batch, loss = cast(Any, objective.batch), cast(Any, objective.loss)
 
     def train(
@@ -97,30 +110,43 @@ def fedrecon(
         (shared, private), _, seen = masked_loop(step, carry, task)
         return view._replace(shared=shared, private=private), seen
 
-    def run(key: Key, view: View, task: Task) -> ClientOutput:
-        num_support = (task.num_steps + 1) // 2
-        support = task._replace(
-            num_steps=recon_epochs * num_support,
-            max_steps=recon_epochs * ((task.max_steps + 1) // 2),
-        )
-        query = task._replace(num_steps=task.num_steps // 2, max_steps=task.max_steps // 2)
+    def limited(num_steps: Array) -> Array:
+        num_steps = recon_epochs * num_steps
+        return jnp.minimum(num_steps, recon_steps) if recon_steps else num_steps
+
+    def rebuild(key: Key, view: View, task: Task, stride: int) -> View:
+        """Private parameters from every `stride`-th batch, beginning with the first."""
+        num_batches, most = (-(-steps // stride) for steps in (task.num_steps, task.max_steps))
+        support = task._replace(num_steps=limited(num_batches), max_steps=limited(most))
         fresh = view._replace(private=model.init_private(key))
-        rebuilt, _ = train(
-            fresh, support, PRIVATE, lambda count: 2 * (count % jnp.maximum(num_support, 1))
+        num_batches = jnp.maximum(num_batches, 1)
+        return train(fresh, support, PRIVATE, lambda count: stride * (count % num_batches))[0]
+
+    def run(key: Key, view: View, task: Task) -> ClientOutput:
+        stride = 2 if training == "split" else 1
+        rebuilt = rebuild(key, view, task, stride)
+        query = task._replace(
+            num_steps=task.num_steps // stride, max_steps=task.max_steps // stride
         )
-        trained, seen = train(rebuilt, query, SHARED, lambda count: 2 * count + 1)
+        trained, seen = train(rebuilt, query, SHARED, lambda count: stride * count + stride - 1)
         update = subtract(trained.shared, view.shared)
         return ClientOutput(update, view.private, view.memory, seen.weight, {"loss": seen})
 
     def adapt(key: Key, view: View, task: Task) -> View:
-        everything = task._replace(
-            num_steps=recon_epochs * task.num_steps, max_steps=recon_epochs * task.max_steps
-        )
-        fresh = view._replace(private=model.init_private(key))
-        num_steps = jnp.maximum(task.num_steps, 1)
-        return train(fresh, everything, PRIVATE, lambda count: count % num_steps)[0]
+        return rebuild(key, view, task, stride=1)
 
+    together = local_training(model, objective, optimizer)
+
+    def run_together(key: Key, view: View, task: Task) -> ClientOutput:
+        fresh = view._replace(private=model.init_private(key))
+        return together.run(key, fresh, task)._replace(private=view.private)
+
+    updates = {"joint": ClientUpdate(run_together), "kept": together}
     algorithm = fedavg(
-        model, objective, ClientUpdate(run), aggregate or mean("example"), server_optimizer
+        model,
+        objective,
+        updates.get(training, ClientUpdate(run)),
+        aggregate or mean("example"),
+        server_optimizer,
     )
     return replace(algorithm, adapt=adapt)

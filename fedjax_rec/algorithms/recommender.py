@@ -10,7 +10,7 @@ import optax
 from fedjax_rec.base import FederatedAlgorithm, Model, Objective
 from fedjax_rec.clients import by_role
 from fedjax_rec.models import gmf, matrix_factorization, ncf, neumf
-from fedjax_rec.objectives import Sampler, binary_cross_entropy, sampled
+from fedjax_rec.objectives import Sampler, binary_cross_entropy, ratings, sampled
 from fedjax_rec.optimizers import named_optimizer
 
 KEYWORD_ONLY = inspect.Parameter.KEYWORD_ONLY
@@ -35,6 +35,7 @@ def recommender(
     num_items: int,
     *,
     model: Literal["mf", "gmf", "ncf", "neumf"] = "mf",
+    feedback: Literal["implicit", "explicit"] = "implicit",
     dim: int = 32,
     init_stddev: float = 0.1,
     num_negatives: int = 4,
@@ -46,14 +47,18 @@ def recommender(
     dense_learning_rate: float = 0.5,
     is_sliced: bool = True,
 ) -> Recommender:
-    """A recommender of implicit feedback: binary cross-entropy with sampled negatives.
+    """A recommender of implicit or explicit feedback.
+
+    Implicit: binary cross-entropy with sampled negatives. Explicit: squared error of ratings.
 
     Args:
       num_items: size of the catalogue (I).
       model: `mf`, `gmf`, `ncf` or `neumf`; the user's own vector is private in all.
+      feedback: `implicit` ranks what a client has met above what it has not; `explicit`
+        predicts the values that it gave (`objectives.ratings`).
       dim: width of a vector (D), at least 1.
       init_stddev: standard deviation of the initial vectors.
-      num_negatives: negatives to each positive, at least 1.
+      num_negatives: negatives to each positive, at least 1; explicit feedback draws none.
       batch_size: examples of a local step, positives and negatives together.
       local_epochs: passes over a client's items in a round, at least 1.
       local_optimizer: any optax optimizer by name, started afresh each round.
@@ -65,14 +70,22 @@ def recommender(
 
     Raises:
       UserError: an unknown optimizer, or a learning rate that is not positive.
-      ValueError: an unknown model, or a number out of range.
+      ValueError: an unknown model or kind of feedback, or a number out of range.
 
     >>> recommender(100, model="gmf", dim=8).model.num_rows
     {'item': 100}
     """
     if model not in MODELS:
         raise ValueError(f"model must be one of {', '.join(MODELS)}, got {model!r}")
-    sampler = Sampler(num_items, num_negatives, local_epochs, batch_size, is_sliced=is_sliced)
+    if feedback == "explicit":
+        objective = ratings(
+            num_items, local_epochs=local_epochs, batch_size=batch_size, is_sliced=is_sliced
+        )
+    elif feedback == "implicit":
+        sampler = Sampler(num_items, num_negatives, local_epochs, batch_size, is_sliced=is_sliced)
+        objective = sampled(sampler, binary_cross_entropy)
+    else:
+        raise ValueError(f"feedback must be implicit or explicit, got {feedback!r}")
     optimizer = by_role(
         shared=named_optimizer(local_optimizer, item_learning_rate),
         private=named_optimizer(local_optimizer, user_learning_rate),
@@ -80,7 +93,7 @@ def recommender(
     )
     return Recommender(
         MODELS[model](num_items, dim, init_stddev=init_stddev),
-        sampled(sampler, binary_cross_entropy),
+        objective,
         optimizer,
     )
 

@@ -2,6 +2,7 @@
 
 from fedjax_rec.baselines.centralised import centralised
 from fedjax_rec.baselines.ials import ials
+from fedjax_rec.baselines.means import rating_means
 from fedjax_rec.baselines.neighbours import ease, item_knn
 from fedjax_rec.baselines.neural import bpr_mf, gmf, mlp, neumf
 from fedjax_rec.baselines.popularity import popularity
@@ -20,4 +21,5 @@ __all__ = [
     "mlp",
     "neumf",
     "popularity",
+    "rating_means",
 ]

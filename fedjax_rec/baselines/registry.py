@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from fedjax_rec.base import FederatedAlgorithm
 from fedjax_rec.baselines.ials import ials
+from fedjax_rec.baselines.means import rating_means
 from fedjax_rec.baselines.neighbours import ease, item_knn
 from fedjax_rec.baselines.neural import bpr_mf, gmf, mlp, neumf
 from fedjax_rec.baselines.popularity import popularity
@@ -17,5 +18,6 @@ BASELINES: dict[str, Callable[..., FederatedAlgorithm]] = {
     "mlp": mlp,
     "neumf": neumf,
     "popularity": popularity,
+    "rating_means": rating_means,
 }
 """Name -> factory `(num_items, *, own options)`. One that takes `data` gets the `ClientData`."""

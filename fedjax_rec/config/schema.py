@@ -41,23 +41,30 @@ class DataConfig:
 class SplitConfig:
     """Which events are held out."""
 
-    holdout: Literal["leave_one_out", "leave_one_out_hash", "temporal", "ratio", "file"] = option(
+    holdout: Literal[
+        "leave_one_out", "leave_one_out_hash", "temporal", "ratio", "users", "file"
+    ] = option(
         "leave_one_out",
         "What is tested: each user's latest event, or an item by hash; a share of all events "
-        "(the latest) or of each user's (by hash); or what the data set's files say.",
+        "(the latest) or of each user's (by hash); half of the events of a share of the users, "
+        "who never train; or what the data set's files say.",
     )
-    validation: Literal["second_latest", "hash", "temporal", "ratio", "none"] = option(
+    validation: Literal["second_latest", "hash", "temporal", "ratio", "users", "none"] = option(
         "second_latest",
         "The validation item, never trained on: the latest that is not tested, or one by hash; "
-        "a share for temporal and ratio; none returns it to training.",
+        "a share for temporal, ratio and users; none returns it to training.",
     )
     ties: Literal["hash", "file_order", "item_id"] = option(
         "hash", "Which of several events of one time is later: by hash, line or item id."
     )
     seed: int = option(0, "Seed of the hashes that break ties and choose items.", least=0)
     share: float = option(
-        0.1, "Share of the events that temporal and ratio hold out.", above=0, below=0.5
+        0.1,
+        "Share of the events that temporal and ratio hold out, of users for users.",
+        above=0,
+        below=0.5,
     )
+    max_events: int = option(0, "Events of a user that are used, chosen by hash; 0: all.", least=0)
 
 
 @dataclass(frozen=True, kw_only=True)

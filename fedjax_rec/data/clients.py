@@ -49,6 +49,13 @@ class FederatedData:
         return self.split.train.num_items
 
     @property
+    def training_clients(self) -> NDArray[np.int32]:
+        """`[M]` ids of those who may train: all but the users that are held out."""
+        held = self.split.held_users
+        everyone = np.arange(self.num_clients, dtype=np.int32)
+        return everyone if held is None else everyone[~held]
+
+    @property
     def protocol(self) -> dict[str, str | int | float]:
         """The part of the evaluation protocol that the data decides, by field."""
         facts: dict[str, str | int | float] = {
@@ -58,7 +65,8 @@ class FederatedData:
             "split_seed": self.split.seed,
             "negatives_exclude": self.exclude,
         }
-        return facts if self.split.share is None else facts | {"holdout_share": self.split.share}
+        optional = {"holdout_share": self.split.share, "max_events": self.split.max_events}
+        return facts | {name: value for name, value in optional.items() if value is not None}
 
 
 def load(
@@ -70,6 +78,7 @@ def load(
     ties: Ties = "hash",
     split_seed: int = 0,
     share: float = 0.1,
+    max_events: int = 0,
     exclude: Exclude = "train",
     candidates_seed: int = 0,
     notice: Callable[[str], None] = print_notice,
@@ -84,7 +93,8 @@ def load(
       validation: which choose a model, likewise.
       ties: what orders events of the same time, likewise.
       split_seed: of hashes, likewise.
-      share: of the events, for the hold-outs `temporal` and `ratio`.
+      share: of the events, or of the users, for the hold-outs `temporal`, `ratio`, `users`.
+      max_events: of each user, 0 for all; likewise.
       exclude: see `client_data`.
       candidates_seed: likewise; and of the 99 that validation items are ranked among where
         the files list candidates for test items only.
@@ -99,10 +109,16 @@ def load(
     >>> data.num_clients, data.num_items, data.protocol["time_ties"]
     (20, 30, 'hash')
     """
-    check_rules(holdout, validation, ties, split_seed, share)
+    check_rules(holdout, validation, ties, split_seed, share, max_events)
     interactions = read(name, path=path, notice=notice, **options)
     split = hold_out(
-        interactions, holdout, validation=validation, ties=ties, seed=split_seed, share=share
+        interactions,
+        holdout,
+        validation=validation,
+        ties=ties,
+        seed=split_seed,
+        share=share,
+        max_events=max_events,
     )
     split = _with_all_candidates(shuffle_items(split), candidates_seed)
     clients = client_data(split, exclude=exclude, candidates_seed=candidates_seed)

@@ -27,9 +27,18 @@ def hash_events(interactions: Interactions, seed: int) -> NDArray[np.uint64]:
     >>> [hex(h) for h in hash_events(from_events([1, 1], [2, 3]), seed=0)]
     ['0x644feec54d8166ad', '0xa7e3a18613b07fff']
     """
-    start = mix(np.array([seed], np.uint64))
-    by_user = mix(start ^ _fnv1a(interactions.user_labels))[interactions.users]
+    by_user = hash_users(interactions, seed)[interactions.users]
     return mix(by_user ^ _fnv1a(interactions.item_labels)[interactions.items])
+
+
+def hash_users(interactions: Interactions, seed: int) -> NDArray[np.uint64]:
+    """`[N]` a fixed 64-bit hash of each user's (raw id, seed), `mix(mix(seed) ^ fnv(user))`.
+
+    >>> from fedjax_rec.data.interactions import from_events
+    >>> [hex(h) for h in hash_users(from_events([1], [2]), seed=0)]
+    ['0xed2c74d455ec0699']
+    """
+    return mix(mix(np.array([seed], np.uint64)) ^ _fnv1a(interactions.user_labels))
 
 
 def mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:

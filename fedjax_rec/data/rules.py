@@ -6,12 +6,12 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from fedjax_rec.data.hashing import hash_events, mix
+from fedjax_rec.data.hashing import hash_events, hash_users, mix
 from fedjax_rec.data.interactions import FileSplit, Interactions
 from fedjax_rec.errors import UserError, did_you_mean
 
-Holdout = Literal["leave_one_out", "leave_one_out_hash", "temporal", "ratio", "file"]
-Validation = Literal["second_latest", "hash", "temporal", "ratio", "none"]
+Holdout = Literal["leave_one_out", "leave_one_out_hash", "temporal", "ratio", "users", "file"]
+Validation = Literal["second_latest", "hash", "temporal", "ratio", "users", "none"]
 Ties = Literal["hash", "file_order", "item_id"]
 HOLDOUTS: tuple[Holdout, ...] = get_args(Holdout)
 VALIDATIONS: tuple[Validation, ...] = get_args(Validation)
@@ -22,12 +22,13 @@ VALIDATIONS_OF: dict[Holdout, tuple[Validation, ...]] = {
     "leave_one_out_hash": ("hash", "none"),
     "temporal": ("temporal", "none"),
     "ratio": ("ratio", "hash", "none"),
+    "users": ("users", "none"),
     "file": ("second_latest", "hash", "none"),
 }
 """The validation rules that go with each hold-out."""
 
-WITH_SHARE: tuple[Holdout, ...] = ("temporal", "ratio")
-"""The hold-outs that hold out a share of the events."""
+WITH_SHARE: tuple[Holdout, ...] = ("temporal", "ratio", "users")
+"""The hold-outs that hold out a share of the events, or of the users."""
 
 Mask = NDArray[np.bool_]
 Counts = NDArray[np.int64]
@@ -42,10 +43,16 @@ class Rules:
     ties: Ties
     seed: int
     share: float
+    max_events: int
 
 
 def check_rules(
-    holdout: Holdout, validation: Validation, ties: Ties, seed: int, share: float = 0.1
+    holdout: Holdout,
+    validation: Validation,
+    ties: Ties,
+    seed: int,
+    share: float = 0.1,
+    max_events: int = 0,
 ) -> Rules:
     """The arguments of `hold_out`, checked without the data.
 
@@ -64,7 +71,11 @@ def check_rules(
         raise UserError(f"split seed {seed} is out of range; choose one from 0 to 2**64 - 1")
     if not 0 < share < 0.5:
         raise UserError(f"split share {share} is out of range; choose one above 0 and below 0.5")
-    return Rules(holdout, validation, ties, seed, share)
+    if max_events < 0:
+        raise UserError(f"split max_events {max_events} is out of range; choose one from 0 (all)")
+    if max_events and holdout == "file":
+        raise UserError("split max_events does not go with holdout 'file'; set it to 0")
+    return Rules(holdout, validation, ties, seed, share, max_events)
 
 
 def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:
@@ -78,6 +89,8 @@ def tested(interactions: Interactions, rules: Rules, order: NDArray[np.intp]) ->
         return file_split(interactions).is_test
     if rules.holdout == "temporal":
         return interactions.times >= _cut(interactions, rules.share)
+    if rules.holdout == "users":
+        return _halves(interactions, rules, held_users(interactions, rules)[0])
     counts = num_events(interactions)
     is_split = (counts > (1 if rules.validation == "none" else 2)).astype(np.int64)
     anything = np.ones(interactions.num_events, bool)
@@ -95,6 +108,8 @@ def validated(
         return np.zeros(interactions.num_events, bool)
     if rules.validation == "temporal":
         return ~is_test & (interactions.times >= _cut(interactions, 2 * rules.share))
+    if rules.validation == "users":
+        return _halves(interactions, rules, held_users(interactions, rules)[1])
     is_tested = num_events(interactions, is_test) > 0
     num = (is_tested & (num_events(interactions, ~is_test) > 1)).astype(np.int64)
     if rules.validation == "second_latest":
@@ -102,6 +117,33 @@ def validated(
     if rules.validation == "ratio":
         num = num * _shares(num_events(interactions), rules)
     return _largest(interactions, mix(hash_events(interactions, rules.seed)), ~is_test, num)
+
+
+def held_users(interactions: Interactions, rules: Rules) -> tuple[Mask, Mask]:
+    """`[N]` which users are held out for test and for validation by the rule `users`."""
+    num_users = interactions.num_users
+    num_held = max(1, int(rules.share * num_users + 1e-9))
+    rank = np.empty(num_users, np.intp)
+    rank[np.argsort(hash_users(interactions, rules.seed))] = np.arange(num_users)[::-1]
+    is_test = rank < num_held
+    is_valid = ~is_test & (rank < 2 * num_held) & (rules.validation == "users")
+    return is_test, is_valid
+
+
+def _halves(interactions: Interactions, rules: Rules, is_held: Mask) -> Mask:
+    """Of the events of the marked users (`[N]`) the half with the largest hashes, rounded down."""
+    anything = np.ones(interactions.num_events, bool)
+    num = num_events(interactions) // 2 * is_held
+    return _largest(interactions, hash_events(interactions, rules.seed), anything, num)
+
+
+def kept(interactions: Interactions, rules: Rules) -> Mask:
+    """Which events are kept: of each user's as many as `max_events`, chosen by hash."""
+    hashes = mix(mix(hash_events(interactions, rules.seed)))  # says nothing of who is held out
+    order = np.lexsort((hashes, interactions.users))
+    anything = np.ones(interactions.num_events, bool)
+    num = np.full(interactions.num_users, rules.max_events or interactions.num_events)
+    return _last(interactions, order, anything, num)
 
 
 def _shares(counts: Counts, rules: Rules) -> Counts:

@@ -17,6 +17,8 @@ from fedjax_rec.data.rules import (
     check_rules,
     check_times,
     file_split,
+    held_users,
+    kept,
     num_events,
     tested,
     validated,
@@ -54,6 +56,9 @@ class Split:
         held-out items first, padded with the number of items, where the data came with
         such lists.
       share: the share that was held out, where the rule has one.
+      held_users: `[N]` who is held out whole and never trains, where the rule holds out
+        users; their events in `train` are what they may adapt on before they are asked.
+      max_events: how many events of each user were kept; `None`: all.
     """
 
     train: Interactions
@@ -65,6 +70,8 @@ class Split:
     holdout: Holdout = "leave_one_out"
     candidates: dict[str, NDArray[np.int32]] | None = None
     share: float | None = None
+    held_users: NDArray[np.bool_] | None = None
+    max_events: int | None = None
 
 
 def hold_out(
@@ -75,6 +82,7 @@ def hold_out(
     ties: Ties = "hash",
     seed: int = 0,
     share: float = 0.1,
+    max_events: int = 0,
 ) -> Split:
     """Holds out some of each client's items for test, and others for validation.
 
@@ -84,10 +92,13 @@ def hold_out(
     | `leave_one_out_hash` | its item with the largest hash | `hash`, `none` |
     | `temporal` | the latest `share` of the events of all clients | `temporal`, `none` |
     | `ratio` | the `share` of the client's events with the largest hash | `ratio`, `hash`, `none` |
+    | `users` | half of the events of a `share` of the users, by hash | `users`, `none` |
     | `file` | what the files of the data set say | `second_latest`, `hash`, `none` |
 
     `second_latest` is the latest event that is not tested, `hash` the one with the largest
     hash (another than the test's), `temporal` and `ratio` hold out as large a share again.
+    Under `users` the test users are those with the largest hash of raw user id and seed, the
+    validation users those that follow; none of them trains, see `Split.held_users`.
     What is chosen by hash is chosen with all its repeats. The hashes are those of raw user
     id, raw item id and seed, so that neither file order nor numbering matters.
 
@@ -101,9 +112,10 @@ def hold_out(
       validation: the rule for validation items, which are never trained on.
       ties: which of a client's events at the same time is later, see `leave_one_out`.
       seed: of the hashes, `0 .. 2**64 - 1`.
-      share: of `temporal` and `ratio`, above 0 and below 0.5; rounded down to whole
-        events, one at least. Events of the same second as the first held-out one are
-        held out too.
+      share: of `temporal`, `ratio` and `users`, above 0 and below 0.5; rounded down to whole
+        events or users, one at least. Events of the same second as the first one that
+        `temporal` holds out are held out too.
+      max_events: of each user's events as many are used, chosen by hash; 0 uses all.
 
     Raises:
       UserError: an unknown rule, rules that do not go together, a seed or share out of
@@ -115,7 +127,8 @@ def hold_out(
     >>> split.test.items.tolist(), split.train.items.tolist()
     ([[1], [1]], [0, 2, 0])
     """
-    rules = check_rules(holdout, validation, ties, seed, share)
+    rules = check_rules(holdout, validation, ties, seed, share, max_events)
+    interactions = _pick(interactions, kept(interactions, rules)) if max_events else interactions
     split, is_test, is_valid = _split(interactions, rules)
     check_times(interactions, rules, is_test, is_valid)
     return split
@@ -198,7 +211,8 @@ def _split(interactions: Interactions, rules: Rules) -> tuple[Split, Mask, Mask]
     is_test, is_valid = is_test & trains, is_valid & trains
     if rules.holdout not in ("temporal", "file"):
         is_train = ~(is_test | is_valid)
-    if not is_train.any():
+    is_held = np.logical_or(*held_users(interactions, rules)) if rules.holdout == "users" else None
+    if not is_train.any() or (is_held is not None and is_held.all()):
         raise UserError(f"{interactions.name}: holdout {rules.holdout!r} leaves no event to train")
     test = _held_out(interactions, order[is_test[order]])
     return (
@@ -212,6 +226,8 @@ def _split(interactions: Interactions, rules: Rules) -> tuple[Split, Mask, Mask]
             holdout=rules.holdout,
             candidates=_candidates(interactions, test) if rules.holdout == "file" else None,
             share=rules.share if rules.holdout in WITH_SHARE else None,
+            held_users=is_held,
+            max_events=rules.max_events or None,
         ),
         is_test,
         is_valid,
@@ -253,7 +269,7 @@ def _candidates(interactions: Interactions, test: HeldOut) -> dict[str, NDArray[
     return {"test": np.concatenate([test.items, others], axis=1).astype(np.int32)}
 
 
-def _pick(interactions: Interactions, events: NDArray[np.intp]) -> Interactions:
+def _pick(interactions: Interactions, events: NDArray[np.intp] | Mask) -> Interactions:
     return replace(
         interactions,
         users=interactions.users[events],

@@ -27,6 +27,10 @@ ERRORS: dict[str, dict[str, Error]] = {
 """What is averaged over held-out pairs, by kind of value and metric; of `rmse` the root."""
 
 
+LARGEST = 1e15
+"""A larger score has diverged: sums of its square would not be finite."""
+
+
 class Predicted(NamedTuple):
     """What is found for each client.
 
@@ -52,8 +56,9 @@ class Prediction:
     * `label`: y is 0 or 1 and s a logit. `log_loss = 1/|P| sum log(1 + e^{(1 - 2y) s})`, in
       nats, and `accuracy`, the share of pairs where `sigmoid(s) > 1/2` agrees with y.
 
-    A score that is not finite counts as 0 and as not accurate, and the client is counted in
-    `num_non_finite`. Values of `per_client` are the same over a client's own pairs.
+    A score that is not finite, or beyond `LARGEST`, counts as 0 and as not accurate, and the
+    client is counted in `num_non_finite`. Values of `per_client` are the same over a client's
+    own pairs.
 
     Reference:
       Accuracy of ratings: Singhal et al. (2021), "Federated reconstruction", section 5; the
@@ -86,7 +91,7 @@ class Prediction:
         targets, values = held_out.targets[slots], held_out.values[slots]
         is_real = targets < scores.shape[1]
         own = jnp.take_along_axis(scores, jnp.where(is_real, targets, 0), axis=1)
-        is_finite = jnp.isfinite(own)
+        is_finite = jnp.abs(own) <= LARGEST
         own = jnp.where(is_finite, own, 0)
         totals = {}
         for name, error in self._errors.items():

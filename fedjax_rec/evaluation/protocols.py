@@ -19,11 +19,12 @@ class Protocol:
       holdout: which events are held out. `leave_one_out`: each client's latest.
         `leave_one_out_hash`: its item with the largest hash of (user, item, seed), where
         no times are known. `temporal`: the latest share of all clients' events. `ratio`:
-        a share of each client's events, by hash. `file`: those that the files of the data
+        a share of each client's events, by hash. `users`: half of the events of a share of
+        the users, by hash; these users never train. `file`: those that the files of the data
         set name.
       validation: never trained on and seen at test: the `second_latest` event, that is
         the latest that is not tested; the remaining item with the largest `hash`; as large
-        a share again (`temporal`, `ratio`); or `none`.
+        a share again (`temporal`, `ratio`, `users`); or `none`.
       time_ties: what orders events of the same second: a `hash` of (user, item, seed),
         independent of file order and ids; `file_order`; or `item_id`.
       split_seed: of the hashes.
@@ -39,7 +40,8 @@ class Protocol:
       score_ties: the rule among equal scores, see `ranking.ranks`.
       selection: which round's parameters are reported; the one that is `best on test, as
         released` by some papers flatters.
-      holdout_share: the share that `temporal` or `ratio` hold out; `None` elsewhere.
+      holdout_share: the share that `temporal`, `ratio` or `users` hold out; `None` elsewhere.
+      max_events: how many events of each user are used, chosen by hash; `None`: all.
 
     Raises:
       UserError: for a value that is not one of these.
@@ -51,10 +53,12 @@ class Protocol:
     """
 
     task: Literal["ranking", "rating", "label"] = "ranking"
-    holdout: Literal["leave_one_out", "leave_one_out_hash", "temporal", "ratio", "file"] = (
-        "leave_one_out"
+    holdout: Literal[
+        "leave_one_out", "leave_one_out_hash", "temporal", "ratio", "users", "file"
+    ] = "leave_one_out"
+    validation: Literal["second_latest", "hash", "temporal", "ratio", "users", "none"] = (
+        "second_latest"
     )
-    validation: Literal["second_latest", "hash", "temporal", "ratio", "none"] = "second_latest"
     time_ties: Literal["hash", "file_order", "item_id"] = "hash"
     split_seed: int = 0
     negatives_exclude: Literal["train", "heldout", "heldout_and_candidates"] = "train"
@@ -64,6 +68,7 @@ class Protocol:
     score_ties: Literal["pessimistic", "optimistic"] = "pessimistic"
     selection: Literal["last", "best on validation", "best on test, as released"] = "last"
     holdout_share: float | None = None
+    max_events: int | None = None
 
     def __post_init__(self) -> None:
         """Refuses unknown values."""

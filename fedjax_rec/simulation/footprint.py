@@ -187,7 +187,7 @@ def round_memory(
     placement = Placement.of(execution, data.num_clients)
     execution = replace(execution, num_devices=placement.num_devices)
     state, clients, frozen = _placed(initial_shapes(algorithm, data.num_clients), placement)
-    cohorts = placement.everywhere(draw_cohorts(sampler, 0, 0, num_rounds))
+    cohorts = placement.everywhere(draw_cohorts(sampler, 0, 0, num_rounds, data.training_clients))
     fixed = placement.spread_fixed(Fixed(empty(), data.clients))._replace(frozen=frozen)
     begin = time.monotonic()
     programs = Programs(build(algorithm, execution), execution)

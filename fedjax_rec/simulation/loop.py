@@ -75,7 +75,7 @@ def simulate(
       data: training histories and held-out items.
       key: the root of all randomness; cohorts are drawn from it too.
       rounds: server updates to make, at least 1.
-      sampler: who takes part; everyone by default.
+      sampler: who takes part, of `data.training_clients`; all of them by default.
       evaluation: when, and on what terms.
       stop: when to stop early; what is returned is then the best round by its metric.
       checkpoint: when to save, where there is an `output`.
@@ -102,7 +102,7 @@ def simulate(
     """
     if rounds < 1:
         raise UserError(f"rounds must be at least 1, got {rounds}")
-    sampler = sampler or AllClients(data.num_clients)
+    sampler = sampler or AllClients(len(data.training_clients))
     protocol = protocol_of(data.protocol, evaluation, stop)
     placement = Placement.of(execution, data.num_clients)
     scorer = Scorer(algorithm, data, evaluation, notice, placement)
@@ -140,7 +140,9 @@ def simulate(
             for end in stretch_ends(first_round, rounds, intervals):
                 if progress.is_stopped or interrupt.is_set():
                     break
-                cohorts = draw_cohorts(sampler, host_seed(key), progress.round, end)
+                cohorts = draw_cohorts(
+                    sampler, host_seed(key), progress.round, end, data.training_clients
+                )
                 cohorts = placement.everywhere(cohorts)
                 with progress.clock("compile"):
                     program = programs.get(state, clients, cohorts, placed)

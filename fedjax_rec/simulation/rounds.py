@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import numpy.typing as npt
 
 from fedjax_rec.base import (
     Clients,
@@ -16,6 +17,7 @@ from fedjax_rec.base import (
     RoundInfo,
     ServerState,
 )
+from fedjax_rec.errors import UserError
 from fedjax_rec.simulation.compilation import compile_program
 from fedjax_rec.simulation.engine import Engine
 from fedjax_rec.simulation.execution import Execution
@@ -49,13 +51,31 @@ def host_seed(key: Key) -> int:
     return int.from_bytes(words.astype(">u4").tobytes(), "big")
 
 
-def draw_cohorts(sampler: CohortSampler, seed: int, first: int, end: int) -> Cohort:
+def draw_cohorts(
+    sampler: CohortSampler,
+    seed: int,
+    first: int,
+    end: int,
+    training_clients: npt.NDArray[np.int32],
+) -> Cohort:
     """The cohorts of rounds `first .. end - 1`, padded: fields `[rounds, capacity]`.
 
+    Args:
+      sampler: draws places among those who may train.
+      seed: of all rounds.
+      first, end: the rounds.
+      training_clients: `[M]` their ids.
+
     Raises:
+      UserError: the sampler is made for another number of clients.
       ValueError: the sampler draws a client twice, one that is not there, or too many.
     """
     event = sampler.event
+    if event.num_clients != len(training_clients):
+        raise UserError(
+            f"{sampler} draws from {event.num_clients} clients, and {len(training_clients)} may "
+            "train; make a sampler of as many"
+        )
     ids = np.zeros((end - first, event.capacity), np.int32)
     is_valid = np.zeros(ids.shape, bool)
     for row, round in enumerate(range(first, end)):
@@ -65,7 +85,7 @@ def draw_cohorts(sampler: CohortSampler, seed: int, first: int, end: int) -> Coh
             raise ValueError(f"{sampler} drew too many clients, or unknown ones, in round {round}")
         if len(np.unique(drawn)) < len(drawn):
             raise ValueError(f"{sampler} drew a client twice in round {round}")
-        ids[row, : len(drawn)] = drawn
+        ids[row, : len(drawn)] = training_clients[drawn]
         is_valid[row, : len(drawn)] = True
     return Entry(jax.numpy.asarray(ids), jax.numpy.asarray(ids.copy()), jax.numpy.asarray(is_valid))
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from fedjax_rec.config.schema import SplitConfig
 from fedjax_rec.data import Interactions, Split, client_data, from_events, hold_out, load
-from fedjax_rec.data.hashing import hash_events, mix
+from fedjax_rec.data.hashing import hash_events, hash_users, mix
 from fedjax_rec.data.interactions import FileSplit
-from fedjax_rec.data.rules import HOLDOUTS, TIES, VALIDATIONS, VALIDATIONS_OF
+from fedjax_rec.data.rules import HOLDOUTS, TIES, VALIDATIONS, VALIDATIONS_OF, WITH_SHARE
 from fedjax_rec.data.splits import shuffle_items
 from fedjax_rec.errors import UserError
 from fedjax_rec.evaluation.protocols import Protocol
@@ -88,7 +88,8 @@ def test_every_rule_parts_the_events_and_says_its_name(
         assert not lost
     assert (validation != "none") or not valid
     assert (split.holdout, split.validation, split.seed) == (holdout, validation, seed)
-    assert split.share == (share if holdout in ("temporal", "ratio") else None)
+    assert split.share == (share if holdout in WITH_SHARE else None)
+    assert (split.held_users is not None) == (holdout == "users")
     assert (np.diff(split.train.users) >= 0).all()
     for n in trained:
         assert (np.diff(split.train.times[split.train.users == n]) >= 0).all(), "oldest first"
@@ -106,7 +107,7 @@ def test_repeats_are_held_out_once_and_by_hash_all_together(
         for row in part.items:
             known = row[row < events.num_items]
             assert len(set(known.tolist())) == len(known)
-    if holdout in ("leave_one_out_hash", "ratio"):
+    if holdout in ("leave_one_out_hash", "ratio", "users"):
         held = held_pairs(split, "valid") | held_pairs(split, "test")
         assert not held & set(train_pairs(split))
 
@@ -170,6 +171,60 @@ def test_a_ratio_split_takes_the_share_of_each_client_with_the_largest_hashes(
         ranked = sorted(mine, key=lambda e: -int(hashes[e]))
         expected |= {(n, int(events.items[e])) for e in ranked[:num]}
     assert held_pairs(split, "test") == expected
+
+
+@pytest.mark.parametrize("validation", ["users", "none"])
+@given(events=interactions(), share=st.floats(0.05, 0.45), seed=st.integers(0, 99))
+def test_users_are_held_out_whole_and_asked_for_half_of_their_events(
+    validation: Any, events: Interactions, share: float, seed: int
+) -> None:
+    split = try_split(events, "users", validation, share=share, seed=seed)
+    if split is None:
+        return
+    of_users, of_events = hash_users(events, seed), hash_events(events, seed)
+    ranked = sorted(range(events.num_users), key=lambda n: -int(of_users[n]))
+    num_held = max(1, int(share * events.num_users + 1e-9))
+    held = {"test": ranked[:num_held], "valid": []}
+    if validation == "users":
+        held["valid"] = ranked[num_held : 2 * num_held]
+    assert split.held_users is not None
+    assert set(np.flatnonzero(split.held_users)) == {n for part in held.values() for n in part}
+    for name, users in held.items():
+        expected = set()
+        for n in users:
+            mine = [e for e in range(events.num_events) if events.users[e] == n]
+            asked = sorted(mine, key=lambda e: -int(of_events[e]))[: len(mine) // 2]
+            expected |= {(n, int(events.items[e])) for e in asked}
+        assert held_pairs(split, name) == expected
+
+
+@given(events=interactions(repeats=True), most=st.integers(1, 12), seed=st.integers(0, 9))
+def test_as_many_events_of_each_user_are_used_as_asked_for(
+    events: Interactions, most: int, seed: int
+) -> None:
+    options = {"validation": "none", "share": 0.4, "seed": seed}
+    split = hold_out(events, "ratio", **options, max_events=most)
+    assert split.max_events == most
+    sizes = np.bincount(events.users, minlength=events.num_users)
+    used = train_pairs(split) + sorted(held_pairs(split, "test"))
+    for n, size in enumerate(sizes):
+        mine = [pair for pair in used if pair[0] == n]
+        assert len(mine) <= min(size, most)  # repeats are held out as one pair
+        assert {pair[0] for pair in mine} <= {n}
+    every = set(zip(events.users.tolist(), events.items.tolist(), strict=True))
+    assert set(used) <= every
+    whole = hold_out(events, "ratio", **options, max_events=int(sizes.max()))
+    assert train_pairs(whole) == train_pairs(hold_out(events, "ratio", **options))
+
+
+def test_which_events_are_used_says_nothing_of_which_are_held_out() -> None:
+    users, items = np.divmod(np.arange(40 * 500), 40)
+    events = from_events(users, items)
+    rank = np.argsort(np.argsort(hash_events(events, 0).reshape(500, 40), axis=1), axis=1)
+    used = hold_out(events, "ratio", validation="none", share=0.5 - 1e-6, max_events=20)
+    pairs = np.array(train_pairs(used) + sorted(held_pairs(used, "test")))
+    assert len(pairs) == 500 * 20
+    assert abs(rank[pairs[:, 0], pairs[:, 1]].mean() - 19.5) < 0.5
 
 
 @pytest.mark.parametrize("holdout", ["leave_one_out_hash", "ratio"])

@@ -95,7 +95,7 @@ def test_the_root_is_taken_of_the_mean_over_pairs_and_not_over_clients(asked):
     assert found.metrics["rmse"] != pytest.approx(np.nanmean(found.per_client["rmse"]), rel=1e-3)
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e25])
 @pytest.mark.parametrize("kind", ["rating", "label"])
 def test_a_score_that_is_not_finite_counts_as_0_and_as_wrong(asked, kind, bad):
     scores, targets, values = asked

@@ -114,7 +114,7 @@ def test_a_round_takes_its_arguments_and_what_it_works_with(data):
     before = len(jax.live_arrays())
     memory = round_memory(algorithm, data, sampler, execution, num_rounds=3)
     assert len(jax.live_arrays()) == before
-    cohorts = draw_cohorts(sampler, 0, 0, 3)
+    cohorts = draw_cohorts(sampler, 0, 0, 3, data.training_clients)
     whole = nbytes((state, clients, cohorts, Fixed(frozen, data.clients)))
     unused = nbytes((data.clients.values, data.clients.times))
     assert whole - unused - 64 <= memory.arguments <= whole

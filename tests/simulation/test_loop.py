@@ -385,3 +385,26 @@ def test_a_sampler_that_draws_a_client_twice_is_refused():
 
     with pytest.raises(ValueError, match="drew a client twice in round 0"):
         run(sampler=Twice(DATA.num_clients, 2))
+
+
+def test_users_that_are_held_out_never_train_and_are_the_ones_who_are_asked():
+    data = load(
+        "synthetic", num_users=30, num_items=60, mean_events=9, seed=5, holdout="users",
+        validation="users", share=0.2,
+    )  # fmt: skip
+    held = data.split.held_users
+    assert held.sum() == 12
+    np.testing.assert_array_equal(data.training_clients, np.flatnonzero(~held))
+    settings = {"key": jax.random.key(4), "notice": lambda line: None, "evaluation": PLAN}
+    result = simulation.simulate(ALGORITHM, data, rounds=2, **settings)
+    assert [line["train/clients"] for line in result.metrics] == [18, 18]
+    init = jax.jit(simulation.build(ALGORITHM).init, static_argnums=1)
+    start = np.asarray(init(settings["key"], data.num_clients)[1].private.dense)
+    has_moved = (np.asarray(result.clients.private.dense) != start).any(axis=1)
+    np.testing.assert_array_equal(has_moved, ~held)
+    asked = ~np.isnan(result.per_client["ndcg@10"])
+    np.testing.assert_array_equal(asked, (data.split.test.items < data.num_items).any(axis=1))
+    assert asked.sum() <= 6
+    assert not asked[~held].any()
+    with pytest.raises(UserError, match="draws from 30 clients, and 18 may train"):
+        simulation.simulate(ALGORITHM, data, rounds=1, sampler=Uniform(30, 5), **settings)
