@@ -13,6 +13,7 @@ from pathlib import Path
 from fedjax_rec.baselines import local_only
 from fedjax_rec.config import RunConfig
 from fedjax_rec.data.clients import EXCLUDES
+from fedjax_rec.errors import UserError
 from fedjax_rec.experiment import Experiment, build
 from fedjax_rec.simulation import Report, Result, evaluate
 
@@ -48,6 +49,8 @@ def audit_evaluation(
     Raises:
       UserError: a configuration that cannot be run.
     """
+    if config.evaluate.task != "ranking":
+        raise UserError("audit evaluation: asks for rankings; set evaluate.task to ranking")
     found: dict[str, Scores] = {}
     for arm in ARMS:
         experiment = build(_of_arm(config, arm), notice)

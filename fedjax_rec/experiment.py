@@ -16,7 +16,7 @@ from fedjax_rec.config.schema import AggregateConfig, CohortConfig, Scalar, Stop
 from fedjax_rec.data import FederatedData, load, synthetic
 from fedjax_rec.data.reading import print_notice
 from fedjax_rec.errors import UserError, did_you_mean
-from fedjax_rec.evaluation import metric_keys
+from fedjax_rec.evaluation import is_better
 from fedjax_rec.optimizers import named_optimizer
 from fedjax_rec.sampling import AllClients, TruncatedPoisson, Uniform
 from fedjax_rec.simulation import (
@@ -138,7 +138,15 @@ def build(config: RunConfig, notice: Callable[[str], None] = print_notice) -> Ex
     factory = find_factory(config.algorithm.name)
     settings = check_settings(config.algorithm.name, factory, config.algorithm.settings)
     check_unused(config, factory)
-    stop = early_stop(config.stop, config.evaluate.at_k)
+    evaluation = EvaluationPlan(
+        every=config.evaluate.every,
+        task=config.evaluate.task,
+        at_k=config.evaluate.at_k,
+        candidates=config.evaluate.candidates,
+        candidates_seed=config.evaluate.candidates_seed,
+        score_ties=config.evaluate.score_ties,
+    )
+    stop = early_stop(config.stop, evaluation)
     data = load_data(config, notice)
     sampler = build_sampler(config.cohort, data.num_clients)
     parts: dict[str, Any] = {
@@ -159,13 +167,7 @@ def build(config: RunConfig, notice: Callable[[str], None] = print_notice) -> Ex
         data=data,
         algorithm=algorithm,
         sampler=sampler,
-        evaluation=EvaluationPlan(
-            every=config.evaluate.every,
-            at_k=config.evaluate.at_k,
-            candidates=config.evaluate.candidates,
-            candidates_seed=config.evaluate.candidates_seed,
-            score_ties=config.evaluate.score_ties,
-        ),
+        evaluation=evaluation,
         stop=stop,
         checkpoint=CheckpointPlan(
             every=config.checkpoint.every,
@@ -320,15 +322,18 @@ def build_sampler(config: CohortConfig, num_clients: int) -> CohortSampler:
     return AllClients(num_clients)
 
 
-def early_stop(config: StopConfig, at_k: tuple[int, ...]) -> EarlyStop | None:
+def early_stop(config: StopConfig, evaluation: EvaluationPlan) -> EarlyStop | None:
     """When training ends early; `None` when it never does.
 
     Raises:
-      UserError: an unknown metric, or one that is not measured on validation items.
+      UserError: an unknown metric, one that is not measured on validation items, or a target
+        that it cannot reach.
     """
     is_used = bool(config.patience or config.target)
-    known = [f"valid/{key}" for key in metric_keys(at_k)]
+    known = [f"valid/{key}" for key in evaluation.question.keys]
     if config.metric not in known and (is_used or config != StopConfig()):
         hint = did_you_mean(config.metric, known)
         raise UserError(f"stop.metric: {config.metric!r} is not measured{hint}")
+    if config.target > 1 and is_better(config.metric, 1, 0):
+        raise UserError(f"stop.target: {config.metric} is at most 1, got {config.target}")
     return EarlyStop(config.metric, config.patience, config.target or None) if is_used else None

@@ -164,6 +164,14 @@ def test_a_mistake_is_told_in_one_line(table, message):
             "stop: needs a validation item",
         ),
         ({"aggregate": {"noise_multiplier": 1.0}}, "aggregate.noise_multiplier: noise needs"),
+        (
+            {"evaluate": {"task": "rating", "at_k": [3]}},
+            "evaluate.at_k: belongs to task ranking; leave it out",
+        ),
+        (
+            {"evaluate": {"task": "label", "candidates": "uni99"}},
+            "evaluate.candidates: belongs to task ranking",
+        ),
     ],
 )
 def test_options_at_odds_are_refused(sections, start):

@@ -7,7 +7,7 @@ from fedjax_rec.config import from_dict
 from fedjax_rec.errors import UserError
 from fedjax_rec.experiment import aggregate_transform, build, early_stop, own_settings
 from fedjax_rec.sampling import AllClients, TruncatedPoisson, Uniform
-from fedjax_rec.simulation import EarlyStop
+from fedjax_rec.simulation import EarlyStop, EvaluationPlan
 
 DATA = {"name": "synthetic", "num_users": 30, "num_items": 40, "mean_events": 8}
 
@@ -71,8 +71,15 @@ def test_defaults_are_all_clients_and_no_early_stop():
 
 
 def test_a_target_alone_stops():
-    stop = early_stop(config(stop={"target": 0.5}).stop, (5, 10))
+    stop = early_stop(config(stop={"target": 0.5}).stop, EvaluationPlan())
     assert stop == EarlyStop("valid/ndcg@10", 0, 0.5)
+
+
+def test_predictions_are_evaluated_where_the_task_says_so():
+    sections = {"stop": {"metric": "valid/rmse", "target": 1.5}, "evaluate": {"task": "rating"}}
+    experiment = build(config(**sections))
+    assert experiment.evaluation.question.keys == ("rmse", "mae", "accuracy")
+    assert experiment.stop == EarlyStop("valid/rmse", 0, 1.5)
 
 
 def test_the_data_seed_is_not_the_runs_seed():
@@ -125,6 +132,14 @@ def test_settings_are_the_scalars_of_the_factory():
         (
             {"stop": {"patience": 1}, "evaluate": {"at_k": [5]}},
             "stop.metric: 'valid/ndcg@10' is not measured (did you mean 'valid/ndcg@5'?)",
+        ),
+        (
+            {"stop": {"patience": 1}, "evaluate": {"task": "label"}},
+            "stop.metric: 'valid/ndcg@10' is not measured",
+        ),
+        (
+            {"stop": {"target": 1.5}},
+            "stop.target: valid/ndcg@10 is at most 1, got 1.5",
         ),
         (
             {"cohort": {"sampler": "uniform", "size": 31}},

@@ -114,6 +114,11 @@ class EvaluateConfig:
     """How the model is judged."""
 
     every: int = option(5, "Rounds between evaluations.", least=1)
+    task: Literal["ranking", "rating", "label"] = option(
+        "ranking",
+        "Rank held-out items, or predict their values: ratings, or labels 0 and 1 (scores are "
+        "logits). The options below are of rankings.",
+    )
     at_k: tuple[int, ...] = option((5, 10, 20), "Cut-offs K of the metrics.", least=1)
     candidates: Literal["full", "uni99", "file"] = option(
         "full",
@@ -132,7 +137,7 @@ class StopConfig:
 
     metric: str = option("valid/ndcg@10", "Validation metric that is watched.")
     patience: int = option(0, "Evaluations without a better value; 0: never stop.", least=0)
-    target: float = option(0.0, "Value at which training stops; 0: none.", least=0, most=1)
+    target: float = option(0.0, "Value at which training stops; 0: none.", least=0)
 
 
 @dataclass(frozen=True, kw_only=True)

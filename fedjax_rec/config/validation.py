@@ -4,9 +4,17 @@ import difflib
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
 from typing import Any, Literal, get_args, get_origin
 
-from fedjax_rec.config.schema import OPTIONS, SECTIONS, RunConfig, Scalar, type_name
+from fedjax_rec.config.schema import (
+    OPTIONS,
+    SECTIONS,
+    EvaluateConfig,
+    RunConfig,
+    Scalar,
+    type_name,
+)
 from fedjax_rec.errors import UserError, did_you_mean
 
 
@@ -110,6 +118,15 @@ def _check_together(config: RunConfig, where: str) -> None:
             "stop: needs a validation item, but split.validation is none; set stop.patience and "
             f"stop.target to 0 ({where})"
         )
+    evaluate = config.evaluate
+    if evaluate.task != "ranking":
+        ranking = replace(EvaluateConfig(), every=evaluate.every, task=evaluate.task)
+        for entry in fields(evaluate):
+            if getattr(evaluate, entry.name) != getattr(ranking, entry.name):
+                raise UserError(
+                    f"evaluate.{entry.name}: belongs to task ranking; leave it out, or set "
+                    f"evaluate.task to ranking ({where})"
+                )
     if config.aggregate.noise_multiplier and not config.aggregate.clip_norm:
         raise UserError(
             f"aggregate.noise_multiplier: noise needs a bound; set aggregate.clip_norm ({where})"

@@ -30,9 +30,12 @@ class HeldOut:
 
     Attributes:
       items: `[N, R]` int32, distinct in a row; padding holds the number of items.
+      values: `[N, R]` float32, each item's value, of its latest event where it was held out
+        with repeats; padding holds 0. `None` where none is known.
     """
 
     items: NDArray[np.int32]
+    values: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,11 +200,11 @@ def _split(interactions: Interactions, rules: Rules) -> tuple[Split, Mask, Mask]
         is_train = ~(is_test | is_valid)
     if not is_train.any():
         raise UserError(f"{interactions.name}: holdout {rules.holdout!r} leaves no event to train")
-    test = _held_out(interactions, is_test)
+    test = _held_out(interactions, order[is_test[order]])
     return (
         Split(
             train=_pick(interactions, order[is_train[order]]),
-            valid=_held_out(interactions, is_valid),
+            valid=_held_out(interactions, order[is_valid[order]]),
             test=test,
             validation=rules.validation,
             ties=rules.ties,
@@ -215,16 +218,25 @@ def _split(interactions: Interactions, rules: Rules) -> tuple[Split, Mask, Mask]
     )
 
 
-def _held_out(interactions: Interactions, is_held: Mask) -> HeldOut:
-    """The distinct items of the marked events, client by client, in the order of their numbers."""
+def _held_out(interactions: Interactions, events: NDArray[np.intp]) -> HeldOut:
+    """The distinct items of some events, client by client, in the order of their numbers.
+
+    Args:
+      interactions: all events.
+      events: which of them, the latest last.
+    """
     num_users, num_items = interactions.num_users, interactions.num_items
-    pairs = interactions.users[is_held].astype(np.int64) * num_items + interactions.items[is_held]
-    clients, items = np.divmod(np.unique(pairs), num_items)
+    events = events[::-1]  # np.unique finds the first of equals
+    pairs = interactions.users[events].astype(np.int64) * num_items + interactions.items[events]
+    pairs, latest = np.unique(pairs, return_index=True)
+    clients, items = np.divmod(pairs, num_items)
     counts = np.bincount(clients, minlength=num_users)
     place = np.arange(len(items)) - np.repeat(np.cumsum(counts) - counts, counts)
     table = np.full((num_users, max(int(counts.max()), 1)), num_items, np.int32)
     table[clients, place] = items
-    return HeldOut(table)
+    values = np.zeros(table.shape, np.float32)
+    values[clients, place] = interactions.values[events[latest]]
+    return HeldOut(table, values)
 
 
 def _candidates(interactions: Interactions, test: HeldOut) -> dict[str, NDArray[np.int32]] | None:

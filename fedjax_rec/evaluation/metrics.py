@@ -136,6 +136,23 @@ METRICS: dict[str, Metric] = {
 """Metrics by the name that stands before the `@` of a metric key."""
 
 
+SMALLER_IS_BETTER = frozenset({"rmse", "mae", "log_loss"})
+"""Metrics of predicted values that are errors; all others are better when larger."""
+
+
+def is_better(key: str, value: float, other: float) -> bool:
+    """Whether a value of the metric is better than another.
+
+    Args:
+      key: of the metric, with its split or without.
+      value, other: NaN is better than nothing.
+
+    >>> is_better("valid/ndcg@10", 0.4, 0.3), is_better("valid/rmse", 0.4, 0.3)
+    (True, False)
+    """
+    return value < other if key.rpartition("/")[2] in SMALLER_IS_BETTER else value > other
+
+
 def metric_keys(at_k: Iterable[int]) -> tuple[str, ...]:
     """The keys of all metrics at some cut-offs.
 

@@ -5,12 +5,17 @@ from typing import Literal, get_args, get_origin
 
 from fedjax_rec.errors import UserError, did_you_mean
 
+OF_RANKINGS = ("candidates", "candidates_seed", "seen_items", "score_ties")
+"""Fields that a predicted value does not depend on."""
+
 
 @dataclass(frozen=True)
 class Protocol:
     """The facts without which a metric cannot be compared; part of every result.
 
     Attributes:
+      task: what is asked about held-out items: their place in a `ranking`, their `rating`, or
+        their `label`, 0 or 1 (`Prediction`).
       holdout: which events are held out. `leave_one_out`: each client's latest.
         `leave_one_out_hash`: its item with the largest hash of (user, item, seed), where
         no times are known. `temporal`: the latest share of all clients' events. `ratio`:
@@ -27,7 +32,8 @@ class Protocol:
         training what was held out); `heldout_and_candidates`: the items they are ranked
         among too (fair among those, yet training knows the list).
       candidates: what a held-out item is ranked among: the `full` catalogue, `uni99`
-        uniform items the client never touched, or the list of a `file`.
+        uniform items the client never touched, or the list of a `file`. This and the next
+        three are of rankings alone.
       candidates_seed: of those items; unused by `full`.
       seen_items: `removed` from the ranking.
       score_ties: the rule among equal scores, see `ranking.ranks`.
@@ -39,8 +45,11 @@ class Protocol:
 
     >>> Protocol().to_dict()["candidates"]
     'full'
+    >>> "candidates" in Protocol(task="rating").to_dict()
+    False
     """
 
+    task: Literal["ranking", "rating", "label"] = "ranking"
     holdout: Literal["leave_one_out", "leave_one_out_hash", "temporal", "ratio", "file"] = (
         "leave_one_out"
     )
@@ -69,5 +78,7 @@ class Protocol:
             )
 
     def to_dict(self) -> dict[str, str | int | float]:
-        """Plain data, for a result's record; without a share where none is held out."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        """Plain data, for a result's record; without what has no meaning here."""
+        unused = () if self.task == "ranking" else OF_RANKINGS
+        facts = asdict(self).items()
+        return {name: value for name, value in facts if name not in unused and value is not None}

@@ -11,9 +11,22 @@ from rich.table import Table
 
 from fedjax_rec.reporting.records import RunRecord
 
-KEY = re.compile(r"(valid|test)/(\w+)@(\d+)")
+KEY = re.compile(r"(valid|test)/(\w+)(?:@(\d+))?")
 SPLITS = ("valid", "test")
-METRICS = ("hit_rate", "ndcg", "mrr", "map", "precision", "recall")
+METRICS = (
+    *("hit_rate", "ndcg", "mrr", "map", "precision", "recall"),
+    *("rmse", "mae", "log_loss", "accuracy"),
+)
+COMPARED = {
+    "HR@10": "test/hit_rate@10",
+    "NDCG@10": "test/ndcg@10",
+    "MRR@10": "test/mrr@10",
+    "RMSE": "test/rmse",
+    "MAE": "test/mae",
+    "log loss": "test/log_loss",
+    "accuracy": "test/accuracy",
+}
+"""Columns of a comparison, where a run has them."""
 
 
 def open_console() -> Console:
@@ -37,18 +50,18 @@ def print_results(console: Console, summary: Mapping[str, Any]) -> None:
 
 
 def results_table(metrics: Mapping[str, float]) -> Table:
-    """A row a metric, a column for each split and cut-off."""
+    """A row a metric, a column for each split and cut-off, if it has one."""
     parts = [found.groups() for key in metrics if (found := KEY.fullmatch(key))]
     columns = sorted(
-        {(split, int(cutoff)) for split, _, cutoff in parts},
-        key=lambda column: (SPLITS.index(column[0]), column[1]),
+        {(split, f"@{cutoff}" if cutoff else "") for split, _, cutoff in parts},
+        key=lambda column: (SPLITS.index(column[0]), len(column[1]), column[1]),
     )
     names = sorted({name for _, name, _ in parts}, key=lambda name: (*METRICS, name).index(name))
     table = Table("metric")
     for split, cutoff in columns:
-        table.add_column(f"{split} @{cutoff}", justify="right")
+        table.add_column(f"{split} {cutoff}".strip(), justify="right")
     for name in names:
-        values = [metrics.get(f"{split}/{name}@{cutoff}") for split, cutoff in columns]
+        values = [metrics.get(f"{split}/{name}{cutoff}") for split, cutoff in columns]
         table.add_row(name, *map(_value, values))
     return table
 
@@ -98,7 +111,11 @@ def comparison_table(records: Sequence[RunRecord]) -> Table:
     """One row a run: algorithm, protocol, test metrics, bytes and seconds."""
     labels = _protocol_labels(records)
     table = Table("run", "algorithm", "protocol")
-    for name in ("rounds", "HR@10", "NDCG@10", "MRR@10", "up/client/round", "seconds"):
+    found = [record.summary["metrics"] for record in records]
+    compared = {
+        name: key for name, key in COMPARED.items() if any(key in metrics for metrics in found)
+    }
+    for name in ("rounds", *compared, "up/client/round", "seconds"):
         table.add_column(name, justify="right")
     for record, label in zip(records, labels, strict=True):
         summary, metrics = record.summary, record.summary["metrics"]
@@ -108,7 +125,7 @@ def comparison_table(records: Sequence[RunRecord]) -> Table:
             escape(str(record.config.get("algorithm", {}).get("name", "-"))),
             label,
             str(summary.get("rounds", "-")),
-            *(_value(metrics.get(f"test/{name}@10")) for name in ("hit_rate", "ndcg", "mrr")),
+            *(_value(metrics.get(key)) for key in compared.values()),
             format_bytes(sent.get("bytes_up_per_client_round")),
             _seconds(summary),
         )
@@ -116,9 +133,9 @@ def comparison_table(records: Sequence[RunRecord]) -> Table:
 
 
 def _protocol_labels(records: Sequence[RunRecord]) -> list[str]:
-    """What is asked of the model; a letter tells protocols of the same candidates apart."""
+    """What is asked of the model; a letter tells protocols of the same question apart."""
     protocols = [dict(record.summary.get("protocol") or {}, selection="") for record in records]
-    names = [str(protocol.get("candidates", "-")) for protocol in protocols]
+    names = [str(one.get("candidates", one.get("task", "-"))) for one in protocols]
     distinct: list[Mapping[str, Any]] = []
     for protocol in protocols:
         if protocol not in distinct:

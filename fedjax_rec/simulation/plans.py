@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fedjax_rec.base import Clients, Part, ServerState
-from fedjax_rec.evaluation import Protocol
+from fedjax_rec.evaluation import Prediction, Protocol, Question, Ranking
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,8 @@ class EvaluationPlan:
 
     Attributes:
       every: rounds between evaluations; the last round is evaluated too.
+      task: whether held-out items are put into a `ranking`, or their `rating` or `label`
+        is predicted by their score (`evaluation.Prediction`). Rankings alone read the rest.
       at_k: cut-offs of the metrics.
       candidates: `full` catalogue, `uni99` uniform items never touched, or the lists of
         the data set's own `file`.
@@ -24,10 +26,22 @@ class EvaluationPlan:
     """
 
     every: int = 5
+    task: Literal["ranking", "rating", "label"] = "ranking"
     at_k: tuple[int, ...] = (5, 10, 20)
     candidates: Literal["full", "uni99", "file"] = "full"
     candidates_seed: int = 0
     score_ties: Literal["pessimistic", "optimistic"] = "pessimistic"
+
+    @property
+    def question(self) -> Question:
+        """What is asked of the scores.
+
+        Raises:
+          UserError: a cut-off that is not a positive integer.
+        """
+        if self.task == "ranking":
+            return Ranking(self.at_k, self.score_ties)
+        return Prediction(self.task)
 
 
 @dataclass(frozen=True)
@@ -35,7 +49,7 @@ class EarlyStop:
     """When to stop before the last round; the best round's parameters are restored.
 
     Attributes:
-      metric: a validation metric; higher is better.
+      metric: a validation metric; smaller is better where it is an error (`rmse`).
       patience: stop after this many evaluations without a new best; 0 never does.
       target: stop as soon as the metric reaches it; `None` never does.
     """
@@ -108,6 +122,7 @@ def protocol_of(facts: dict[str, Any], plan: EvaluationPlan, stop: EarlyStop | N
     """The protocol of a run, from the data's facts and the plans."""
     return Protocol(
         **facts,
+        task=plan.task,
         candidates=plan.candidates,
         candidates_seed=plan.candidates_seed,
         score_ties=plan.score_ties,

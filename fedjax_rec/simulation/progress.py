@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fedjax_rec.base import Part, RoundInfo, Stat
-from fedjax_rec.evaluation import Communication, bytes_per_client
+from fedjax_rec.evaluation import Communication, bytes_per_client, is_better
 from fedjax_rec.simulation.context import PADDING
 from fedjax_rec.simulation.plans import EarlyStop
 
@@ -28,7 +28,7 @@ class Progress:
     Attributes:
       round: rounds done.
       best_round: round with the best value of the stop metric; 0 before the first.
-      best_value: that value.
+      best_value: that value; without meaning before.
       num_stale: evaluations since then.
       is_stopped: an early stop was reached.
     """
@@ -107,12 +107,12 @@ class Progress:
     def judge(self, stop: EarlyStop, metrics: dict[str, float]) -> bool:
         """Notes an evaluation; returns whether it is the best so far."""
         value = metrics[stop.metric]
-        is_best = value > self.best_value
+        is_best = not self.best_round or is_better(stop.metric, value, self.best_value)
         if is_best:
             self.best_round, self.best_value, self.num_stale = self.round, value, 0
         else:
             self.num_stale += 1
-        reached = stop.target is not None and value >= stop.target
+        reached = stop.target is not None and not is_better(stop.metric, stop.target, value)
         self.is_stopped = reached or 0 < stop.patience <= self.num_stale
         return is_best
 

@@ -9,16 +9,16 @@ import numpy as np
 import numpy.typing as npt
 
 from fedjax_rec.base import Clients, FederatedAlgorithm, Fixed, ServerState
-from fedjax_rec.data import FederatedData, candidate_lists, item_lists
+from fedjax_rec.data import FederatedData, HeldOut, candidate_lists, item_lists
 from fedjax_rec.errors import UserError, did_you_mean
 from fedjax_rec.evaluation import (
     Evaluation,
     HeldOutSet,
     build_evaluator,
-    metric_keys,
     without_own,
 )
-from fedjax_rec.evaluation.evaluate import Ranked, Ranker, Splits
+from fedjax_rec.evaluation.evaluate import Asker, Splits
+from fedjax_rec.evaluation.questions import Found
 from fedjax_rec.simulation.devices import (
     BY_CLIENT,
     EVERYWHERE,
@@ -51,19 +51,21 @@ class Scorer:
           UserError: a cut-off that is not a positive integer, an unknown tie rule, or more
             devices than there are.
         """
+        question = plan.question
         over = partial(_where_they_live, placement)
-        build = partial(build_evaluator, at_k=plan.at_k, ties=plan.score_ties, over=over)
+        build = partial(build_evaluator, question=question, over=over)
         self._evaluators = {"": build(algorithm)}
         if algorithm.without_own is not None:
             self._evaluators["_global"] = build(without_own(algorithm))
         sets = held_out_sets(data, plan)
         self._sets = {split: _spread(placement, held_out) for split, held_out in sets.items()}
         self._notice = notice
+        self._counted = "rank last" if plan.task == "ranking" else "count as 0"
         self.keys = [
             f"{split}{kind}/{metric}"
             for kind in self._evaluators
             for split in self._sets
-            for metric in metric_keys(plan.at_k)
+            for metric in question.keys
         ]
 
     def refuse_unknown(self, key: str) -> None:
@@ -85,7 +87,7 @@ class Scorer:
             if evaluation.num_non_finite:
                 self._notice(
                     f"warning: {evaluation.num_non_finite} of {evaluation.num_clients} clients "
-                    f"have scores that are not finite; they rank last ({split})"
+                    f"have scores that are not finite; they {self._counted} ({split})"
                 )
         return metrics, evaluations["test"].per_client
 
@@ -131,31 +133,48 @@ def held_out_sets(data: FederatedData, plan: EvaluationPlan) -> dict[str, HeldOu
 
     Seen items leave the ranking: training items, and at test the validation items. What a
     model reads as a client's history is its training events in both.
+
+    Raises:
+      UserError: values are to be predicted and there are none, or labels are not 0 or 1.
     """
     split, candidates = data.split, _candidates(data, plan)
     train, valid = split.train, split.valid.items
 
-    def held_out_set(
-        name: str, targets: npt.NDArray[np.int32], *seen: npt.NDArray[np.int32]
-    ) -> HeldOutSet:
+    def held_out_set(name: str, held: HeldOut, *seen: npt.NDArray[np.int32]) -> HeldOutSet:
         offsets, items = item_lists(
             train.users, train.items, train.num_users, train.num_items, seen
         )
         among = jnp.asarray(candidates[name]) if candidates else None
-        return HeldOutSet(jnp.asarray(targets), jnp.asarray(offsets), jnp.asarray(items), among)
+        values = None if plan.task == "ranking" else jnp.asarray(_values(data, plan.task, held))
+        return HeldOutSet(
+            jnp.asarray(held.items), jnp.asarray(offsets), jnp.asarray(items), among, values
+        )
 
     sets = {}
     if (valid < data.num_items).any():
-        sets["valid"] = held_out_set("valid", valid)
-    sets["test"] = held_out_set("test", split.test.items, valid)
+        sets["valid"] = held_out_set("valid", split.valid)
+    sets["test"] = held_out_set("test", split.test, valid)
     return sets
+
+
+def _values(data: FederatedData, task: str, held: HeldOut) -> npt.NDArray[np.float32]:
+    """The values of held-out items `[N, R]`."""
+    if held.values is None:
+        raise UserError(f"{data.name}: held-out items have no values; evaluate a ranking")
+    known = held.values[held.items < data.num_items]
+    if task == "label" and (is_other := ~np.isin(known, (0, 1))).any():
+        raise UserError(
+            f"{data.name}: task 'label' needs values of 0 or 1, and a held-out item has "
+            f"{known[is_other][0]:g}; evaluate task 'rating' or 'ranking'"
+        )
+    return held.values
 
 
 def _candidates(
     data: FederatedData, plan: EvaluationPlan
 ) -> dict[str, npt.NDArray[np.int32]] | None:
     """What held-out items are ranked among, by split; `None` for the whole catalogue."""
-    if plan.candidates == "full":
+    if plan.candidates == "full" or plan.task != "ranking":
         return None
     is_known = data.exclude == "heldout_and_candidates" and not data.split.candidates
     if plan.candidates == "uni99" and is_known and plan.candidates_seed != data.candidates_seed:
@@ -166,33 +185,33 @@ def _candidates(
     return candidate_lists(data.split, plan.candidates, plan.candidates_seed)
 
 
-def _where_they_live(placement: Placement, rank: Ranker) -> Ranker:
-    """Ranks every client on the device that holds it, all devices at once."""
+def _where_they_live(placement: Placement, ask: Asker) -> Asker:
+    """Asks every client on the device that holds it, all devices at once."""
     if placement.num_devices == 1:
-        return jax.jit(rank)
+        return jax.jit(ask)
 
-    def rank_own(
+    def ask_own(
         state: ServerState, clients: Clients, fixed: Fixed, splits: Splits
-    ) -> dict[str, Ranked]:
-        return rank(state, clients, Fixed(fixed.frozen, own(fixed.data)), splits)
+    ) -> dict[str, Found]:
+        return ask(state, clients, Fixed(fixed.frozen, own(fixed.data)), splits)
 
     run = jax.jit(
         over_devices(
-            rank_own,
+            ask_own,
             placement.num_devices,
             in_specs=(EVERYWHERE, BY_CLIENT, FIXED_SPECS, BY_CLIENT),
             out_specs=BY_CLIENT,
         )
     )
 
-    def rank_all(
+    def ask_all(
         state: ServerState, clients: Clients, fixed: Fixed, splits: Splits
-    ) -> dict[str, Ranked]:
+    ) -> dict[str, Found]:
         found = jax.device_get(run(state, clients, fixed, splits))
-        ranked: dict[str, Ranked] = jax.tree.map(placement.undeal, found)
-        return ranked
+        answered: dict[str, Found] = jax.tree.map(placement.undeal, found)
+        return answered
 
-    return rank_all
+    return ask_all
 
 
 def _spread(placement: Placement, held_out: HeldOutSet) -> HeldOutSet:
@@ -202,12 +221,13 @@ def _spread(placement: Placement, held_out: HeldOutSet) -> HeldOutSet:
     """
     if placement.num_devices == 1:
         return held_out
-    targets, offsets, seen, candidates = jax.tree.map(np.asarray, held_out)
+    targets, offsets, seen, candidates, values = jax.tree.map(np.asarray, held_out)
     spread = HeldOutSet(
         placement.deal(targets),
         placement.split_offsets(offsets).ravel(),
         placement.split_ragged(seen, offsets).ravel(),
         None if candidates is None else placement.deal(candidates),
+        None if values is None else placement.deal(values),
     )
     placed: HeldOutSet = placement.by_client(spread)
     return placed

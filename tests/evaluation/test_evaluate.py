@@ -36,6 +36,7 @@ from fedjax_rec.errors import UserError
 from fedjax_rec.evaluation import (
     UNRANKED,
     HeldOutSet,
+    Ranking,
     build_evaluator,
     metric_keys,
     top_k,
@@ -45,9 +46,9 @@ from fedjax_rec.models import sasrec
 NUM_CLIENTS, NUM_ITEMS, DIM = 23, 40, 3
 
 
-def evaluator(*args, **options):
-    """An evaluator of one split."""
-    evaluate = build_evaluator(*args, **options)
+def evaluator(algorithm, at_k=(5, 10, 20), ties="pessimistic", **options):
+    """An evaluator of the ranking of one split."""
+    evaluate = build_evaluator(algorithm, Ranking(at_k, ties), **options)
     return lambda *rest: evaluate(*rest[:3], {"test": rest[3]})["test"]
 
 

@@ -10,6 +10,7 @@ from fedjax_rec.evaluation.protocols import Protocol
 
 def test_the_default_protocol_is_the_honest_one():
     assert Protocol().to_dict() == {
+        "task": "ranking",
         "holdout": "leave_one_out",
         "validation": "second_latest",
         "time_ties": "hash",

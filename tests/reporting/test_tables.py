@@ -70,6 +70,31 @@ def test_results_have_a_row_a_metric_and_a_column_a_cutoff():
     ]
 
 
+def test_predicted_values_have_a_column_a_split():
+    metrics = {"test/accuracy": 0.4, "test/rmse": 0.9, "test/mae": 0.7, "valid/rmse": 0.95}
+    header, *body = rows(printed(lambda console: print_results(console, {"metrics": metrics})))
+    assert header == ["metric", "valid", "test"]
+    assert body == [
+        ["rmse", "0.9500", "0.9000"],
+        ["mae", "-", "0.7000"],
+        ["accuracy", "-", "0.4000"],
+    ]
+
+
+def test_a_comparison_has_the_columns_that_its_runs_measured():
+    rated = {"metrics": {"test/rmse": 0.9, "test/accuracy": 0.4}, "protocol": {"task": "rating"}}
+    runs = [RunRecord(Path("r"), {}, rated), record("runs/a")]
+    for records, measured in (
+        (runs[:1], ["RMSE", "accuracy"]),
+        (runs, ["HR@10", "NDCG@10", "MRR@10", "RMSE", "accuracy"]),
+    ):
+        table = comparison_table(records)
+        header, first, *_ = rows(printed(lambda console, table=table: console.print(table)))
+        assert header[4:-2] == measured
+        assert first[-4:-2] == ["0.9000", "0.4000"]
+        assert first[2].endswith("rating")
+
+
 def test_results_name_protocol_bytes_and_seconds():
     text = printed(lambda console: print_results(console, SUMMARY | {"notes": ["no guarantee"]}))
     assert "protocol: candidates full, time ties hash, selection last" in text
