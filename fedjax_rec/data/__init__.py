@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fedjax_rec.data.interactions import Interactions, describe, from_events
     from fedjax_rec.data.partitions import dirichlet, silos
     from fedjax_rec.data.reading import read
+    from fedjax_rec.data.records import Silos, load_records
     from fedjax_rec.data.registry import DATASETS
     from fedjax_rec.data.splits import HeldOut, Split, hold_out, leave_one_out
 
@@ -21,6 +22,7 @@ __all__ = [
     "FederatedData",
     "HeldOut",
     "Interactions",
+    "Silos",
     "Split",
     "candidate_lists",
     "client_data",
@@ -31,6 +33,7 @@ __all__ = [
     "item_lists",
     "leave_one_out",
     "load",
+    "load_records",
     "read",
     "silos",
     "synthetic",
@@ -44,6 +47,7 @@ _HOMES = {
     "interactions": ("Interactions", "describe", "from_events"),
     "partitions": ("dirichlet", "silos"),
     "reading": ("read",),
+    "records": ("Silos", "load_records"),
     "registry": ("DATASETS",),
     "splits": ("HeldOut", "Split", "hold_out", "leave_one_out"),
 }

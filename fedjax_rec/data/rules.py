@@ -10,8 +10,16 @@ from fedjax_rec.data.hashing import hash_events, mix
 from fedjax_rec.data.interactions import FileSplit, Interactions
 from fedjax_rec.errors import UserError, did_you_mean
 
-Holdout = Literal["leave_one_out", "leave_one_out_hash", "temporal", "ratio", "file"]
-Validation = Literal["second_latest", "hash", "temporal", "ratio", "none"]
+Holdout = Literal[
+    "leave_one_out",
+    "leave_one_out_hash",
+    "temporal",
+    "ratio",
+    "file",
+    "common_records",
+    "own_records",
+]
+Validation = Literal["second_latest", "hash", "temporal", "ratio", "records", "none"]
 Ties = Literal["hash", "file_order", "item_id"]
 HOLDOUTS: tuple[Holdout, ...] = get_args(Holdout)
 VALIDATIONS: tuple[Validation, ...] = get_args(Validation)
@@ -23,8 +31,13 @@ VALIDATIONS_OF: dict[Holdout, tuple[Validation, ...]] = {
     "temporal": ("temporal", "none"),
     "ratio": ("ratio", "hash", "none"),
     "file": ("second_latest", "hash", "none"),
+    "common_records": ("records", "none"),
+    "own_records": ("records", "none"),
 }
 """The validation rules that go with each hold-out."""
+
+OF_RECORDS: tuple[Holdout, ...] = ("common_records", "own_records")
+"""The hold-outs of silos that hold records, see `records.load_records`."""
 
 WITH_SHARE: tuple[Holdout, ...] = ("temporal", "ratio")
 """The hold-outs that hold out a share of the events."""
@@ -74,6 +87,11 @@ def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:
 
 def tested(interactions: Interactions, rules: Rules, order: NDArray[np.intp]) -> Mask:
     """Which events are held out for test."""
+    if rules.holdout in OF_RECORDS:
+        raise UserError(
+            f"holdout {rules.holdout!r} is of silos that hold records; set silos.number, or "
+            "choose another"
+        )
     if rules.holdout == "file":
         return file_split(interactions).is_test
     if rules.holdout == "temporal":
@@ -164,9 +182,10 @@ def file_split(interactions: Interactions) -> FileSplit:
       UserError: they prescribe none.
     """
     if interactions.file_split is None:
+        others = [rule for rule in HOLDOUTS if rule not in ("file", *OF_RECORDS)]
         raise UserError(
             f"{interactions.name}: holdout 'file' needs a data set whose files say what is held "
-            f"out; choose from: {', '.join(HOLDOUTS[:-1])}"
+            f"out; choose from: {', '.join(others)}"
         )
     return interactions.file_split
 

@@ -200,11 +200,11 @@ def _split(interactions: Interactions, rules: Rules) -> tuple[Split, Mask, Mask]
         is_train = ~(is_test | is_valid)
     if not is_train.any():
         raise UserError(f"{interactions.name}: holdout {rules.holdout!r} leaves no event to train")
-    test = _held_out(interactions, order[is_test[order]])
+    test = held_out(interactions, order[is_test[order]])
     return (
         Split(
-            train=_pick(interactions, order[is_train[order]]),
-            valid=_held_out(interactions, order[is_valid[order]]),
+            train=pick(interactions, order[is_train[order]]),
+            valid=held_out(interactions, order[is_valid[order]]),
             test=test,
             validation=rules.validation,
             ties=rules.ties,
@@ -218,7 +218,7 @@ def _split(interactions: Interactions, rules: Rules) -> tuple[Split, Mask, Mask]
     )
 
 
-def _held_out(interactions: Interactions, events: NDArray[np.intp]) -> HeldOut:
+def held_out(interactions: Interactions, events: NDArray[np.intp]) -> HeldOut:
     """The distinct items of some events, client by client, in the order of their numbers.
 
     Args:
@@ -253,7 +253,8 @@ def _candidates(interactions: Interactions, test: HeldOut) -> dict[str, NDArray[
     return {"test": np.concatenate([test.items, others], axis=1).astype(np.int32)}
 
 
-def _pick(interactions: Interactions, events: NDArray[np.intp]) -> Interactions:
+def pick(interactions: Interactions, events: NDArray[np.intp]) -> Interactions:
+    """Some events, in the order they are named; users and items keep their numbers."""
     return replace(
         interactions,
         users=interactions.users[events],

@@ -20,10 +20,12 @@ class Protocol:
         `leave_one_out_hash`: its item with the largest hash of (user, item, seed), where
         no times are known. `temporal`: the latest share of all clients' events. `ratio`:
         a share of each client's events, by hash. `file`: those that the files of the data
-        set name.
+        set name. `common_records`: records that no silo trains on, each asked of one silo,
+        drawn by hash from what all would hold together; `own_records`: from the mixture
+        that the silo's own are drawn from.
       validation: never trained on and seen at test: the `second_latest` event, that is
         the latest that is not tested; the remaining item with the largest `hash`; as large
-        a share again (`temporal`, `ratio`); or `none`.
+        a share or number again (`temporal`, `ratio`, `records`); or `none`.
       time_ties: what orders events of the same second: a `hash` of (user, item, seed),
         independent of file order and ids; `file_order`; or `item_id`.
       split_seed: of the hashes.
@@ -50,10 +52,18 @@ class Protocol:
     """
 
     task: Literal["ranking", "rating", "label"] = "ranking"
-    holdout: Literal["leave_one_out", "leave_one_out_hash", "temporal", "ratio", "file"] = (
-        "leave_one_out"
+    holdout: Literal[
+        "leave_one_out",
+        "leave_one_out_hash",
+        "temporal",
+        "ratio",
+        "file",
+        "common_records",
+        "own_records",
+    ] = "leave_one_out"
+    validation: Literal["second_latest", "hash", "temporal", "ratio", "records", "none"] = (
+        "second_latest"
     )
-    validation: Literal["second_latest", "hash", "temporal", "ratio", "none"] = "second_latest"
     time_ties: Literal["hash", "file_order", "item_id"] = "hash"
     split_seed: int = 0
     negatives_exclude: Literal["train", "heldout", "heldout_and_candidates"] = "train"
