@@ -19,13 +19,15 @@ from fedjax_rec.cli import main
 RESULTS = Path(__file__).with_name("results.json")
 RUNS = Path("runs/when_federation_helps")
 ARMS = {"updates": "federated", "nothing": "each alone", "records": "pooled"}
-OWNERS_SEEDS, SEEDS = range(10), range(5)
+OWNERS_SEEDS, SEEDS, SKEW_SEEDS = range(10), range(5), range(3)
 ROUNDS = ("10", "100")
+BUDGET = {"updates": ("100", "20"), "nothing": ("25", "5"), "records": ("25", "5")}
+"""Rounds and rounds between evaluations, of which the best on validation is reported."""
 NUM_RECORDS = 20_000
 CLIENTS, SKEWED_CLIENTS = (10, 100, 1000, 10_000), (10, 100, 1000)
 ALPHAS = ("10", "1", "0.5", "0.1")
 METRICS = ("log_loss", "accuracy")
-QUANTILE = {5: 2.776, 10: 2.262}
+QUANTILE = {3: 4.303, 5: 2.776, 10: 2.262}
 """The 97.5 % point of Student's t for the mean of so many seeds."""
 
 Cells = dict[str, dict]
@@ -49,9 +51,9 @@ def clients_cells() -> Iterator[tuple[str, str, list[str]]]:
     for seed in SEEDS:
         for number in CLIENTS:
             for arm in ("updates", "nothing"):
-                words = ["--silos.exchange", arm, *parted(number), *seeded(seed)]
+                words = [*parted(number, arm), *seeded(seed)]
                 yield f"clients-{number}-{arm}-{seed}", "ml-100k/two_owners", words
-        words = ["--silos.exchange", "records", *parted(CLIENTS[0]), *seeded(seed)]
+        words = [*parted(CLIENTS[0], "records"), *seeded(seed)]
         yield f"clients-pooled-{seed}", "ml-100k/two_owners", words
         words = [*dealt(CLIENTS[0]), *seeded(seed)]
         yield f"clients-majority-{seed}", "ml-100k/majority", words
@@ -60,10 +62,10 @@ def clients_cells() -> Iterator[tuple[str, str, list[str]]]:
 def skew_cells() -> Iterator[tuple[str, str, list[str]]]:
     """Clients whose labels differ, each asked about records like its own."""
     for alpha in ALPHAS:
-        for seed in SEEDS:
+        for seed in SKEW_SEEDS:
             for number in SKEWED_CLIENTS:
                 for arm in ("updates", "nothing"):
-                    words = ["--silos.exchange", arm, *parted(number), *seeded(seed)]
+                    words = [*parted(number, arm), *seeded(seed)]
                     words += ["--silos.alpha", alpha, "--split.holdout", "own_records"]
                     yield f"skew-{alpha}-{number}-{arm}-{seed}", "ml-100k/two_owners", words
 
@@ -79,12 +81,13 @@ def dealt(number: int) -> list[str]:
     return [*words, "--silos.test", "1000", "--split.validation", "records"]
 
 
-def parted(number: int) -> list[str]:
-    """The same with what trains: the best of at most 200 rounds on validation."""
+def parted(number: int, arm: str) -> list[str]:
+    """The same with what trains, and for how long."""
     batch_size = min(100, NUM_RECORDS // number)
+    rounds, every = BUDGET[arm]
     words = ["--algorithm.batch_size", str(batch_size), "--algorithm.learning_rate", "0.01"]
-    words += ["--rounds", "200", "--evaluate.every", "5"]
-    return [*dealt(number), *words, "--stop.metric", "valid/log_loss", "--stop.patience", "3"]
+    words += ["--rounds", rounds, "--evaluate.every", every]
+    return [*dealt(number), "--silos.exchange", arm, *words]
 
 
 STUDIES = {"owners": owners_cells, "clients": clients_cells, "skew": skew_cells}
@@ -101,14 +104,14 @@ def run_cell(name: str, preset: str, words: list[str]) -> dict:
     lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
     shutil.rmtree(folder)
     curve = {
-        str(line["round"]): {metric: line[f"test/{metric}"] for metric in METRICS}
+        str(line["round"]): {k: v for k, v in line.items() if k.startswith(("valid/", "test/"))}
         for line in lines
-        if f"test/{METRICS[0]}" in line
+        if "test/log_loss" in line
     }
-    kept = ("metrics", "protocol", "rounds", "reported_round", "timing", "num_clients")
+    kept = ("protocol", "timing", "num_clients")
     known = ("command", "git", "processor", "num_cpus", "versions")
-    record = {k: summary[k] for k in kept} | {"environment": {k: facts[k] for k in known}}
-    return record | ({"curve": curve} if name.startswith("owners") else {})
+    environment = {k: facts[k] for k in known}
+    return {"curve": curve, **{k: summary[k] for k in kept}, "environment": environment}
 
 
 # ---------------------------------------------------------------------- tables
@@ -128,11 +131,15 @@ def half_width(values: list[float]) -> float:
 
 
 def measured(cells: Cells, prefix: str, seeds: range, metric: str, at: str = "") -> list[float]:
-    """One metric of a row's cells, seed by seed; of a round where it is named."""
-    found = [cells[f"{prefix}-{seed}"] for seed in seeds if f"{prefix}-{seed}" in cells]
-    if at:
-        return [cell["curve"][at][metric] for cell in found]
-    return [cell["metrics"][f"test/{metric}"] for cell in found]
+    """One metric of a row's cells, seed by seed: of a round, or of the best on validation."""
+    curves = [cells[f"{prefix}-{seed}"]["curve"] for seed in seeds if f"{prefix}-{seed}" in cells]
+    return [curve[at or best_round(curve)][f"test/{metric}"] for curve in curves]
+
+
+def best_round(curve: dict[str, dict]) -> str:
+    """The round with the lowest log loss on validation records; the last without any."""
+    last = max(curve, key=int)
+    return min(curve, key=lambda at: curve[at].get("valid/log_loss", at != last))
 
 
 def owners_table(cells: Cells) -> str:
@@ -149,11 +156,11 @@ def owners_table(cells: Cells) -> str:
     return "\n".join(lines)
 
 
-def count_row(cells: Cells, prefix: str, number: int) -> str:
+def count_row(cells: Cells, prefix: str, number: int, seeds: range) -> str:
     """Federated, alone, and their difference, seed by seed, in log loss; both accuracies."""
     losses, accuracies = (
         [
-            measured(cells, f"{prefix}-{number}-{arm}", SEEDS, metric)
+            measured(cells, f"{prefix}-{number}-{arm}", seeds, metric)
             for arm in ("updates", "nothing")
         ]
         for metric in METRICS
@@ -180,7 +187,7 @@ HEAD = (
 def clients_table(cells: Cells) -> str:
     """Alike clients: a row a count; below them what does not depend on it."""
     lines = [f"| {HEAD}", f"|{' --- |' * HEAD.count('|')}"]
-    lines += [f"| {count_row(cells, 'clients', number)}" for number in CLIENTS]
+    lines += [f"| {count_row(cells, 'clients', number, SEEDS)}" for number in CLIENTS]
     for name in ("pooled", "majority"):
         loss, accuracy = (
             interval(measured(cells, f"clients-{name}", SEEDS, metric)) for metric in METRICS
@@ -193,7 +200,7 @@ def skew_table(cells: Cells) -> str:
     """Skewed clients: a row an alpha and a count."""
     lines = [f"| alpha | {HEAD}", f"| --- |{' --- |' * HEAD.count('|')}"]
     lines += [
-        f"| {alpha} | {count_row(cells, f'skew-{alpha}', number)}"
+        f"| {alpha} | {count_row(cells, f'skew-{alpha}', number, SKEW_SEEDS)}"
         for alpha in ALPHAS
         for number in SKEWED_CLIENTS
     ]
