@@ -10,10 +10,10 @@ import jax
 
 from fedjax_rec.algorithms import ALGORITHMS
 from fedjax_rec.base import AggregateTransform, CohortSampler, FederatedAlgorithm
-from fedjax_rec.baselines import BASELINES
+from fedjax_rec.baselines import BASELINES, local_only
 from fedjax_rec.config import RunConfig
 from fedjax_rec.config.schema import AggregateConfig, CohortConfig, Scalar, StopConfig
-from fedjax_rec.data import FederatedData, load, synthetic
+from fedjax_rec.data import FederatedData, Silos, load, load_records, synthetic
 from fedjax_rec.data.reading import print_notice
 from fedjax_rec.errors import UserError, did_you_mean
 from fedjax_rec.evaluation import is_better
@@ -159,16 +159,26 @@ def build(config: RunConfig, notice: Callable[[str], None] = print_notice) -> Ex
     parts: dict[str, Any] = {
         "num_clients": num_training,
         "data": data.clients,
+        "features": data.features,
         "aggregate": aggregate_transform(config.aggregate, sampler.event.expected_size),
         "server_optimizer": named_optimizer(
             config.server.optimizer, config.server.learning_rate, config.server.momentum
         ),
     }
     parts = {name: part for name, part in parts.items() if name in _parameters(factory)}
+    if parts.get("features", ()) is None:
+        raise UserError(
+            f"algorithm {config.algorithm.name}: reads features of records, which {data.name} has "
+            "none of as it is; set silos.number"
+        )
     try:
         algorithm = factory(data.num_items, **settings, **parts)
     except ValueError as error:
         raise UserError(f"algorithm {config.algorithm.name}: {error}") from error
+    if config.silos.number:
+        refuse_negatives(config.algorithm.name, algorithm)
+    if config.silos.exchange == "nothing":
+        algorithm = local_only(algorithm)
     return Experiment(
         config=config,
         data=data,
@@ -297,6 +307,8 @@ def aggregate_transform(config: AggregateConfig, expected_size: float) -> Aggreg
 
 def load_data(config: RunConfig, notice: Callable[[str], None] = print_notice) -> FederatedData:
     """Obtains, reads and splits the data of a configuration."""
+    if config.silos.number:
+        return _load_records(config, notice)
     sizes = {name: getattr(config.data, name) for name in SIZES if getattr(config.data, name)}
     return load(
         config.data.name,
@@ -312,6 +324,40 @@ def load_data(config: RunConfig, notice: Callable[[str], None] = print_notice) -
         notice=notice,
         **sizes,
     )
+
+
+def _load_records(config: RunConfig, notice: Callable[[str], None]) -> FederatedData:
+    silos, split = config.silos, config.split
+    rules = Silos(
+        number=silos.number,
+        size=silos.size,
+        num_test=silos.test,
+        alpha=silos.alpha,
+        is_pooled=silos.exchange == "records",
+        holdout=split.holdout,
+        validation=split.validation,
+        seed=split.seed,
+    )
+    return load_records(
+        config.data.name,
+        rules,
+        positive_from=silos.positive_from,
+        path=config.data.path,
+        notice=notice,
+    )
+
+
+def refuse_negatives(name: str, algorithm: FederatedAlgorithm) -> None:
+    """Refuses to put an algorithm of implicit feedback to records.
+
+    Raises:
+      UserError: it draws items that a client has not met.
+    """
+    if algorithm.objective.sampler is not None:
+        raise UserError(
+            f"algorithm {name}: draws negatives among items, and records have labels; use "
+            "fedavg_records or majority, or set silos.number to 0"
+        )
 
 
 def build_sampler(config: CohortConfig, num_clients: int) -> CohortSampler:

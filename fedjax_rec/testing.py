@@ -17,6 +17,7 @@ import numpy as np
 
 from fedjax_rec.base import (
     AggregateTransform,
+    Array,
     ClientOutput,
     Clients,
     Cohort,
@@ -58,6 +59,11 @@ def toy_data() -> FederatedData:
     return load("synthetic", num_users=20, num_items=400, mean_events=25, size_sigma=0.8, seed=3)
 
 
+def toy_features(num_items: int) -> Array:
+    """Five features of every item, for algorithms of records."""
+    return jax.random.normal(jax.random.key(5), (num_items, 5))
+
+
 @dataclass(frozen=True, eq=False)
 class Subject:
     """An algorithm's factory under test, with what every check needs.
@@ -77,7 +83,11 @@ class Subject:
     def make(self, **changes: Any) -> FederatedAlgorithm:
         """Another copy of the algorithm."""
         taken = inspect.signature(self.factory).parameters
-        known = SETTINGS | {"num_clients": self.data.num_clients, "data": self.data.clients}
+        known = SETTINGS | {
+            "num_clients": self.data.num_clients,
+            "data": self.data.clients,
+            "features": toy_features(self.data.num_items),
+        }
         settings = {name: value for name, value in known.items() if name in taken}
         return self.factory(self.data.num_items, **settings | self.options | changes)
 

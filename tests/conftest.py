@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import settings
 
@@ -46,6 +47,27 @@ def data_folder() -> Path:
     if not Path(named).is_dir():
         pytest.skip(f"needs real data: FEDJAX_REC_DATA={named} is no folder")
     return Path(named)
+
+
+@pytest.fixture(scope="session")
+def rated_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A small data set that says who people and films are.
+
+    400 ratings of people aged 1 to 30, odd ones male, of 20 films, film n of the genre n % 4.
+    """
+    folder = tmp_path_factory.mktemp("rated")
+    rng = np.random.default_rng(0)
+    people, films = np.divmod(rng.permutation(30 * 20)[:400], 20)
+    columns = (1 + people, 1 + films, rng.integers(1, 6, 400), rng.integers(1, 999, 400))
+    rows = ["user_id:token\titem_id:token\trating:float\ttimestamp:float"]
+    rows += ["\t".join(map(str, row)) for row in zip(*columns, strict=True)]
+    (folder / "x.inter").write_text("\n".join(rows))
+    rows = [f"{n}\t{n}\t{'FM'[n % 2]}" for n in range(1, 31)]
+    (folder / "x.user").write_text("\n".join(["user_id:token\tage:token\tgender:token", *rows]))
+    genres = ("Action", "Comedy", "Drama", "War")
+    rows = [f"{n}\t{genres[n % 4]}" for n in range(1, 21)]
+    (folder / "x.item").write_text("\n".join(["item_id:token\tclass:token_seq", *rows]))
+    return str(folder)
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from fedjax_rec.algorithms.colr import colr
 from fedjax_rec.algorithms.ditto import ditto
 from fedjax_rec.algorithms.fcf import fcf
 from fedjax_rec.algorithms.fedavg import fedavg, optax_server
+from fedjax_rec.algorithms.fedavg_records import fedavg_records
 from fedjax_rec.algorithms.feddyn import feddyn
 from fedjax_rec.algorithms.fedmf import fedmf
 from fedjax_rec.algorithms.fedncf import fedncf
@@ -31,6 +32,7 @@ __all__ = [
     "fedadagrad",
     "fedadam",
     "fedavg",
+    "fedavg_records",
     "fedavgm",
     "feddyn",
     "fedmf",

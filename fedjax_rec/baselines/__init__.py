@@ -2,6 +2,7 @@
 
 from fedjax_rec.baselines.centralised import centralised
 from fedjax_rec.baselines.ials import ials
+from fedjax_rec.baselines.majority import majority
 from fedjax_rec.baselines.means import rating_means
 from fedjax_rec.baselines.neighbours import ease, item_knn
 from fedjax_rec.baselines.neural import bpr_mf, gmf, mlp, neumf
@@ -18,6 +19,7 @@ __all__ = [
     "ials",
     "item_knn",
     "local_only",
+    "majority",
     "mlp",
     "neumf",
     "popularity",

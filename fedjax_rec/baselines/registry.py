@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from fedjax_rec.base import FederatedAlgorithm
 from fedjax_rec.baselines.ials import ials
+from fedjax_rec.baselines.majority import majority
 from fedjax_rec.baselines.means import rating_means
 from fedjax_rec.baselines.neighbours import ease, item_knn
 from fedjax_rec.baselines.neural import bpr_mf, gmf, mlp, neumf
@@ -15,6 +16,7 @@ BASELINES: dict[str, Callable[..., FederatedAlgorithm]] = {
     "gmf": gmf,
     "ials": ials,
     "item_knn": item_knn,
+    "majority": majority,
     "mlp": mlp,
     "neumf": neumf,
     "popularity": popularity,

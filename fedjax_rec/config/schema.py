@@ -42,17 +42,27 @@ class SplitConfig:
     """Which events are held out."""
 
     holdout: Literal[
-        "leave_one_out", "leave_one_out_hash", "temporal", "ratio", "users", "file"
+        "leave_one_out",
+        "leave_one_out_hash",
+        "temporal",
+        "ratio",
+        "users",
+        "file",
+        "common_records",
+        "own_records",
     ] = option(
         "leave_one_out",
         "What is tested: each user's latest event, or an item by hash; a share of all events "
         "(the latest) or of each user's (by hash); half of the events of a share of the users, "
-        "who never train; or what the data set's files say.",
+        "who never train; what the data set's files say; of silos: records like everybody's, or "
+        "like the silo's own.",
     )
-    validation: Literal["second_latest", "hash", "temporal", "ratio", "users", "none"] = option(
+    validation: Literal[
+        "second_latest", "hash", "temporal", "ratio", "users", "records", "none"
+    ] = option(
         "second_latest",
         "The validation item, never trained on: the latest that is not tested, or one by hash; "
-        "a share for temporal, ratio and users; none returns it to training.",
+        "a share for temporal, ratio and users, records for silos; none returns it to training.",
     )
     ties: Literal["hash", "file_order", "item_id"] = option(
         "hash", "Which of several events of one time is later: by hash, line or item id."
@@ -65,6 +75,26 @@ class SplitConfig:
         below=0.5,
     )
     max_events: int = option(0, "Events of a user that are used, chosen by hash; 0: all.", least=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SilosConfig:
+    """Silos that hold records, each a rating with features, in place of a client a user."""
+
+    number: int = option(0, "Silos, each a client; 0: each user is a client.", least=0)
+    size: int = option(1000, "Records that each silo trains on.", least=1)
+    test: int = option(
+        10_000, "Tested records; as many again for validation where there is any.", least=1
+    )
+    positive_from: float = option(4.0, "The least rating of a positive record.")
+    alpha: float = option(
+        0.0, "Dirichlet concentration of each silo's labels; 0: all are alike.", least=0
+    )
+    exchange: Literal["updates", "nothing", "records"] = option(
+        "updates",
+        "What silos give away: updates (federated), nothing (each trains alone), or all their "
+        "records, to one owner (centralised).",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,6 +225,7 @@ class RunConfig:
     rounds: int = option(100, "Rounds, that is server updates.", least=1)
     data: DataConfig
     split: SplitConfig = SplitConfig()
+    silos: SilosConfig = SilosConfig()
     negatives: NegativesConfig = NegativesConfig()
     algorithm: AlgorithmConfig
     cohort: CohortConfig = CohortConfig()

@@ -13,6 +13,7 @@ from fedjax_rec.config.schema import (
     EvaluateConfig,
     RunConfig,
     Scalar,
+    SilosConfig,
     type_name,
 )
 from fedjax_rec.errors import UserError, did_you_mean
@@ -137,6 +138,20 @@ def _check_together(config: RunConfig, where: str) -> None:
         )
 
 
+def _check_silos(config: RunConfig, where: str) -> None:
+    """What goes with silos that hold records, and what with users."""
+    silos = config.silos
+    if silos.number and not config.split.holdout.endswith("_records"):
+        raise UserError(
+            "silos.number: silos hold records; set split.holdout to common_records or own_records "
+            f"and split.validation to records or none ({where})"
+        )
+    if silos.number and config.evaluate.task != "label":
+        raise UserError(f"silos.number: records have labels; set evaluate.task to label ({where})")
+    if not silos.number and config.silos != SilosConfig():
+        raise UserError(f"silos: there are none; set silos.number ({where})")
+
+
 def from_dict(table: Mapping[str, Any], where: str) -> RunConfig:
     """A validated configuration.
 
@@ -164,6 +179,7 @@ def from_dict(table: Mapping[str, Any], where: str) -> RunConfig:
             raise _unknown(key, where)
     config = RunConfig(**values)
     _check_together(config, where)
+    _check_silos(config, where)
     return config
 
 

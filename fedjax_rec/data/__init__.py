@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fedjax_rec.data.interactions import FileSplit, Interactions, describe, from_events
     from fedjax_rec.data.partitions import dirichlet, silos
     from fedjax_rec.data.reading import read
+    from fedjax_rec.data.records import Silos, load_records
     from fedjax_rec.data.registry import DATASETS
     from fedjax_rec.data.splits import HeldOut, Split, hold_out, leave_one_out
     from fedjax_rec.data.subsets import some_users
@@ -23,6 +24,7 @@ __all__ = [
     "FileSplit",
     "HeldOut",
     "Interactions",
+    "Silos",
     "Split",
     "candidate_lists",
     "client_data",
@@ -33,6 +35,7 @@ __all__ = [
     "item_lists",
     "leave_one_out",
     "load",
+    "load_records",
     "read",
     "silos",
     "some_users",
@@ -47,6 +50,7 @@ _HOMES = {
     "interactions": ("FileSplit", "Interactions", "describe", "from_events"),
     "partitions": ("dirichlet", "silos"),
     "reading": ("read",),
+    "records": ("Silos", "load_records"),
     "registry": ("DATASETS",),
     "splits": ("HeldOut", "Split", "hold_out", "leave_one_out"),
     "subsets": ("some_users",),

@@ -30,6 +30,7 @@ class FederatedData:
       split: the same events on the host, with the held-out items and raw ids.
       exclude: what training negatives avoid, see `client_data`.
       candidates_seed: of the candidates that they avoid, where they avoid drawn ones.
+      features: `[I, F]` of each record, where clients hold records; else `None`.
     """
 
     name: str
@@ -37,6 +38,7 @@ class FederatedData:
     split: Split
     exclude: Exclude
     candidates_seed: int = 0
+    features: NDArray[np.float32] | None = None
 
     @property
     def num_clients(self) -> int:

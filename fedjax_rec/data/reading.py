@@ -8,7 +8,7 @@ from fedjax_rec.data.generator import synthetic
 from fedjax_rec.data.interactions import Interactions
 from fedjax_rec.data.obtain import find, show_terms_once, tell_other_copies
 from fedjax_rec.data.registry import DATASETS, SYNTHETIC, DataSet
-from fedjax_rec.data.sources import read_path
+from fedjax_rec.data.sources import Features, read_features, read_path
 from fedjax_rec.data.subsets import some_users
 from fedjax_rec.errors import UserError, did_you_mean
 
@@ -54,7 +54,7 @@ def read(
             f"data set {name!r} is not known{did_you_mean(name, DATASETS)}; "
             "for a file of your own name it with --data.path"
         )
-    dataset = dataset or DataSet(name, summary="", statistics={}, wheel=None)
+    dataset = dataset or _unnamed(name)
     place = find(dataset, path)
     interactions = read_path(place, name)
     _check_statistics(dataset, interactions)
@@ -63,6 +63,26 @@ def read(
     if not options:
         return interactions
     return some_users(interactions, **{"num_users": interactions.num_users} | options)  # type: ignore[arg-type]
+
+
+def features_of(name: str, *, path: str = "") -> tuple[Features, Features]:
+    """What is known of the people and of the items of a data set that `read` reads.
+
+    Args:
+      name: as of `read`.
+      path: likewise.
+
+    Raises:
+      UserError: nothing is known of them, or a malformed file.
+    """
+    if name == SYNTHETIC.name or not (path or name in DATASETS):
+        raise UserError(f"{name}: nothing is known of its people and items; use ml-100k")
+    return read_features(find(DATASETS.get(name) or _unnamed(name), path), name)
+
+
+def _unnamed(name: str) -> DataSet:
+    """A data set of the user's own."""
+    return DataSet(name, summary="", statistics={}, wheel=None)
 
 
 def _generate(path: str, options: dict[str, int | float]) -> Interactions:

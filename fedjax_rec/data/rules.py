@@ -10,8 +10,17 @@ from fedjax_rec.data.hashing import hash_events, hash_users, mix
 from fedjax_rec.data.interactions import FileSplit, Interactions
 from fedjax_rec.errors import UserError, did_you_mean
 
-Holdout = Literal["leave_one_out", "leave_one_out_hash", "temporal", "ratio", "users", "file"]
-Validation = Literal["second_latest", "hash", "temporal", "ratio", "users", "none"]
+Holdout = Literal[
+    "leave_one_out",
+    "leave_one_out_hash",
+    "temporal",
+    "ratio",
+    "users",
+    "file",
+    "common_records",
+    "own_records",
+]
+Validation = Literal["second_latest", "hash", "temporal", "ratio", "users", "records", "none"]
 Ties = Literal["hash", "file_order", "item_id"]
 HOLDOUTS: tuple[Holdout, ...] = get_args(Holdout)
 VALIDATIONS: tuple[Validation, ...] = get_args(Validation)
@@ -24,11 +33,16 @@ VALIDATIONS_OF: dict[Holdout, tuple[Validation, ...]] = {
     "ratio": ("ratio", "hash", "none"),
     "users": ("users", "none"),
     "file": ("second_latest", "hash", "none"),
+    "common_records": ("records", "none"),
+    "own_records": ("records", "none"),
 }
 """The validation rules that go with each hold-out."""
 
 WITH_SHARE: tuple[Holdout, ...] = ("temporal", "ratio", "users")
 """The hold-outs that hold out a share of the events, or of the users."""
+
+OF_RECORDS: tuple[Holdout, ...] = ("common_records", "own_records")
+"""The hold-outs of silos that hold records, see `records.load_records`."""
 
 Mask = NDArray[np.bool_]
 Counts = NDArray[np.int64]
@@ -85,6 +99,11 @@ def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:
 
 def tested(interactions: Interactions, rules: Rules, order: NDArray[np.intp]) -> Mask:
     """Which events are held out for test."""
+    if rules.holdout in OF_RECORDS:
+        raise UserError(
+            f"holdout {rules.holdout!r} is of silos that hold records; set silos.number, or "
+            "choose another"
+        )
     if rules.holdout == "file":
         return file_split(interactions).is_test
     if rules.holdout == "temporal":
@@ -206,9 +225,10 @@ def file_split(interactions: Interactions) -> FileSplit:
       UserError: they prescribe none.
     """
     if interactions.file_split is None:
+        others = [rule for rule in HOLDOUTS if rule not in ("file", *OF_RECORDS)]
         raise UserError(
             f"{interactions.name}: holdout 'file' needs a data set whose files say what is held "
-            f"out; choose from: {', '.join(HOLDOUTS[:-1])}"
+            f"out; choose from: {', '.join(others)}"
         )
     return interactions.file_split
 

@@ -128,7 +128,7 @@ def hold_out(
     ([[1], [1]], [0, 2, 0])
     """
     rules = check_rules(holdout, validation, ties, seed, share, max_events)
-    interactions = _pick(interactions, kept(interactions, rules)) if max_events else interactions
+    interactions = pick(interactions, kept(interactions, rules)) if max_events else interactions
     split, is_test, is_valid = _split(interactions, rules)
     check_times(interactions, rules, is_test, is_valid)
     return split
@@ -214,11 +214,11 @@ def _split(interactions: Interactions, rules: Rules) -> tuple[Split, Mask, Mask]
     is_held = np.logical_or(*held_users(interactions, rules)) if rules.holdout == "users" else None
     if not is_train.any() or (is_held is not None and is_held.all()):
         raise UserError(f"{interactions.name}: holdout {rules.holdout!r} leaves no event to train")
-    test = _held_out(interactions, order[is_test[order]])
+    test = held_out(interactions, order[is_test[order]])
     return (
         Split(
-            train=_pick(interactions, order[is_train[order]]),
-            valid=_held_out(interactions, order[is_valid[order]]),
+            train=pick(interactions, order[is_train[order]]),
+            valid=held_out(interactions, order[is_valid[order]]),
             test=test,
             validation=rules.validation,
             ties=rules.ties,
@@ -234,7 +234,7 @@ def _split(interactions: Interactions, rules: Rules) -> tuple[Split, Mask, Mask]
     )
 
 
-def _held_out(interactions: Interactions, events: NDArray[np.intp]) -> HeldOut:
+def held_out(interactions: Interactions, events: NDArray[np.intp]) -> HeldOut:
     """The distinct items of some events, client by client, in the order of their numbers.
 
     Args:
@@ -269,7 +269,8 @@ def _candidates(interactions: Interactions, test: HeldOut) -> dict[str, NDArray[
     return {"test": np.concatenate([test.items, others], axis=1).astype(np.int32)}
 
 
-def _pick(interactions: Interactions, events: NDArray[np.intp] | Mask) -> Interactions:
+def pick(interactions: Interactions, events: NDArray[np.intp] | Mask) -> Interactions:
+    """Some events, in the order they are named; users and items keep their numbers."""
     return replace(
         interactions,
         users=interactions.users[events],

@@ -21,10 +21,12 @@ class Protocol:
         no times are known. `temporal`: the latest share of all clients' events. `ratio`:
         a share of each client's events, by hash. `users`: half of the events of a share of
         the users, by hash; these users never train. `file`: those that the files of the data
-        set name.
+        set name. `common_records`: records that no silo trains on, each asked of one silo,
+        drawn by hash from what all would hold together; `own_records`: from the mixture
+        that the silo's own are drawn from.
       validation: never trained on and seen at test: the `second_latest` event, that is
         the latest that is not tested; the remaining item with the largest `hash`; as large
-        a share again (`temporal`, `ratio`, `users`); or `none`.
+        a share or number again (`temporal`, `ratio`, `users`, `records`); or `none`.
       time_ties: what orders events of the same second: a `hash` of (user, item, seed),
         independent of file order and ids; `file_order`; or `item_id`.
       split_seed: of the hashes.
@@ -54,11 +56,18 @@ class Protocol:
 
     task: Literal["ranking", "rating", "label"] = "ranking"
     holdout: Literal[
-        "leave_one_out", "leave_one_out_hash", "temporal", "ratio", "users", "file"
+        "leave_one_out",
+        "leave_one_out_hash",
+        "temporal",
+        "ratio",
+        "users",
+        "file",
+        "common_records",
+        "own_records",
     ] = "leave_one_out"
-    validation: Literal["second_latest", "hash", "temporal", "ratio", "users", "none"] = (
-        "second_latest"
-    )
+    validation: Literal[
+        "second_latest", "hash", "temporal", "ratio", "users", "records", "none"
+    ] = "second_latest"
     time_ties: Literal["hash", "file_order", "item_id"] = "hash"
     split_seed: int = 0
     negatives_exclude: Literal["train", "heldout", "heldout_and_candidates"] = "train"

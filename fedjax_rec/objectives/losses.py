@@ -23,7 +23,7 @@ class Labelled(Protocol):
         ...
 
 
-def binary_cross_entropy(scores: Array, examples: Sampled) -> tuple[Array, Array]:
+def binary_cross_entropy(scores: Array, examples: Labelled) -> tuple[Array, Array]:
     """Binary cross-entropy of scores taken as logits.
 
     `-y log sigmoid(s) - (1 - y) log(1 - sigmoid(s))` for each example.

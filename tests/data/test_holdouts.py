@@ -13,12 +13,21 @@ from fedjax_rec.config.schema import SplitConfig
 from fedjax_rec.data import Interactions, Split, client_data, from_events, hold_out, load
 from fedjax_rec.data.hashing import hash_events, hash_users, mix
 from fedjax_rec.data.interactions import FileSplit
-from fedjax_rec.data.rules import HOLDOUTS, TIES, VALIDATIONS, VALIDATIONS_OF, WITH_SHARE
+from fedjax_rec.data.rules import (
+    HOLDOUTS,
+    OF_RECORDS,
+    TIES,
+    VALIDATIONS,
+    VALIDATIONS_OF,
+    WITH_SHARE,
+)
 from fedjax_rec.data.splits import shuffle_items
 from fedjax_rec.errors import UserError
 from fedjax_rec.evaluation.protocols import Protocol
 
-COMBINATIONS = [(h, v) for h, validations in VALIDATIONS_OF.items() for v in validations]
+COMBINATIONS = [
+    (h, v) for h, validations in VALIDATIONS_OF.items() for v in validations if h not in OF_RECORDS
+]
 
 
 @st.composite

@@ -7,6 +7,12 @@ from pathlib import Path
 from fedjax_rec.data.interactions import Interactions
 from fedjax_rec.data.sources.comma import read_comma
 from fedjax_rec.data.sources.disencdr import read_disencdr
+from fedjax_rec.data.sources.features import (
+    Features,
+    Reader,
+    movielens_features,
+    recbole_features,
+)
 from fedjax_rec.data.sources.files import Files, fits, open_files
 from fedjax_rec.data.sources.hetrec import read_hetrec
 from fedjax_rec.data.sources.movielens import read_movielens
@@ -18,7 +24,7 @@ from fedjax_rec.errors import UserError
 
 ARCHIVES = (".zip", ".whl")
 
-__all__ = ["ARCHIVES", "FORMATS", "Format", "holds_data", "read_path"]
+__all__ = ["ARCHIVES", "FORMATS", "Features", "Format", "holds_data", "read_features", "read_path"]
 
 
 @dataclass(frozen=True)
@@ -30,17 +36,26 @@ class Format:
       read: the reader: files, the main file's name in them, the data set's name.
       looks_right: whether a first line may be one of this format.
       by_content: a file of any name is read so where its first line looks right.
+      features: the reader of what is known of people and of items; `None` where the format
+        lists nothing of the kind, or nobody has needed it.
     """
 
     pattern: str
     read: Callable[[Files, str, str], Interactions]
     looks_right: Callable[[bytes], bool] = lambda line: True
     by_content: bool = False
+    features: Reader | None = None
 
 
 FORMATS = (
-    Format("u.data", read_movielens, lambda line: b"\t" in line, by_content=True),
-    Format("*.inter", read_recbole),
+    Format(
+        "u.data",
+        read_movielens,
+        lambda line: b"\t" in line,
+        by_content=True,
+        features=movielens_features,
+    ),
+    Format("*.inter", read_recbole, features=recbole_features),
     Format("*.train.rating", read_ncf),
     Format("ratings.csv", read_movielens_csv, is_header, by_content=True),
     Format("user_artists.dat", read_hetrec),
@@ -71,16 +86,41 @@ def read_path(path: Path, name: str) -> Interactions:
     Raises:
       UserError: nothing there, nothing known inside, or a broken or malformed file.
     """
+    form, files, member = _locate(path, name)
+    return form.read(files, member, name)
+
+
+def read_features(path: Path, name: str) -> tuple[Features, Features]:
+    """What the files of a data set know of its people and of its items.
+
+    Args:
+      path: as of `read_path`.
+      name: the data set's name.
+
+    Raises:
+      UserError: as `read_path`; or there are no such files, or malformed ones.
+    """
+    form, files, member = _locate(path, name)
+    if form.features is None:
+        known = " or ".join(form.pattern for form in FORMATS if form.features)
+        raise UserError(
+            f"{files.label(member)}: features of people and items are not read from this "
+            f"format; records need data with {known}"
+        )
+    return form.features(files, member)
+
+
+def _locate(path: Path, name: str) -> tuple[Format, Files, str]:
+    """The format of a data set, the files and the main one among them."""
     if not path.exists():
         raise UserError(
             f"{path}: no such file or folder; give one that exists: one of {KNOWN}, "
             "a folder, zip or wheel with one of them"
         )
     if path.is_dir() or path.suffix in ARCHIVES:
-        return _read_any(open_files(path), name)
+        return _locate_inside(open_files(path), name)
     beside = open_files(path.parent)
-    form = _format_of(beside, path.name)
-    return form.read(beside, path.name, name)
+    return _format_of(beside, path.name), beside, path.name
 
 
 def holds_data(folder: Path) -> bool:
@@ -93,12 +133,12 @@ def _patterns(name: str) -> list[str]:
     return own + [form.pattern for form in FORMATS]
 
 
-def _read_any(files: Files, name: str) -> Interactions:
+def _locate_inside(files: Files, name: str) -> tuple[Format, Files, str]:
     if member := files.find(*_patterns(name)):
-        return _format_of(files, member).read(files, member, name)
+        return _format_of(files, member), files, member
     archives = [entry for entry in files.names if entry.endswith(ARCHIVES)]
     if len(archives) == 1 and not files.is_zip:
-        return _read_any(open_files(files.where / archives[0]), name)
+        return _locate_inside(open_files(files.where / archives[0]), name)
     raise UserError(
         f"{files.where}: holds no data in a known format; give one of {KNOWN}, "
         "or a folder, zip or wheel with one of them"

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from fedjax_rec.errors import UserError
 
 Column = list[bytes]
-SEPARATORS = {b"\t": "tab", b",": "comma", b"::": "'::'"}
+SEPARATORS = {b"\t": "tab", b",": "comma", b"::": "'::'", b"|": "'|'"}
 """Separator -> what errors call it."""
 
 _LARGEST = float(np.finfo(np.float32).max)
@@ -81,7 +81,7 @@ def check_whole(column: Column, *, label: str, what: str, first_line: int = 1) -
 
     >>> check_whole([b"7", b"12"], label="f", what="user id")
     """
-    _check_ids(column, _is_whole, "a whole number >= 0", label, what, first_line)
+    _check_each(column, _is_whole, "a whole number >= 0", label, what, first_line)
 
 
 def check_text(column: Column, *, label: str, what: str, first_line: int = 1) -> None:
@@ -92,7 +92,21 @@ def check_text(column: Column, *, label: str, what: str, first_line: int = 1) ->
 
     >>> check_text([b"ann", b"7"], label="f", what="user id")
     """
-    _check_ids(column, _is_text, "UTF-8 text", label, what, first_line)
+    _check_each(column, _is_text, "UTF-8 text", label, what, first_line)
+
+
+def check_choice(
+    column: Column, choices: tuple[bytes, ...], *, label: str, what: str, first_line: int = 1
+) -> None:
+    """Checks a column that may hold a few values.
+
+    Raises:
+      UserError: names the first line that holds something else.
+
+    >>> check_choice([b"M", b"F"], (b"M", b"F"), label="f", what="gender")
+    """
+    should_be = b" or ".join(choices).decode()
+    _check_each(column, choices.__contains__, should_be, label, what, first_line)
 
 
 def decode(text: bytes) -> str:
@@ -107,7 +121,7 @@ def decode(text: bytes) -> str:
         return text.decode("latin-1")
 
 
-def _check_ids(
+def _check_each(
     column: Column,
     is_valid: Callable[[bytes], bool],
     should_be: str,

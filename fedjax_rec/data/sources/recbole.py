@@ -30,7 +30,7 @@ def read_recbole(files: Files, member: str, name: str) -> Interactions:
         is not finite, or a line with a wrong number of columns.
     """
     label = files.label(member)
-    columns = _read_table(files, member)
+    columns = read_table(files, member)
     missing = [field for field in _IDS if field not in columns]
     if missing:
         raise UserError(
@@ -55,8 +55,12 @@ def read_recbole(files: Files, member: str, name: str) -> Interactions:
     )
 
 
-def _read_table(files: Files, member: str) -> dict[str, Column]:
-    """Field name -> column."""
+def read_table(files: Files, member: str) -> dict[str, Column]:
+    """Field name -> column of an atomic file.
+
+    Raises:
+      UserError: a bad header, or names the line with a wrong number of columns.
+    """
     label = files.label(member)
     header, _, body = files.read(member).partition(b"\n")
     fields = header.decode("utf-8", "replace").rstrip("\r").split("\t")
@@ -76,7 +80,7 @@ def _titles(files: Files, member: str) -> dict[str, str] | None:
     listing = next((n for n in (f"{stem}.item", f"{stem}.item.gz") if n in files.names), None)
     if listing is None:
         return None
-    columns = _read_table(files, listing)
+    columns = read_table(files, listing)
     title = next((field for field in columns if "title" in field or "name" in field), None)
     if title is None or "item_id" not in columns:
         return None

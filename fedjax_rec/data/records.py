@@ -1,0 +1,185 @@
+"""Records that silos hold: one rating each, with what is known of the person and the film."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedjax_rec.data.clients import FederatedData, client_data
+from fedjax_rec.data.hashing import hash_events
+from fedjax_rec.data.interactions import Interactions
+from fedjax_rec.data.partitions import dirichlet, silos
+from fedjax_rec.data.reading import features_of, print_notice, read
+from fedjax_rec.data.rules import OF_RECORDS, Holdout, Validation, check_rules
+from fedjax_rec.data.splits import Split, held_out, pick
+from fedjax_rec.errors import UserError
+
+TRAIN, TEST, VALID = range(3)
+"""What a record is for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Silos:
+    """Which records there are, and who holds them.
+
+    Attributes:
+      number: silos (K), at least 1.
+      size: records that each of them trains on, at least 1.
+      num_test: records that are tested, at least 1; as many again choose a model under the
+        validation `records`. No silo trains on them.
+      alpha: concentration of each silo's share of positive records, see `dirichlet`; 0: silos
+        are samples of the same records.
+      is_pooled: one owner holds, and is asked about, what all the silos would.
+      holdout: how held-out records are dealt. `common_records`: to one silo after another, so
+        that each is asked about records like everybody's. `own_records`: together with
+        the training records, so that each is asked about records like its own.
+      validation: `records` or `none`.
+      seed: of the hash that draws records, and of the mixtures, `0 .. 2**64 - 1`.
+
+    Raises:
+      UserError: a number out of range, or an unknown rule.
+    """
+
+    number: int = 2
+    size: int = 1000
+    num_test: int = 10_000
+    alpha: float = 0.0
+    is_pooled: bool = False
+    holdout: Holdout = "common_records"
+    validation: Validation = "none"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuses what makes no sense."""
+        for what in ("number", "size", "num_test"):
+            if getattr(self, what) < 1:
+                raise UserError(f"silos: {what} must be at least 1, got {getattr(self, what)}")
+        check_rules(self.holdout, self.validation, "hash", self.seed)
+        if self.holdout not in OF_RECORDS:
+            raise UserError(
+                f"holdout {self.holdout!r} is not of records; choose from: {', '.join(OF_RECORDS)}"
+            )
+
+    @property
+    def num_train(self) -> int:
+        """Records that are trained on."""
+        return self.number * self.size
+
+    @property
+    def num_held_out(self) -> int:
+        """Records that are not."""
+        return self.num_test * (1 if self.validation == "none" else 2)
+
+
+def load_records(
+    name: str,
+    rules: Silos = Silos(),
+    *,
+    positive_from: float = 4.0,
+    path: str = "",
+    notice: Callable[[str], None] = print_notice,
+) -> FederatedData:
+    """Draws records from the ratings of a data set and deals them to silos; one is one client.
+
+    A record is a rating: its label is 1 where the value is at least `positive_from`, else 0,
+    and its features are those of the person (age in hundreds of years, whether male) and of
+    the film (a flag for each genre). Ratings are drawn without replacement, by their hash.
+    Records are numbered as items are elsewhere: each is an event of its own number, with the
+    label as its value. No record is in two silos, or both trained on and held out; people and
+    films may be.
+
+    Args:
+      name: a data set whose files describe people and items, see `data.sources`.
+      rules: how many records, and how they are dealt.
+      positive_from: the least value of a positive record.
+      path: as of `load`.
+      notice: likewise.
+
+    Returns:
+      Clients that are silos, with the `features` of every record, held-out ones included.
+      Each held-out record is asked of one silo.
+
+    Raises:
+      UserError: too few ratings, or nothing is known of people and items.
+    """
+    events = read(name, path=path, notice=notice)
+    num_records = rules.num_train + rules.num_held_out
+    if num_records > events.num_events:
+        raise UserError(
+            f"{name}: {rules.num_train} records of silos and {rules.num_held_out} held-out ones "
+            f"are more than its {events.num_events} ratings; lower silos.size or silos.test"
+        )
+    people, films = features_of(name, path=path)
+    order = np.lexsort((events.times, hash_events(events, rules.seed)))
+    drawn = pick(events, order[:num_records])
+    features = (
+        people.of(events.user_labels)[drawn.users],
+        films.of(events.item_labels)[drawn.items],
+    )
+    labels = (drawn.values >= positive_from).astype(np.float32)
+    silo, purpose = _dealt(drawn, labels, rules)
+    records = _as_events(drawn, labels, np.zeros_like(silo) if rules.is_pooled else silo)
+    split = _split(records, purpose, rules)
+    return FederatedData(
+        name, client_data(split), split, "train", features=np.concatenate(features, axis=1)
+    )
+
+
+def _dealt(
+    drawn: Interactions, labels: NDArray[np.float32], rules: Silos
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """`[E]` whose each record is, and `[E]` what for."""
+    place = np.arange(len(labels))
+
+    def deal(part: slice) -> NDArray[np.int32]:
+        if rules.alpha:
+            return dirichlet(labels[part], rules.number, rules.alpha, rules.seed)
+        return silos(pick(drawn, place[part]), rules.number, rules.seed)
+
+    if rules.holdout == "common_records":
+        train = slice(rules.num_train)
+        silo = (place % rules.number).astype(np.int32)
+        silo[train] = deal(train)
+        return silo, _purpose(place, rules.num_train, rules)
+    silo = deal(slice(None))
+    by_silo = np.argsort(silo, kind="stable")
+    starts = np.searchsorted(silo[by_silo], np.arange(rules.number))
+    in_silo = np.empty_like(place)
+    in_silo[by_silo] = place - starts[silo[by_silo]]
+    return silo, _purpose(in_silo, rules.size, rules)
+
+
+def _purpose(place: NDArray[np.int64], num_train: int, rules: Silos) -> NDArray[np.int64]:
+    """The first are trained on; of the others every second validates, where any does."""
+    validates = (rules.validation != "none") & ((place - num_train) % 2 == 1)
+    return np.where(place < num_train, TRAIN, np.where(validates, VALID, TEST))
+
+
+def _as_events(
+    drawn: Interactions, labels: NDArray[np.float32], silo: NDArray[np.int32]
+) -> Interactions:
+    """Each record as one event of a silo: its item is its number, its value its label."""
+    raw = zip(drawn.user_labels[drawn.users], drawn.item_labels[drawn.items], strict=True)
+    return replace(
+        drawn,
+        users=silo,
+        items=np.arange(len(silo), dtype=np.int32),
+        values=labels,
+        user_labels=np.array([str(number) for number in range(silo.max() + 1)]),
+        item_labels=np.array([f"{user}/{item}" for user, item in raw]),
+        item_titles=None,
+    )
+
+
+def _split(records: Interactions, purpose: NDArray[np.int64], rules: Silos) -> Split:
+    order = np.lexsort((records.times, records.users))
+    return Split(
+        train=pick(records, order[purpose[order] == TRAIN]),
+        valid=held_out(records, order[purpose[order] == VALID]),
+        test=held_out(records, order[purpose[order] == TEST]),
+        validation=rules.validation,
+        ties="hash",
+        seed=rules.seed,
+        holdout=rules.holdout,
+    )
