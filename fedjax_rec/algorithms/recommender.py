@@ -10,7 +10,7 @@ import optax
 from fedjax_rec.base import FederatedAlgorithm, Model, Objective
 from fedjax_rec.clients import by_role
 from fedjax_rec.models import gmf, matrix_factorization, ncf, neumf
-from fedjax_rec.objectives import Sampler, binary_cross_entropy, sampled
+from fedjax_rec.objectives import LossName, Sampler, implicit
 from fedjax_rec.optimizers import named_optimizer
 
 KEYWORD_ONLY = inspect.Parameter.KEYWORD_ONLY
@@ -37,6 +37,7 @@ def recommender(
     model: Literal["mf", "gmf", "ncf", "neumf"] = "mf",
     dim: int = 32,
     init_stddev: float = 0.1,
+    loss: LossName = "bce",
     num_negatives: int = 4,
     batch_size: int = 256,
     local_epochs: int = 1,
@@ -46,13 +47,15 @@ def recommender(
     dense_learning_rate: float = 0.5,
     is_sliced: bool = True,
 ) -> Recommender:
-    """A recommender of implicit feedback: binary cross-entropy with sampled negatives.
+    """A recommender of implicit feedback, with sampled negatives.
 
     Args:
       num_items: size of the catalogue (I).
       model: `mf`, `gmf`, `ncf` or `neumf`; the user's own vector is private in all.
       dim: width of a vector (D), at least 1.
       init_stddev: standard deviation of the initial vectors.
+      loss: `bce` or `bpr`, see `objectives.implicit`; `bpr` may want smaller rates, for a
+        positive is pulled by each of its negatives.
       num_negatives: negatives to each positive, at least 1.
       batch_size: examples of a local step, positives and negatives together.
       local_epochs: passes over a client's items in a round, at least 1.
@@ -65,7 +68,7 @@ def recommender(
 
     Raises:
       UserError: an unknown optimizer, or a learning rate that is not positive.
-      ValueError: an unknown model, or a number out of range.
+      ValueError: an unknown model or loss, or a number out of range.
 
     >>> recommender(100, model="gmf", dim=8).model.num_rows
     {'item': 100}
@@ -80,7 +83,7 @@ def recommender(
     )
     return Recommender(
         MODELS[model](num_items, dim, init_stddev=init_stddev),
-        sampled(sampler, binary_cross_entropy),
+        implicit(sampler, loss),
         optimizer,
     )
 
