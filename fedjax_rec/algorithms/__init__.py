@@ -7,6 +7,7 @@ from fedjax_rec.algorithms.fedavg import fedavg, optax_server
 from fedjax_rec.algorithms.fedavg_records import fedavg_records
 from fedjax_rec.algorithms.feddyn import feddyn
 from fedjax_rec.algorithms.fedmf import fedmf
+from fedjax_rec.algorithms.fedmf_explicit import fedmf_explicit
 from fedjax_rec.algorithms.fedncf import fedncf
 from fedjax_rec.algorithms.fedopt import fedadagrad, fedadam, fedavgm, fedopt, fedyogi
 from fedjax_rec.algorithms.fedper import fedper
@@ -36,6 +37,7 @@ __all__ = [
     "fedavgm",
     "feddyn",
     "fedmf",
+    "fedmf_explicit",
     "fedncf",
     "fedopt",
     "fedper",

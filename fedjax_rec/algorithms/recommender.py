@@ -10,7 +10,7 @@ import optax
 from fedjax_rec.base import FederatedAlgorithm, Model, Objective
 from fedjax_rec.clients import by_role
 from fedjax_rec.models import gmf, matrix_factorization, ncf, neumf
-from fedjax_rec.objectives import Sampler, binary_cross_entropy, ratings, sampled
+from fedjax_rec.objectives import LossName, Sampler, implicit, ratings
 from fedjax_rec.optimizers import named_optimizer
 
 KEYWORD_ONLY = inspect.Parameter.KEYWORD_ONLY
@@ -38,6 +38,7 @@ def recommender(
     feedback: Literal["implicit", "explicit"] = "implicit",
     dim: int = 32,
     init_stddev: float = 0.1,
+    loss: LossName = "bce",
     num_negatives: int = 4,
     batch_size: int = 256,
     local_epochs: int = 1,
@@ -49,7 +50,7 @@ def recommender(
 ) -> Recommender:
     """A recommender of implicit or explicit feedback.
 
-    Implicit: binary cross-entropy with sampled negatives. Explicit: squared error of ratings.
+    Implicit: sampled negatives beside what a client has met. Explicit: squared error of ratings.
 
     Args:
       num_items: size of the catalogue (I).
@@ -58,6 +59,8 @@ def recommender(
         predicts the values that it gave (`objectives.ratings`).
       dim: width of a vector (D), at least 1.
       init_stddev: standard deviation of the initial vectors.
+      loss: of implicit feedback: `bce` or `bpr`, see `objectives.implicit`; `bpr` may want
+        smaller rates, for a positive is pulled by each of its negatives.
       num_negatives: negatives to each positive, at least 1; explicit feedback draws none.
       batch_size: examples of a local step, positives and negatives together.
       local_epochs: passes over a client's items in a round, at least 1.
@@ -70,7 +73,7 @@ def recommender(
 
     Raises:
       UserError: an unknown optimizer, or a learning rate that is not positive.
-      ValueError: an unknown model or kind of feedback, or a number out of range.
+      ValueError: an unknown model, kind of feedback or loss, or a number out of range.
 
     >>> recommender(100, model="gmf", dim=8).model.num_rows
     {'item': 100}
@@ -83,7 +86,7 @@ def recommender(
         )
     elif feedback == "implicit":
         sampler = Sampler(num_items, num_negatives, local_epochs, batch_size, is_sliced=is_sliced)
-        objective = sampled(sampler, binary_cross_entropy)
+        objective = implicit(sampler, loss)
     else:
         raise ValueError(f"feedback must be implicit or explicit, got {feedback!r}")
     optimizer = by_role(

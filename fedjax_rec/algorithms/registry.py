@@ -8,6 +8,7 @@ from fedjax_rec.algorithms.fcf import fcf
 from fedjax_rec.algorithms.fedavg_records import fedavg_records
 from fedjax_rec.algorithms.feddyn import feddyn
 from fedjax_rec.algorithms.fedmf import fedmf
+from fedjax_rec.algorithms.fedmf_explicit import fedmf_explicit
 from fedjax_rec.algorithms.fedncf import fedncf
 from fedjax_rec.algorithms.fedopt import fedadagrad, fedadam, fedavgm, fedopt, fedyogi
 from fedjax_rec.algorithms.fedper import fedper
@@ -31,6 +32,7 @@ ALGORITHMS: dict[str, Callable[..., FederatedAlgorithm]] = {
     "fcf": fcf,
     "fedavg_records": fedavg_records,
     "fedmf": fedmf,
+    "fedmf_explicit": fedmf_explicit,
     "fedncf": on_recommender(fedncf, model="neumf"),
     "fedrap": fedrap,
     "fedrecon": on_recommender(fedrecon, without=("local_epochs",), batch_size=40),

@@ -9,12 +9,15 @@ from fedjax_rec.objectives.losses import (
     saturating_cross_entropy,
     squared_error,
 )
+from fedjax_rec.objectives.named import LossName, implicit
 from fedjax_rec.objectives.next_item import next_item
 
 __all__ = [
+    "LossName",
     "Sampler",
     "binary_cross_entropy",
     "bpr",
+    "implicit",
     "next_item",
     "ratings",
     "sampled",

@@ -23,6 +23,7 @@ from fedjax_rec.base import (
     derive_key,
 )
 from fedjax_rec.simulation import Execution, build, pad_cohort
+from fedjax_rec.testing import CHECKS, Subject
 from fedjax_rec.transforms import mean
 
 Float = NDArray[np.float64]
@@ -38,6 +39,7 @@ EVENTS = [
 LENGTH = LengthClass(0, len(EVENTS), num_events=8, num_excluded=8)
 COHORT = [3, 0, 4, 2]  # all but client 1
 USER_RATE, ITEM_RATE, SERVER_RATE = 0.6, 0.9, 0.5
+BATCH = {"bce": 5, "bpr": 6}  # groups of three are torn, or whole
 
 
 def clients_data() -> ClientData:
@@ -78,12 +80,13 @@ class Trained(NamedTuple):
     num_examples: int
 
 
-def options(epochs: int) -> dict[str, Any]:
+def options(epochs: int, loss: str = "bce") -> dict[str, Any]:
     return {
         "dim": DIM,
         "init_stddev": 0.7,
+        "loss": loss,
         "num_negatives": 2,
-        "batch_size": 5,
+        "batch_size": BATCH[loss],
         "local_epochs": epochs,
         "user_learning_rate": USER_RATE,
         "item_learning_rate": ITEM_RATE,
@@ -98,10 +101,10 @@ def start(epochs: int) -> tuple[ServerState, Any, Fixed]:
 
 
 @cache
-def examples_of(epochs: int) -> Callable[[int], Examples]:
+def examples_of(epochs: int, loss: str = "bce") -> Callable[[int], Examples]:
     """Each client's examples of round 3, by the objective alone."""
-    objective = fedmf(NUM_ITEMS, **options(epochs)).objective
-    max_steps = epochs * -(-LENGTH.num_events * 3 // 5)
+    objective = fedmf(NUM_ITEMS, **options(epochs, loss)).objective
+    max_steps = epochs * -(-LENGTH.num_events * 3 // BATCH[loss])
     state, _, fixed = start(epochs)
 
     @jax.jit
@@ -120,19 +123,40 @@ def examples_of(epochs: int) -> Callable[[int], Examples]:
     return of_client
 
 
-def train(table: Float, user: Float, examples: Examples) -> Trained:
-    """Local steps on the mean binary cross-entropy of each batch, one example at a time."""
-    local, user = table.copy(), user.copy()
+def sigmoid(x: Any) -> Any:
+    return 1 / (1 + np.exp(-x))
+
+
+def slopes(scores: Float, label: Float, loss: str) -> tuple[Float, int]:
+    """Of the summed loss of a batch by each score, and of how many terms it is the sum."""
+    if loss == "bce":
+        return sigmoid(scores) - label, len(scores)
+    slope, positive, num_pairs = np.zeros(len(scores)), 0, 0
+    for place, y in enumerate(label):
+        if y == 1:
+            positive = place
+        else:
+            wrong = sigmoid(scores[place] - scores[positive])
+            slope[place] += wrong
+            slope[positive] -= wrong
+            num_pairs += 1
+    return slope, num_pairs
+
+
+def train(table: Float, user: Float, examples: Examples, loss: str = "bce") -> Trained:
+    """Local steps on the mean loss of each batch, one example at a time."""
+    local, user, num_terms = table.copy(), user.copy(), 0
     for ids, label, is_valid in zip(*examples, strict=True):
+        ids, label = ids[is_valid], label[is_valid]
+        slope, count = slopes(local[ids] @ user, label, loss)
         table_gradient, user_gradient = np.zeros_like(local), np.zeros_like(user)
-        for item, y, ok in zip(ids, label, is_valid, strict=True):
-            if ok:
-                error = 1 / (1 + np.exp(-local[item] @ user)) - y
-                table_gradient[item] += error * user / is_valid.sum()
-                user_gradient += error * local[item] / is_valid.sum()
+        for item, error in zip(ids, slope, strict=True):
+            table_gradient[item] += error * user / count
+            user_gradient += error * local[item] / count
         local -= ITEM_RATE * table_gradient
         user -= USER_RATE * user_gradient
-    return Trained(local - table, user, int(examples.is_valid.sum()))
+        num_terms += count
+    return Trained(local - table, user, num_terms)
 
 
 def average(trained: list[Trained], by: str) -> Float:
@@ -153,10 +177,16 @@ def relative_error(got: Any, expected: Float) -> float:
     return float(np.linalg.norm(np.asarray(got) - expected) / np.linalg.norm(expected))
 
 
-@pytest.mark.parametrize(("by", "epochs"), [("client", 1), ("example", 2), ("row", 2)])
-def test_a_round_equals_plain_loops(by: Any, epochs: int) -> None:
+@pytest.mark.parametrize(
+    ("by", "epochs", "loss"),
+    [("client", 1, "bce"), ("example", 2, "bce"), ("row", 2, "bce"), ("row", 1, "bpr")],
+)
+def test_a_round_equals_plain_loops(by: Any, epochs: int, loss: str) -> None:
     algorithm = fedmf(
-        NUM_ITEMS, **options(epochs), aggregate=mean(by), server_optimizer=optax.sgd(SERVER_RATE)
+        NUM_ITEMS,
+        **options(epochs, loss),
+        aggregate=mean(by),
+        server_optimizer=optax.sgd(SERVER_RATE),
     )
     state, clients, fixed = start(epochs)
     step = jax.jit(build(algorithm, Execution(chunk_size=3)).step)
@@ -164,7 +194,8 @@ def test_a_round_equals_plain_loops(by: Any, epochs: int) -> None:
 
     table = np.asarray(state.shared.rows["item"], np.float64)
     users = np.asarray(clients.private.dense, np.float64)
-    trained = {c: train(table, users[c], examples_of(epochs)(c)) for c in COHORT}
+    draw = examples_of(epochs, loss)
+    trained = {c: train(table, users[c], draw(c), loss) for c in COHORT}
     moved = SERVER_RATE * average(list(trained.values()), by)
     for client, one in trained.items():
         users[client] = one.user
@@ -179,7 +210,8 @@ def test_a_round_equals_plain_loops(by: Any, epochs: int) -> None:
 
     assert int(new_state.round) == 4
     num_examples = sum(one.num_examples for one in trained.values())
-    assert num_examples == epochs * 3 * sum(len(EVENTS[c]) for c in COHORT)
+    terms = {"bce": 3, "bpr": 2}[loss]  # of each event with its two negatives
+    assert num_examples == epochs * terms * sum(len(EVENTS[c]) for c in COHORT)
     assert float(info["loss"].weight) == float(info["examples"].total) == num_examples
     assert float(info["clients"].total) == len(COHORT)
     num_touched = sum(one.change.any(1).sum() for one in trained.values())
@@ -233,3 +265,27 @@ def test_federated_averaging_adds_the_mean_by_client_by_default() -> None:
 
 def test_fedmf_is_registered() -> None:
     assert ALGORITHMS["fedmf"] is fedmf
+
+
+# ------------------------------------------------------------------------- pairwise
+
+
+@pytest.mark.parametrize("check", ["equals_whole_table", "ignores_the_executor", "learns"])
+def test_by_pairs_it_keeps_the_laws(check: str) -> None:
+    rates = {"user_learning_rate": 2.0, "item_learning_rate": 20.0}
+    CHECKS[check](Subject(fedmf, {"loss": "bpr", "num_negatives": 2} | rates))
+
+
+def test_any_algorithm_on_recommenders_may_rank_pairs() -> None:
+    """FedNCF on matrix factorisation is FedMF, by pairs too."""
+    chosen = {"loss": "bpr", "num_negatives": 2}
+    one = Subject(fedmf, chosen)
+    other = Subject(ALGORITHMS["fedncf"], {"model": "mf"} | chosen)
+    one.assert_same(one.round(), other.round(), "the limit", tolerance=1e-6)
+
+
+def test_a_loss_that_is_unknown_or_torn_is_refused() -> None:
+    with pytest.raises(ValueError, match="loss must be bce or bpr, got 'mse'"):
+        fedmf(NUM_ITEMS, loss="mse")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"batch_size must be a multiple of .* = 5"):
+        fedmf(NUM_ITEMS, loss="bpr", batch_size=256)
