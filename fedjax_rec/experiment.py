@@ -143,6 +143,7 @@ def build(config: RunConfig, notice: Callable[[str], None] = print_notice) -> Ex
     sampler = build_sampler(config.cohort, data.num_clients)
     parts: dict[str, Any] = {
         "num_clients": data.num_clients,
+        "num_other": data.clients.num_other,
         "data": data.clients,
         "aggregate": aggregate_transform(config.aggregate, sampler.event.expected_size),
         "server_optimizer": named_optimizer(
@@ -151,7 +152,7 @@ def build(config: RunConfig, notice: Callable[[str], None] = print_notice) -> Ex
     }
     parts = {name: part for name, part in parts.items() if name in _parameters(factory)}
     try:
-        algorithm = factory(data.num_items, **settings, **parts)
+        algorithm = factory(data.clients.num_items, **settings, **parts)
     except ValueError as error:
         raise UserError(f"algorithm {config.algorithm.name}: {error}") from error
     return Experiment(

@@ -4,6 +4,7 @@ from fedjax_rec.algorithms.colr import colr
 from fedjax_rec.algorithms.ditto import ditto
 from fedjax_rec.algorithms.fcf import fcf
 from fedjax_rec.algorithms.fedavg import fedavg, optax_server
+from fedjax_rec.algorithms.fedcmf import fedcmf
 from fedjax_rec.algorithms.feddyn import feddyn
 from fedjax_rec.algorithms.fedmf import fedmf
 from fedjax_rec.algorithms.fedncf import fedncf
@@ -32,6 +33,7 @@ __all__ = [
     "fedadam",
     "fedavg",
     "fedavgm",
+    "fedcmf",
     "feddyn",
     "fedmf",
     "fedncf",

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from fedjax_rec.algorithms.colr import colr
 from fedjax_rec.algorithms.ditto import ditto
 from fedjax_rec.algorithms.fcf import fcf
+from fedjax_rec.algorithms.fedcmf import fedcmf
 from fedjax_rec.algorithms.feddyn import feddyn
 from fedjax_rec.algorithms.fedmf import fedmf
 from fedjax_rec.algorithms.fedncf import fedncf
@@ -28,6 +29,7 @@ SLICED = ("is_sliced",)
 ALGORITHMS: dict[str, Callable[..., FederatedAlgorithm]] = {
     "colr": colr,
     "fcf": fcf,
+    "fedcmf": fedcmf,
     "fedmf": fedmf,
     "fedncf": on_recommender(fedncf, model="neumf"),
     "fedrap": fedrap,
@@ -51,4 +53,4 @@ ALGORITHMS: dict[str, Callable[..., FederatedAlgorithm]] = {
     "ditto": on_recommender(ditto, without=SLICED, is_sliced=False),
 }
 """Name -> factory `(num_items, *, own options, aggregate, server_optimizer)`, and `num_clients`
-where the algorithm has to know it."""
+or `num_other` where the algorithm has to know it."""

@@ -3,7 +3,9 @@
 import inspect
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 
+from fedjax_rec.data.domains import beside
 from fedjax_rec.data.generator import synthetic
 from fedjax_rec.data.interactions import Interactions
 from fedjax_rec.data.obtain import find, show_terms_once, tell_other_copies
@@ -51,6 +53,8 @@ def read(
             f"data set {name!r} is not known{did_you_mean(name, DATASETS)}; "
             "for a file of your own name it with --data.path"
         )
+    if dataset and dataset.domains:
+        return _read_domains(dataset, path, notice)
     dataset = dataset or DataSet(name, summary="", statistics={}, wheel=None)
     place = find(dataset, path)
     interactions = read_path(place, name)
@@ -58,6 +62,16 @@ def read(
     tell_other_copies(dataset, place, notice)
     show_terms_once(dataset, notice)
     return interactions
+
+
+def _read_domains(dataset: DataSet, path: str, notice: Callable[[str], None]) -> Interactions:
+    if path:
+        raise UserError(
+            f"{dataset.name}: is read from the files of {' and '.join(dataset.domains)}; "
+            "leave --data.path out"
+        )
+    target, other = (read(name, notice=notice) for name in dataset.domains)
+    return replace(beside(target, other), name=dataset.name)
 
 
 def _generate(path: str, options: dict[str, int | float]) -> Interactions:

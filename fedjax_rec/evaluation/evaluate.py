@@ -124,7 +124,7 @@ def build_evaluator(
     def rank(
         state: ServerState, clients: Clients, fixed: Fixed, splits: Splits
     ) -> dict[str, Ranked]:
-        num_items, num_clients = fixed.data.num_items, fixed.data.num_clients
+        num_items, num_clients = fixed.data.num_ranked, fixed.data.num_clients
         scores = scores_of(algorithm, state, clients, fixed)
         order, groups = _groups(algorithm, fixed.data)
         most = chunk_size or _chunk_size(algorithm, state, clients, num_items)

@@ -1,0 +1,337 @@
+"""FedCMF: which examples come when, a round against plain loops in NumPy, and its limits."""
+
+from functools import cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from fedjax_rec.algorithms import fedcmf, fedmf
+from fedjax_rec.base import (
+    PREPARE,
+    ClientData,
+    Clients,
+    FederatedAlgorithm,
+    Fixed,
+    Inputs,
+    LengthClass,
+    Part,
+    Private,
+    ServerState,
+    View,
+    derive_key,
+    empty,
+    nothing_private,
+)
+from fedjax_rec.data import HeldOut, Interactions, Split, beside, client_data
+from fedjax_rec.simulation import Execution, build, pad_cohort
+from fedjax_rec.transforms import mean
+
+Float = NDArray[np.float64]
+
+NUM_TARGET, NUM_OTHER, DIM, EPOCHS, BATCH, NEGATIVES = 40, 50, 3, 2, 4, 2
+NUM_ITEMS = NUM_TARGET + NUM_OTHER
+TARGET = [[5, 17, 5, 33, 2], [17], [20, 21, 22], []]  # client 0 meets item 5 twice
+OTHER = [[7], [9, 1, 49, 30, 12, 9], [], [8, 5, 3]]
+NOTHING: list[list[int]] = [[], [], [], []]
+COHORT = [3, 0, 2]  # client 1 stays away
+USER_RATE, ITEM_RATE, BRIDGE_RATE, WEIGHT = 0.6, 0.9, 0.4, 0.7
+LENGTH = LengthClass(0, 4, num_events=7, num_excluded=6)
+
+
+def domain(lists: list[list[int]], num_items: int, name: str) -> Interactions:
+    users = np.repeat(np.arange(len(lists)), [len(items) for items in lists])
+    items = np.array([item for own in lists for item in own], np.int32)
+    return Interactions(
+        users=users.astype(np.int32),
+        items=items,
+        values=np.ones(len(items), np.float32),
+        times=np.zeros(len(items), np.int64),
+        user_labels=np.arange(len(lists)).astype(str),
+        item_labels=np.arange(num_items).astype(str),
+        item_titles=None,
+        name=name,
+    )
+
+
+def clients_data(other: list[list[int]] | None = OTHER) -> ClientData:
+    """The clients' data in both domains; `None`: there is no other domain."""
+    train = domain(TARGET, NUM_TARGET, "target")
+    if other is not None:
+        train = beside(train, domain(other, NUM_OTHER, "other"))
+    nobody = HeldOut(np.full((len(TARGET), 1), NUM_TARGET, np.int32))
+    return client_data(Split(train, nobody, nobody, "none", "hash", 0))
+
+
+def options(**changes: Any) -> dict[str, Any]:
+    return {
+        "dim": DIM,
+        "init_stddev": 0.7,
+        "num_negatives": NEGATIVES,
+        "batch_size": BATCH,
+        "local_epochs": EPOCHS,
+        "user_learning_rate": USER_RATE,
+        "item_learning_rate": ITEM_RATE,
+        **changes,
+    }
+
+
+def make(**changes: Any) -> FederatedAlgorithm:
+    own = {"num_other": NUM_OTHER, "other_weight": WEIGHT, "bridge_learning_rate": BRIDGE_RATE}
+    return fedcmf(NUM_ITEMS, **options(**own | changes))
+
+
+def start(algorithm: FederatedAlgorithm) -> tuple[ServerState, Clients, Part]:
+    init = jax.jit(build(algorithm).init, static_argnums=1)
+    return init(jax.random.key(9), len(TARGET))  # type: ignore[no-any-return]
+
+
+def run(
+    algorithm: FederatedAlgorithm, data: ClientData, state: Any, clients: Any, frozen: Any
+) -> tuple[ServerState, Clients, Any]:
+    step = jax.jit(build(algorithm, Execution(chunk_size=2)).step)
+    return step(state, clients, pad_cohort(COHORT, len(TARGET)), Fixed(frozen, data))  # type: ignore[no-any-return]
+
+
+class Batch(NamedTuple):
+    ids: NDArray[np.int32]  # of both catalogues; real examples alone
+    label: Float
+
+
+@cache
+def batches(client: int, is_sliced: bool = True) -> list[Batch]:
+    """A client's batches of round 0, by the objective alone."""
+    objective = make(is_sliced=is_sliced).objective
+    assert objective.batch is not None
+    key = derive_key(jax.random.key(9), 0, client, PREPARE)
+    rows, plan = objective.prepare(key, clients_data().history(client, LENGTH))
+    found = []
+    for step in range(int(objective.num_steps(plan))):
+        examples = objective.batch(plan, jnp.int32(step))
+        ids, (_, label, ok) = np.asarray(examples.inputs.ids), examples.sampled
+        ids = ids if rows["item"] is None else np.asarray(rows["item"])[ids]
+        found.append(Batch(ids[ok], np.asarray(label, np.float64)[ok]))
+    return found
+
+
+# ------------------------------------------------------------------------ examples
+
+
+@pytest.mark.parametrize("is_sliced", [True, False])
+@pytest.mark.parametrize("client", range(4))
+def test_each_epoch_goes_through_the_other_domain_and_then_the_target(
+    client: int, is_sliced: bool
+) -> None:
+    of_client = batches(client, is_sliced)
+    is_other = [batch.ids >= NUM_TARGET for batch in of_client]
+    assert all(own.all() or not own.any() for own in is_other), "a batch holds one domain"
+
+    def num_batches(items: list[int]) -> int:
+        return -(-len(items) * (1 + NEGATIVES) // BATCH)
+
+    epoch = [True] * num_batches(OTHER[client]) + [False] * num_batches(TARGET[client])
+    assert [bool(own.any()) for own in is_other] == EPOCHS * epoch
+    for number in range(EPOCHS):
+        of_epoch = of_client[number * len(epoch) : (number + 1) * len(epoch)]
+        ids, label = (np.concatenate(column) for column in zip(*of_epoch, strict=True))
+        positives = TARGET[client] + [NUM_TARGET + item for item in OTHER[client]]
+        assert sorted(ids[label == 1]) == sorted(positives)
+        for first, last, items in (
+            (0, NUM_TARGET, TARGET[client]),
+            (NUM_TARGET, NUM_ITEMS, OTHER[client]),
+        ):
+            negatives = ids[(label == 0) & (ids >= first) & (ids < last)] - first
+            assert len(negatives) == NEGATIVES * len(items)
+            assert not set(negatives) & set(items)
+
+
+def test_negatives_cover_the_whole_catalogue_of_their_domain() -> None:
+    objective = make().objective
+    history = clients_data().history(0, LENGTH)
+    keys = jax.random.split(jax.random.key(0), 300)
+    rows = np.asarray(jax.vmap(lambda key: objective.prepare(key, history)[0]["item"])(keys))
+    drawn = set(rows[rows < NUM_ITEMS].tolist())
+    assert drawn == set(range(NUM_ITEMS))
+
+
+def test_rows_are_distinct_and_padding_lies_past_both_catalogues() -> None:
+    objective = make().objective
+    for client in range(len(TARGET)):
+        key = derive_key(jax.random.key(9), 0, client, PREPARE)
+        rows, _ = objective.prepare(key, clients_data().history(client, LENGTH))
+        assert rows["item"] is not None
+        ids = np.asarray(rows["item"])
+        real = ids[ids < NUM_ITEMS]
+        assert len(set(real)) == len(real)
+        assert (ids[ids >= NUM_ITEMS] == NUM_ITEMS).all()
+
+
+def test_a_catalogue_that_fits_a_slice_is_taken_whole_and_the_other_is_cut() -> None:
+    long = LengthClass(0, 4, num_events=9, num_excluded=9)  # 9 + 36 rows: above 40, below 50
+    rows, plan = make().objective.prepare(jax.random.key(0), clients_data().history(0, long))
+    assert rows["item"] is not None
+    assert rows["item"][:NUM_TARGET].tolist() == list(range(NUM_TARGET))
+    assert int(plan.first_other) == NUM_TARGET
+
+
+# --------------------------------------------------------------------------- a round
+
+
+def train(
+    table: Float, bridge: Float, user: Float, of_client: list[Batch]
+) -> tuple[Float, Float, Float]:
+    """Local steps, one example at a time; a step's batch is of one domain."""
+    for ids, label in of_client:
+        to_table, to_bridge, to_user = np.zeros_like(table), np.zeros_like(bridge), np.zeros(DIM)
+        for item, y in zip(ids, label, strict=True):
+            is_other = item >= NUM_TARGET
+            reads = user + bridge @ user if is_other else user
+            error = 1 / (1 + np.exp(-table[item] @ reads)) - y
+            error *= (WEIGHT if is_other else 1) / len(ids)
+            to_table[item] += error * reads
+            to_user += error * table[item]
+            if is_other:
+                to_user += error * bridge.T @ table[item]
+                to_bridge += error * np.outer(table[item], user)
+        table, user = table - ITEM_RATE * to_table, user - USER_RATE * to_user
+        bridge = bridge - BRIDGE_RATE * to_bridge
+    return table, bridge, user
+
+
+@pytest.mark.parametrize("bridge", ["none", "linear"])
+def test_a_round_equals_plain_loops(bridge: Any) -> None:
+    algorithm = make(bridge=bridge, aggregate=mean("client"))
+    state, clients, frozen = start(algorithm)
+    is_bridged = bridge == "linear"
+    if is_bridged:  # a bridge that is not zero, so that every term counts
+        map_ = jnp.asarray(np.random.default_rng(0).normal(size=(DIM, DIM)), jnp.float32)
+        state = state._replace(shared=state.shared._replace(dense=map_))
+    new_state, new_clients, info = run(algorithm, clients_data(), state, clients, frozen)
+
+    table = np.asarray(state.shared.rows["item"], np.float64)
+    start_map = np.asarray(state.shared.dense, np.float64) if is_bridged else np.zeros((DIM, DIM))
+    users = np.asarray(clients.private.dense, np.float64)
+    moved, moved_map = np.zeros_like(table), np.zeros_like(start_map)
+    expected_users = users.copy()
+    for client in COHORT:
+        local, local_map, expected_users[client] = _trained(
+            table, start_map, users[client], client, is_bridged
+        )
+        moved += (local - table) / len(COHORT)
+        moved_map += (local_map - start_map) / len(COHORT)
+    assert_moved(new_state.shared.rows["item"], table, moved)
+    assert_moved(new_clients.private.dense, users, expected_users - users)
+    if is_bridged:
+        assert_moved(new_state.shared.dense, start_map, moved_map)
+    else:
+        assert new_state.shared.dense == ()
+    is_still = (moved == 0).all(axis=1)
+    assert is_still.any()
+    np.testing.assert_array_equal(
+        np.asarray(new_state.shared.rows["item"])[is_still], table[is_still]
+    )
+    assert float(info["examples"].total) == sum(
+        len(batch.ids) for client in COHORT for batch in batches(client)
+    )
+
+
+def _trained(
+    table: Float, bridge: Float, user: Float, client: int, is_bridged: bool
+) -> tuple[Float, Float, Float]:
+    if is_bridged:
+        return train(table, bridge, user, batches(client))
+    for batch in batches(client):  # without a bridge it stays at zero
+        table, _, user = train(table, bridge, user, [batch])
+    return table, bridge, user
+
+
+def assert_moved(got: Any, begin: Float, moved: Float) -> None:
+    """To 1e-5 of what has moved, in float32."""
+    size, error = np.linalg.norm(moved), np.linalg.norm(np.asarray(got) - begin - moved)
+    assert size > 1e-2, "nothing moved"
+    assert error <= 1e-5 * size + 1e-7 * np.linalg.norm(begin), f"{error:.2e} of {size:.2e}"
+
+
+# ------------------------------------------------------------------------- reductions
+
+
+def test_without_events_in_the_other_domain_it_is_fedmf_of_the_target() -> None:
+    algorithm, data = make(), clients_data(NOTHING)
+    assert_equals_fedmf_of_the_target(algorithm, data)
+
+
+def test_with_no_weight_on_the_other_domain_it_is_fedmf_of_the_target() -> None:
+    assert_equals_fedmf_of_the_target(make(other_weight=0.0), clients_data())
+
+
+def test_with_weight_the_other_domain_moves_the_users() -> None:
+    with pytest.raises(AssertionError, match="private"):
+        assert_equals_fedmf_of_the_target(make(), clients_data())
+
+
+def assert_equals_fedmf_of_the_target(algorithm: FederatedAlgorithm, data: ClientData) -> None:
+    state, clients, frozen = start(algorithm)
+    both, kept, _ = run(algorithm, data, state, clients, frozen)
+
+    alone = fedmf(NUM_TARGET, **options())
+    target, _, frozen = start(alone)
+    table = state.shared.rows["item"]
+    target = target._replace(shared=Part({"item": table[:NUM_TARGET]}, ()))
+    single, alone_kept, _ = run(alone, clients_data(None), target, clients, frozen)
+
+    np.testing.assert_allclose(
+        kept.private.dense, alone_kept.private.dense, 1e-6, err_msg="private"
+    )
+    assert float(jnp.abs(both.shared.rows["item"] - table).max()) > 1e-2, "nothing moved"
+    np.testing.assert_allclose(
+        both.shared.rows["item"][:NUM_TARGET], single.shared.rows["item"], rtol=1e-6, atol=1e-7
+    )
+    np.testing.assert_array_equal(both.shared.rows["item"][NUM_TARGET:], table[NUM_TARGET:])
+
+
+def test_a_bridge_that_stays_at_zero_is_no_bridge() -> None:
+    plain, bridged = make(), make(bridge="linear")
+    state, clients, frozen = start(plain)
+    with_map, same_clients, fixed = start(bridged)
+    np.testing.assert_array_equal(state.shared.rows["item"], with_map.shared.rows["item"])
+    view = View(with_map.shared, Private({}, clients.private.dense[0]), fixed, *_nothing())
+    flat = view._replace(shared=state.shared, frozen=frozen)
+    for ids in (None, jnp.array([3, NUM_TARGET + 3])):
+        np.testing.assert_allclose(
+            bridged.model.score(view, Inputs(ids)), plain.model.score(flat, Inputs(ids)), 1e-6
+        )
+    np.testing.assert_array_equal(clients.private.dense, same_clients.private.dense)
+
+
+def test_the_bridge_is_read_by_the_other_domain_alone() -> None:
+    algorithm = make(bridge="linear")
+    state, clients, frozen = start(algorithm)
+    turn = jnp.asarray(np.random.default_rng(1).normal(size=(DIM, DIM)), jnp.float32)
+    shared, user = state.shared._replace(dense=turn), clients.private.dense[0]
+    view = View(shared, Private({}, user), frozen, *_nothing())
+    scores = algorithm.model.score(view, Inputs(None))
+    table = np.asarray(shared.rows["item"])
+    np.testing.assert_allclose(scores[:NUM_TARGET], table[:NUM_TARGET] @ user, 1e-5, 1e-6)
+    mapped = np.asarray(user + turn @ user)
+    np.testing.assert_allclose(scores[NUM_TARGET:], table[NUM_TARGET:] @ mapped, 1e-5, 1e-6)
+
+
+def _nothing() -> tuple[Private, Part]:
+    return nothing_private(), empty()
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"num_other": 0}, "needs a data set of two domains"),
+        ({"num_other": NUM_ITEMS}, "90 of 90 items are another domain's"),
+        ({"bridge": "arched"}, "bridge must be none or linear, got 'arched'"),
+        ({"other_weight": -0.1}, "other_weight must be at least 0, got -0.1"),
+    ],
+)
+def test_a_setting_out_of_range_is_refused(changes: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        make(**changes)
