@@ -32,7 +32,7 @@ from fedjax_rec.base import (
     Task,
     View,
 )
-from fedjax_rec.data import FederatedData, load
+from fedjax_rec.data import FederatedData, beside, client_data, hold_out, load, synthetic
 from fedjax_rec.simulation import Execution, build, pad_cohort
 from fedjax_rec.simulation.devices import Placement
 from fedjax_rec.simulation.streamable import refusal
@@ -55,6 +55,20 @@ def toy_data() -> FederatedData:
     return load("synthetic", num_users=20, num_items=400, mean_events=25, size_sigma=0.8, seed=3)
 
 
+def toy_domains() -> FederatedData:
+    """The same twenty clients with two catalogues, 600 items and 400 of another domain."""
+    sizes = {"num_users": 20, "mean_events": 13, "size_sigma": 0.8}
+    target, other = (synthetic(num_items=num, seed=num, **sizes) for num in (600, 400))
+    split = hold_out(beside(target, other))
+    return FederatedData("toy", client_data(split), split, "train")
+
+
+def toy_data_for(factory: Callable[..., FederatedAlgorithm]) -> FederatedData:
+    """`toy_data`, or `toy_domains` for a factory that takes `num_other`."""
+    takes_domains = "num_other" in inspect.signature(factory).parameters
+    return toy_domains() if takes_domains else toy_data()
+
+
 @dataclass(frozen=True, eq=False)
 class Subject:
     """An algorithm's factory under test, with what every check needs.
@@ -74,9 +88,11 @@ class Subject:
     def make(self, **changes: Any) -> FederatedAlgorithm:
         """Another copy of the algorithm."""
         taken = inspect.signature(self.factory).parameters
-        known = SETTINGS | {"num_clients": self.data.num_clients, "data": self.data.clients}
+        clients = self.data.clients
+        parts = {"num_clients": self.data.num_clients, "num_other": clients.num_other}
+        known = SETTINGS | parts | {"data": clients}
         settings = {name: value for name, value in known.items() if name in taken}
-        return self.factory(self.data.num_items, **settings | self.options | changes)
+        return self.factory(clients.num_items, **settings | self.options | changes)
 
     @cached_property
     def algorithm(self) -> FederatedAlgorithm:
@@ -322,13 +338,14 @@ def check_algorithm(factory: Callable[..., FederatedAlgorithm], **options: Any) 
 
     Args:
       factory: `(num_items, **options) -> FederatedAlgorithm`. Where it takes `is_sliced`,
-        slices are compared with whole tables; where it takes `data`, it gets the clients'.
+        slices are compared with whole tables; where it takes `data`, it gets the clients',
+        and where it takes `num_other`, two domains.
       **options: its keyword arguments.
 
     Raises:
       AssertionError: a law is broken; the message says which.
     """
-    subject = Subject(factory, options)
+    subject = Subject(factory, options, toy_data_for(factory))
     for check in CHECKS.values():
         check(subject)
 
