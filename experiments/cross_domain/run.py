@@ -1,9 +1,10 @@
 """Whether a private vector that serves two domains beats one that serves the target alone.
 
-Runs every cell that `results.json` lacks, stores it there and prints the tables. A run that
-was stopped goes on. What users got one by one stays in `runs/`; only sums are stored.
+Runs every cell that has not been run, or those of the arms that are named, and once all are
+there stores `results.json` and prints the tables. A run that was stopped goes on. What users
+got one by one stays in `runs/`; only sums are stored.
 
-    .venv/bin/python experiments/cross_domain/run.py
+    .venv/bin/python experiments/cross_domain/run.py ["shared vector" ...]
 """
 
 import json
@@ -27,15 +28,15 @@ RESULTS = Path(__file__).with_name("results.json")
 RUNS = Path("runs/cross_domain")
 SEEDS = (0, 1, 2)
 METRICS = ("hit_rate@10", "ndcg@10", "hit_rate@50", "ndcg@50")
-ALONE, BOTH = "disencdr-phone-electronic/fedmf", "disencdr-phone+electronic/fedcmf"
+ALONE, BOTH = "disencdr-phone-electronic/fedcmf", "disencdr-phone+electronic/fedcmf"
 ARMS = {
-    "popularity": [ALONE, "--algorithm.name", "popularity"],
     "target alone": [ALONE],
     "shared vector": [BOTH],
-    "shared vector, bridge": [BOTH, "--algorithm.bridge", "linear"],
-    "shared vector, histories of strangers": [BOTH],
+    "shared vector and bridge": [BOTH, "--algorithm.bridge", "linear"],
+    "histories of strangers": [BOTH],
+    "popularity": [ALONE, "--algorithm.name", "popularity"],
 }
-CONTROL, STRANGERS = "target alone", "shared vector, histories of strangers"
+CONTROL, STRANGERS = "target alone", "histories of strangers"
 
 
 def of_strangers(data: FederatedData) -> FederatedData:
@@ -49,12 +50,20 @@ def of_strangers(data: FederatedData) -> FederatedData:
     return replace(data, split=split, clients=client_data(split, exclude=data.exclude))
 
 
+def folder_of(arm: str, seed: int) -> Path:
+    """Where a cell runs."""
+    return RUNS / f"{arm.replace(' ', '_')}-{seed}"
+
+
 def run_cell(arm: str, seed: int) -> dict:
-    """Runs one cell, keeps what each user got beside the run and returns its record."""
-    folder = RUNS / f"{arm.replace(', ', '-').replace(' ', '_')}-{seed}"
+    """The record of a cell; runs it, and keeps what each user got, where that was not done."""
+    folder = folder_of(arm, seed)
+    record = folder / "cell.json"
+    if record.exists():
+        return json.loads(record.read_text())
     preset, *words = ARMS[arm]
-    config = resolve(load_preset(preset, [*words, "--seed", str(seed)]))
-    experiment = build(config)
+    words += ["--seed", str(seed)]
+    experiment = build(resolve(load_preset(preset, words)))
     if arm == STRANGERS:
         experiment = replace(experiment, data=of_strangers(experiment.data))
     result = experiment.run(folder, resume=True, report=print, notice=print)
@@ -62,24 +71,21 @@ def run_cell(arm: str, seed: int) -> dict:
         sys.exit(f"{folder}: the run did not end; the next call goes on with it")
     np.savez(folder / "per_client.npz", **{name: result.per_client[name] for name in METRICS})
     kept = ("metrics", "protocol", "rounds", "reported_round", "timing")
-    facts = environment(["experiments/cross_domain/run.py"], seed)
-    return {
-        "arm": arm,
-        "seed": seed,
-        **{key: result.summary[key] for key in kept},
-        "environment": facts,
-    }
+    cell = {"arm": arm, "seed": seed, **{key: result.summary[key] for key in kept}}
+    cell["environment"] = environment(["run", preset, *words], seed)
+    record.write_text(json.dumps(cell, indent=1) + "\n")
+    return cell
 
 
 def per_user(arm: str, metric: str) -> np.ndarray:
     """`[N]` each user's metric, the mean over the seeds; only users with a test item."""
-    folders = [RUNS / f"{arm.replace(', ', '-').replace(' ', '_')}-{seed}" for seed in SEEDS]
-    values = np.mean([np.load(folder / "per_client.npz")[metric] for folder in folders], axis=0)
+    found = [np.load(folder_of(arm, seed) / "per_client.npz")[metric] for seed in SEEDS]
+    values = np.mean(found, axis=0)
     return values[~np.isnan(values)]
 
 
 def compare(arm: str, metric: str) -> dict:
-    """Paired t-test over users: the arm less the target alone, two-sided."""
+    """Paired t-test over users, two-sided: an arm less the target alone."""
     difference = per_user(arm, metric) - per_user(CONTROL, metric)
     test = stats.ttest_1samp(difference, 0.0)
     low, high = test.confidence_interval(0.95)
@@ -90,3 +96,35 @@ def compare(arm: str, metric: str) -> dict:
         "p": float(test.pvalue),
         "num_users": len(difference),
     }
+
+
+def table(results: dict) -> str:
+    """Test figures in percent, means over the seeds, with the difference to the control."""
+    lines = ["| arm | HR@10 | NDCG@10 | HR@50 | NDCG@50 |", "| --- " * 5 + "|"]
+    for arm in ARMS:
+        cells = [cell for cell in results["cells"].values() if cell["arm"] == arm]
+        row = [arm]
+        for metric in METRICS:
+            text = f"{100 * np.mean([cell['metrics'][f'test/{metric}'] for cell in cells]):.2f}"
+            if arm in results["comparisons"]:
+                found = results["comparisons"][arm][metric]
+                low, high = (100 * value for value in found["interval"])
+                text += f" ({100 * found['difference']:+.2f}; {low:+.2f} to {high:+.2f})"
+            row.append(text)
+        lines.append(f"| {' | '.join(row)} |")
+    return "\n".join(lines)
+
+
+def run_all(chosen: list[str]) -> None:
+    """Runs what is missing; once every arm is there, stores the results and prints the table."""
+    cells = {f"{arm}-{seed}": run_cell(arm, seed) for arm in chosen or ARMS for seed in SEEDS}
+    if not chosen:
+        arms = [arm for arm in ARMS if arm != CONTROL]
+        tests = {arm: {metric: compare(arm, metric) for metric in METRICS} for arm in arms}
+        results = {"cells": cells, "comparisons": tests}
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+        print(table(results))
+
+
+if __name__ == "__main__":
+    run_all(sys.argv[1:])

@@ -1,15 +1,17 @@
-"""FedCMF: which examples come when, a round against plain loops in NumPy, and its limits."""
+"""FedCMF: a round against plain loops in NumPy, and its limits."""
 
+from dataclasses import replace
 from functools import cache
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from numpy.typing import NDArray
 
-from fedjax_rec.algorithms import fedcmf, fedmf
+from fedjax_rec.algorithms import fedcmf
 from fedjax_rec.base import (
     PREPARE,
     ClientData,
@@ -26,7 +28,9 @@ from fedjax_rec.base import (
     empty,
     nothing_private,
 )
+from fedjax_rec.clients import by_role, local_training
 from fedjax_rec.data import HeldOut, Interactions, Split, beside, client_data
+from fedjax_rec.objectives import Sampler, sampled, squared_error
 from fedjax_rec.simulation import Execution, build, pad_cohort
 from fedjax_rec.transforms import mean
 
@@ -38,7 +42,7 @@ TARGET = [[5, 17, 5, 33, 2], [17], [20, 21, 22], []]  # client 0 meets item 5 tw
 OTHER = [[7], [9, 1, 49, 30, 12, 9], [], [8, 5, 3]]
 NOTHING: list[list[int]] = [[], [], [], []]
 COHORT = [3, 0, 2]  # client 1 stays away
-USER_RATE, ITEM_RATE, BRIDGE_RATE, WEIGHT = 0.6, 0.9, 0.4, 0.7
+USER_RATE, ITEM_RATE, BRIDGE_RATE, WEIGHT, GAMMA = 0.3, 0.4, 0.2, 0.7, 0.05
 LENGTH = LengthClass(0, 4, num_events=7, num_excluded=6)
 
 
@@ -75,6 +79,7 @@ def options(**changes: Any) -> dict[str, Any]:
         "local_epochs": EPOCHS,
         "user_learning_rate": USER_RATE,
         "item_learning_rate": ITEM_RATE,
+        "regularization": GAMMA,
         **changes,
     }
 
@@ -102,9 +107,9 @@ class Batch(NamedTuple):
 
 
 @cache
-def drawn(is_sliced: bool) -> Any:
-    """Every client's rows, number of steps and batches of round 0, by the objective alone."""
-    objective, data = make(is_sliced=is_sliced).objective, clients_data()
+def drawn() -> Any:
+    """Every client's number of steps and batches of round 0, by the objective alone."""
+    objective, data = make().objective, clients_data()
     most = 2 * EPOCHS * -(-LENGTH.num_events * (1 + NEGATIVES) // BATCH)
 
     @jax.jit
@@ -114,71 +119,17 @@ def drawn(is_sliced: bool) -> Any:
         rows, plan = objective.prepare(key, data.history(client, LENGTH))
         assert objective.batch is not None
         examples = jax.vmap(objective.batch, (None, 0))(plan, jnp.arange(most))
-        (inputs, label, ok), rows_of = examples.sampled, rows["item"]
-        ids = inputs.ids if rows_of is None else rows_of[inputs.ids]
-        return rows_of, objective.num_steps(plan), (ids, label, ok)
+        assert rows["item"] is not None
+        ids = rows["item"][examples.inputs.ids]
+        return objective.num_steps(plan), (ids, examples.label, examples.is_valid)
 
     return jax.device_get(draw(jnp.arange(len(TARGET))))
 
 
-def batches(client: int, is_sliced: bool = True) -> list[Batch]:
-    _, num_steps, arrays = drawn(is_sliced)
+def batches(client: int) -> list[Batch]:
+    num_steps, arrays = drawn()
     steps = zip(*(array[client, : num_steps[client]] for array in arrays), strict=True)
     return [Batch(ids[ok], label[ok].astype(np.float64)) for ids, label, ok in steps]
-
-
-# ------------------------------------------------------------------------ examples
-
-
-@pytest.mark.parametrize("is_sliced", [True, False])
-@pytest.mark.parametrize("client", range(4))
-def test_each_epoch_goes_through_the_other_domain_and_then_the_target(
-    client: int, is_sliced: bool
-) -> None:
-    of_client = batches(client, is_sliced)
-    is_other = [batch.ids >= NUM_TARGET for batch in of_client]
-    assert all(own.all() or not own.any() for own in is_other), "a batch holds one domain"
-
-    def num_batches(items: list[int]) -> int:
-        return -(-len(items) * (1 + NEGATIVES) // BATCH)
-
-    epoch = [True] * num_batches(OTHER[client]) + [False] * num_batches(TARGET[client])
-    assert [bool(own.any()) for own in is_other] == EPOCHS * epoch
-    for number in range(EPOCHS):
-        of_epoch = of_client[number * len(epoch) : (number + 1) * len(epoch)]
-        ids, label = (np.concatenate(column) for column in zip(*of_epoch, strict=True))
-        positives = TARGET[client] + [NUM_TARGET + item for item in OTHER[client]]
-        assert sorted(ids[label == 1]) == sorted(positives)
-        for first, last, items in (
-            (0, NUM_TARGET, TARGET[client]),
-            (NUM_TARGET, NUM_ITEMS, OTHER[client]),
-        ):
-            negatives = ids[(label == 0) & (ids >= first) & (ids < last)] - first
-            assert len(negatives) == NEGATIVES * len(items)
-            assert not set(negatives) & set(items)
-
-
-def test_negatives_cover_the_whole_catalogue_of_their_domain() -> None:
-    objective = make().objective
-    history = clients_data().history(0, LENGTH)
-    keys = jax.random.split(jax.random.key(0), 300)
-    rows = jax.jit(jax.vmap(lambda key: objective.prepare(key, history)[0]["item"]))(keys)
-    assert set(np.unique(rows)) >= set(range(NUM_ITEMS))
-
-
-def test_rows_are_distinct_and_padding_lies_past_both_catalogues() -> None:
-    for ids in drawn(is_sliced=True)[0]:
-        real = ids[ids < NUM_ITEMS]
-        assert len(set(real)) == len(real)
-        assert (ids[ids >= NUM_ITEMS] == NUM_ITEMS).all()
-
-
-def test_a_catalogue_that_fits_a_slice_is_taken_whole_and_the_other_is_cut() -> None:
-    long = LengthClass(0, 4, num_events=9, num_excluded=9)  # 9 + 36 rows: above 40, below 50
-    rows, plan = make().objective.prepare(jax.random.key(0), clients_data().history(0, long))
-    assert rows["item"] is not None
-    assert rows["item"][:NUM_TARGET].tolist() == list(range(NUM_TARGET))
-    assert int(plan.first_other) == NUM_TARGET
 
 
 # --------------------------------------------------------------------------- a round
@@ -193,10 +144,10 @@ def train(
         for item, y in zip(ids, label, strict=True):
             is_other = item >= NUM_TARGET
             reads = user + bridge @ user if is_other else user
-            error = 1 / (1 + np.exp(-table[item] @ reads)) - y
-            error *= (WEIGHT if is_other else 1) / len(ids)
-            to_table[item] += error * reads
-            to_user += error * table[item]
+            scale = (WEIGHT if is_other else 1) / len(ids)
+            error = 2 * scale * (table[item] @ reads - y)
+            to_table[item] += error * reads + 2 * scale * GAMMA * table[item]
+            to_user += error * table[item] + 2 * scale * GAMMA * user
             if is_other:
                 to_user += error * bridge.T @ table[item]
                 to_bridge += error * np.outer(table[item], user)
@@ -262,20 +213,27 @@ def assert_moved(got: Any, begin: Float, moved: Float) -> None:
 # ------------------------------------------------------------------------- reductions
 
 
-def test_without_events_in_the_other_domain_it_is_fedmf_of_the_target() -> None:
-    algorithm, data = make(), clients_data(NOTHING)
-    assert_equals_fedmf_of_the_target(algorithm, data)
-
-
-def test_with_no_weight_on_the_other_domain_it_is_fedmf_of_the_target() -> None:
-    assert_equals_fedmf_of_the_target(make(other_weight=0.0), clients_data())
+@pytest.mark.parametrize(
+    ("weight", "other"), [(WEIGHT, NOTHING), (0.0, OTHER)], ids=["no events", "no weight"]
+)
+def test_with_nothing_to_learn_from_the_other_domain_it_is_the_target_alone(
+    weight: float, other: list[list[int]]
+) -> None:
+    algorithm = make(other_weight=weight)
+    state, clients, frozen = start(algorithm)
+    both, kept, _ = run(algorithm, clients_data(other), state, clients, frozen)
+    begin, end = (np.asarray(one.shared.rows["item"]) for one in (state, both))
+    table, users = target_alone()
+    assert_moved(end[:NUM_TARGET], begin[:NUM_TARGET], table - begin[:NUM_TARGET])
+    assert_moved(kept.private.dense, clients.private.dense, users - clients.private.dense)
+    np.testing.assert_array_equal(end[NUM_TARGET:], begin[NUM_TARGET:])
 
 
 @cache
-def fedmf_of_the_target() -> tuple[Any, Any]:
-    """Item table and users after `fedmf` on the target, from where `make()` begins."""
+def target_alone() -> tuple[Any, Any]:
+    """Item table and users where there is one domain, from where `make()` begins."""
     state, clients, frozen = start(make())
-    alone = fedmf(NUM_TARGET, **options())
+    alone = fedcmf(NUM_TARGET, num_other=0, **options())
     target = Part({"item": state.shared.rows["item"][:NUM_TARGET]}, ())
     state, clients, _ = run(
         alone, clients_data(None), state._replace(shared=target), clients, frozen
@@ -283,14 +241,25 @@ def fedmf_of_the_target() -> tuple[Any, Any]:
     return jax.device_get((state.shared.rows["item"], clients.private.dense))  # type: ignore[no-any-return]
 
 
-def assert_equals_fedmf_of_the_target(algorithm: FederatedAlgorithm, data: ClientData) -> None:
-    state, clients, frozen = start(algorithm)
-    both, kept, _ = run(algorithm, data, state, clients, frozen)
-    begin, end = (np.asarray(one.shared.rows["item"]) for one in (state, both))
-    table, users = fedmf_of_the_target()
-    assert_moved(end[:NUM_TARGET], begin[:NUM_TARGET], table - begin[:NUM_TARGET])
-    assert_moved(kept.private.dense, clients.private.dense, users - clients.private.dense)
-    np.testing.assert_array_equal(end[NUM_TARGET:], begin[NUM_TARGET:])
+def test_alone_and_without_a_penalty_it_is_local_training_on_squared_errors() -> None:
+    alone = fedcmf(NUM_TARGET, num_other=0, **options(regularization=0.0))
+    state, clients, frozen = start(alone)
+    data = clients_data(None)
+    expected = replace(
+        alone,
+        client_update=local_training(
+            alone.model,
+            sampled(Sampler(NUM_TARGET, NEGATIVES, EPOCHS, BATCH), squared_error),
+            by_role(optax.sgd(ITEM_RATE), optax.sgd(USER_RATE)),
+        ),
+    )
+    (one, kept, _), (other, expected_kept, _) = (
+        run(algorithm, data, state, clients, frozen) for algorithm in (alone, expected)
+    )
+    begin = np.asarray(state.shared.rows["item"])
+    assert_moved(one.shared.rows["item"], begin, other.shared.rows["item"] - begin)
+    users = np.asarray(clients.private.dense)
+    assert_moved(kept.private.dense, users, expected_kept.private.dense - users)
 
 
 def test_a_bridge_that_stays_at_zero_is_no_bridge() -> None:
@@ -327,10 +296,11 @@ def _nothing() -> tuple[Private, Part]:
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"num_other": 0}, "needs a data set of two domains"),
-        ({"num_other": NUM_ITEMS}, "90 of 90 items are another domain's"),
+        ({"num_other": -1}, "num_other must be 0 to num_items - 1, got -1 of 90"),
+        ({"num_other": NUM_ITEMS}, "num_other must be 0 to num_items - 1, got 90 of 90"),
         ({"bridge": "arched"}, "bridge must be none or linear, got 'arched'"),
-        ({"other_weight": -0.1}, "other_weight must be at least 0, got -0.1"),
+        ({"other_weight": -0.1}, "regularization and other_weight must be at least 0"),
+        ({"bridge_learning_rate": 0.0}, "learning rates must be above 0"),
     ],
 )
 def test_a_setting_out_of_range_is_refused(changes: dict[str, Any], complaint: str) -> None:
