@@ -57,8 +57,10 @@ def toy_data() -> FederatedData:
 
 def toy_domains() -> FederatedData:
     """The same twenty clients with two catalogues, 600 items and 400 of another domain."""
-    sizes = {"num_users": 20, "mean_events": 13, "size_sigma": 0.8}
-    target, other = (synthetic(num_items=num, seed=num, **sizes) for num in (600, 400))
+    target, other = (
+        synthetic(num_users=20, num_items=num_items, mean_events=13, seed=num_items, size_sigma=0.8)
+        for num_items in (600, 400)
+    )
     split = hold_out(beside(target, other))
     return FederatedData("toy", client_data(split), split, "train")
 

@@ -11,18 +11,16 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import stats
 
 from fedjax_rec import configure_cpu
+from fedjax_rec.config import load_preset
 
-configure_cpu()
-
-import numpy as np  # noqa: E402
-from scipy import stats  # noqa: E402
-
-from fedjax_rec.config import load_preset  # noqa: E402
-from fedjax_rec.data import FederatedData, beside, client_data  # noqa: E402
-from fedjax_rec.experiment import build, resolve  # noqa: E402
-from fedjax_rec.reporting import environment  # noqa: E402
+if TYPE_CHECKING:
+    from fedjax_rec.data import FederatedData
 
 RESULTS = Path(__file__).with_name("results.json")
 RUNS = Path("runs/cross_domain")
@@ -31,16 +29,19 @@ METRICS = ("hit_rate@10", "ndcg@10", "hit_rate@50", "ndcg@50")
 ALONE, BOTH = "disencdr-phone-electronic/fedcmf", "disencdr-phone+electronic/fedcmf"
 ARMS = {
     "target alone": [ALONE],
+    "target alone for 120 rounds": [ALONE, "--rounds", "120"],
     "shared vector": [BOTH],
     "shared vector and bridge": [BOTH, "--algorithm.bridge", "linear"],
     "histories of strangers": [BOTH],
-    "popularity": [ALONE, "--algorithm.name", "popularity"],
+    "popularity": ["disencdr-phone-electronic/popularity"],
 }
 CONTROL, STRANGERS = "target alone", "histories of strangers"
 
 
-def of_strangers(data: FederatedData) -> FederatedData:
+def of_strangers(data: "FederatedData") -> "FederatedData":
     """The same two domains, but everybody has somebody else's events in the other one."""
+    from fedjax_rec.data import beside, client_data
+
     train = data.split.train
     other = train.other
     assert other is not None
@@ -61,6 +62,10 @@ def run_cell(arm: str, seed: int) -> dict:
     record = folder / "cell.json"
     if record.exists():
         return json.loads(record.read_text())
+    configure_cpu()  # before jax is imported
+    from fedjax_rec.experiment import build, resolve
+    from fedjax_rec.reporting import environment
+
     preset, *words = ARMS[arm]
     words += ["--seed", str(seed)]
     experiment = build(resolve(load_preset(preset, words)))
