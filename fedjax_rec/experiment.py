@@ -158,6 +158,7 @@ def build(config: RunConfig, notice: Callable[[str], None] = print_notice) -> Ex
     sampler = build_sampler(config.cohort, num_training)
     parts: dict[str, Any] = {
         "num_clients": num_training,
+        "num_other": data.clients.num_other,
         "data": data.clients,
         "features": data.features,
         "aggregate": aggregate_transform(config.aggregate, sampler.event.expected_size),
@@ -172,7 +173,7 @@ def build(config: RunConfig, notice: Callable[[str], None] = print_notice) -> Ex
             "none of as it is; set silos.number"
         )
     try:
-        algorithm = factory(data.num_items, **settings, **parts)
+        algorithm = factory(data.clients.num_items, **settings, **parts)
     except ValueError as error:
         raise UserError(f"algorithm {config.algorithm.name}: {error}") from error
     if config.silos.number:

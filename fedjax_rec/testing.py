@@ -33,7 +33,7 @@ from fedjax_rec.base import (
     Task,
     View,
 )
-from fedjax_rec.data import FederatedData, load
+from fedjax_rec.data import FederatedData, beside, client_data, hold_out, load, synthetic
 from fedjax_rec.simulation import Execution, build, pad_cohort
 from fedjax_rec.simulation.devices import Placement
 from fedjax_rec.simulation.streamable import refusal
@@ -64,6 +64,22 @@ def toy_features(num_items: int) -> Array:
     return jax.random.normal(jax.random.key(5), (num_items, 5))
 
 
+def toy_domains() -> FederatedData:
+    """The same twenty clients with two catalogues, 600 items and 400 of another domain."""
+    target, other = (
+        synthetic(num_users=20, num_items=num_items, mean_events=13, seed=num_items, size_sigma=0.8)
+        for num_items in (600, 400)
+    )
+    split = hold_out(beside(target, other))
+    return FederatedData("toy", client_data(split), split, "train")
+
+
+def toy_data_for(factory: Callable[..., FederatedAlgorithm]) -> FederatedData:
+    """`toy_data`, or `toy_domains` for a factory that takes `num_other`."""
+    takes_domains = "num_other" in inspect.signature(factory).parameters
+    return toy_domains() if takes_domains else toy_data()
+
+
 @dataclass(frozen=True, eq=False)
 class Subject:
     """An algorithm's factory under test, with what every check needs.
@@ -83,13 +99,15 @@ class Subject:
     def make(self, **changes: Any) -> FederatedAlgorithm:
         """Another copy of the algorithm."""
         taken = inspect.signature(self.factory).parameters
+        clients = self.data.clients
         known = SETTINGS | {
             "num_clients": self.data.num_clients,
-            "data": self.data.clients,
-            "features": toy_features(self.data.num_items),
+            "num_other": clients.num_other,
+            "data": clients,
+            "features": toy_features(clients.num_items),
         }
         settings = {name: value for name, value in known.items() if name in taken}
-        return self.factory(self.data.num_items, **settings | self.options | changes)
+        return self.factory(clients.num_items, **settings | self.options | changes)
 
     @cached_property
     def algorithm(self) -> FederatedAlgorithm:
@@ -335,13 +353,14 @@ def check_algorithm(factory: Callable[..., FederatedAlgorithm], **options: Any) 
 
     Args:
       factory: `(num_items, **options) -> FederatedAlgorithm`. Where it takes `is_sliced`,
-        slices are compared with whole tables; where it takes `data`, it gets the clients'.
+        slices are compared with whole tables; where it takes `data`, it gets the clients',
+        and where it takes `num_other`, two domains.
       **options: its keyword arguments.
 
     Raises:
       AssertionError: a law is broken; the message says which.
     """
-    subject = Subject(factory, options)
+    subject = Subject(factory, options, toy_data_for(factory))
     for check in CHECKS.values():
         check(subject)
 

@@ -12,7 +12,7 @@ import optax
 import pytest
 
 from fedjax_rec import testing
-from fedjax_rec.algorithms import fedavg, fedmf
+from fedjax_rec.algorithms import fedavg, fedcmf, fedmf
 from fedjax_rec.base import (
     AggregateTransform,
     ClientOutput,
@@ -30,7 +30,14 @@ from fedjax_rec.base import (
 from fedjax_rec.clients import local_training
 from fedjax_rec.data import FederatedData, load
 from fedjax_rec.models import matrix_factorization
-from fedjax_rec.testing import CHECKS, Subject, check_algorithm, check_transform, toy_data
+from fedjax_rec.testing import (
+    CHECKS,
+    Subject,
+    check_algorithm,
+    check_transform,
+    toy_data,
+    toy_data_for,
+)
 from fedjax_rec.transforms import chain, clip_by_norm, gaussian_noise, mean, total
 
 Apply = Callable[[ServerState, Message, Cohort], ServerState]
@@ -319,6 +326,14 @@ def test_the_toy_problem_has_two_classes_and_slices_below_the_table() -> None:
             fedmf(data.num_items).objective.prepare, jax.random.key(0), history
         )
         assert rows["item"].shape[0] < data.num_items
+
+
+def test_who_takes_another_domain_gets_one() -> None:
+    assert toy_data_for(fedmf).clients.num_other == 0
+    data = toy_data_for(fedcmf)
+    assert (data.num_items, data.clients.num_other) == (600, 400)
+    assert Subject(fedcmf, data=data).algorithm.model.num_rows == {"item": 1000}
+    assert len(data.clients.classes) == 2
 
 
 def test_an_algorithm_is_put_to_every_check(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from fedjax_rec.algorithms.ditto import ditto
 from fedjax_rec.algorithms.fcf import fcf
 from fedjax_rec.algorithms.fedavg import fedavg, optax_server
 from fedjax_rec.algorithms.fedavg_records import fedavg_records
+from fedjax_rec.algorithms.fedcmf import fedcmf
 from fedjax_rec.algorithms.feddyn import feddyn
 from fedjax_rec.algorithms.fedmf import fedmf
 from fedjax_rec.algorithms.fedmf_explicit import fedmf_explicit
@@ -35,6 +36,7 @@ __all__ = [
     "fedavg",
     "fedavg_records",
     "fedavgm",
+    "fedcmf",
     "feddyn",
     "fedmf",
     "fedmf_explicit",

@@ -6,6 +6,7 @@ from fedjax_rec.algorithms.colr import colr
 from fedjax_rec.algorithms.ditto import ditto
 from fedjax_rec.algorithms.fcf import fcf
 from fedjax_rec.algorithms.fedavg_records import fedavg_records
+from fedjax_rec.algorithms.fedcmf import fedcmf
 from fedjax_rec.algorithms.feddyn import feddyn
 from fedjax_rec.algorithms.fedmf import fedmf
 from fedjax_rec.algorithms.fedmf_explicit import fedmf_explicit
@@ -31,6 +32,7 @@ ALGORITHMS: dict[str, Callable[..., FederatedAlgorithm]] = {
     "colr": colr,
     "fcf": fcf,
     "fedavg_records": fedavg_records,
+    "fedcmf": fedcmf,
     "fedmf": fedmf,
     "fedmf_explicit": fedmf_explicit,
     "fedncf": on_recommender(fedncf, model="neumf"),
@@ -55,4 +57,4 @@ ALGORITHMS: dict[str, Callable[..., FederatedAlgorithm]] = {
     "ditto": on_recommender(ditto, without=SLICED, is_sliced=False),
 }
 """Name -> factory `(num_items, *, own options, aggregate, server_optimizer)`, and `num_clients`
-where the algorithm has to know it, `features` where clients hold records."""
+or `num_other` where the algorithm has to know it, `features` where clients hold records."""

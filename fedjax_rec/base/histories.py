@@ -93,6 +93,8 @@ class ClientData:
       first: `[]` the id of the first client here.
       classes: length classes, covering the ranks `0 .. N` in order.
       num_items: size of the catalogue.
+      num_other: how many of the items, the last ones, are another domain's: they are trained
+        on and never ranked. In a client's events they come last too.
       stride: from one client's id to the next one's here: the number of devices.
     """
 
@@ -108,11 +110,17 @@ class ClientData:
     classes: tuple[LengthClass, ...] = field(metadata={"static": True})
     num_items: int = field(metadata={"static": True})
     stride: int = field(default=1, metadata={"static": True})
+    num_other: int = field(default=0, metadata={"static": True})
 
     @property
     def num_clients(self) -> int:
         """How many clients are here (N)."""
         return self.rank.shape[0]
+
+    @property
+    def num_ranked(self) -> int:
+        """How many items are ranked: those of the domain that is asked for."""
+        return self.num_items - self.num_other
 
     def place(self, client_id: Array) -> Array:
         """Where a client that is here stands in the arrays `[N]`."""

@@ -35,7 +35,7 @@ class Get:
     """A data set, such as ml-100k."""
 
     def execute(self) -> int:
-        """Prints the path."""
+        """Prints the path; two of a data set of two domains."""
         from fedjax_rec.data import DATASETS
         from fedjax_rec.data.obtain import find, show_terms_once
         from fedjax_rec.data.reading import print_notice
@@ -47,9 +47,10 @@ class Get:
         if dataset is SYNTHETIC:
             print(f"{self.name}: generated when it is used, needs no file")
             return 0
-        path = find(dataset)
-        show_terms_once(dataset, print_notice)
-        print(path)
+        for part in [DATASETS[domain] for domain in dataset.domains] or [dataset]:
+            path = find(part)
+            show_terms_once(part, print_notice)
+            print(path)
         return 0
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fedjax_rec.data.candidates import candidate_lists, item_lists, uniform_candidates
     from fedjax_rec.data.clients import FederatedData, client_data, load
+    from fedjax_rec.data.domains import beside
     from fedjax_rec.data.generator import synthetic
     from fedjax_rec.data.interactions import FileSplit, Interactions, describe, from_events
     from fedjax_rec.data.partitions import dirichlet, silos
@@ -26,6 +27,7 @@ __all__ = [
     "Interactions",
     "Silos",
     "Split",
+    "beside",
     "candidate_lists",
     "client_data",
     "describe",
@@ -46,6 +48,7 @@ __all__ = [
 _HOMES = {
     "candidates": ("candidate_lists", "item_lists", "uniform_candidates"),
     "clients": ("FederatedData", "client_data", "load"),
+    "domains": ("beside",),
     "generator": ("synthetic",),
     "interactions": ("FileSplit", "Interactions", "describe", "from_events"),
     "partitions": ("dirichlet", "silos"),

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from fedjax_rec.base import ClientData, LengthClass
 from fedjax_rec.data.candidates import candidate_lists
+from fedjax_rec.data.domains import as_one_catalogue
+from fedjax_rec.data.interactions import Interactions
 from fedjax_rec.data.reading import print_notice, read
 from fedjax_rec.data.rules import Holdout, Ties, Validation, check_rules
 from fedjax_rec.data.splits import Split, hold_out, shuffle_items
@@ -26,8 +28,9 @@ class FederatedData:
 
     Attributes:
       name: the data set's name.
-      clients: the training histories, on the device.
-      split: the same events on the host, with the held-out items and raw ids.
+      clients: the training histories, on the device; those of another domain among them.
+      split: the events on the host, with the held-out items and raw ids: of the domain that
+        is asked for, where there are two.
       exclude: what training negatives avoid, see `client_data`.
       candidates_seed: of the candidates that they avoid, where they avoid drawn ones.
       features: `[I, F]` of each record, where clients hold records; else `None`.
@@ -47,7 +50,7 @@ class FederatedData:
 
     @property
     def num_items(self) -> int:
-        """Size of the catalogue (I)."""
+        """Size of the catalogue that is ranked; with another domain `clients` has more items."""
         return self.split.train.num_items
 
     @property
@@ -161,9 +164,9 @@ def client_data(
     """
     if exclude not in EXCLUDES:
         raise UserError(f"exclude {exclude!r} is not known{did_you_mean(exclude, EXCLUDES)}")
-    train = split.train
+    train = as_one_catalogue(split.train)
     offsets = _offsets(train.users, train.num_users)
-    users, excluded = _exclusions(split, exclude, candidates_seed)
+    users, excluded = _exclusions(split, train, exclude, candidates_seed)
     excluded_offsets = _offsets(users, train.num_users)
     num_events = np.diff(offsets)
     is_distinct = _num_distinct(train.users, train.items, train.num_users) == num_events
@@ -184,6 +187,7 @@ def client_data(
             num_events[by_rank], np.diff(excluded_offsets)[by_rank], is_distinct[by_rank]
         ),
         num_items=train.num_items,
+        num_other=train.num_items - split.train.num_items,
     )
 
 
@@ -201,17 +205,16 @@ def _num_distinct(
 
 
 def _exclusions(
-    split: Split, exclude: Exclude, candidates_seed: int
+    split: Split, train: Interactions, exclude: Exclude, candidates_seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Clients and items of all exclusions, by client, then item, each pair once."""
-    train = split.train
     pairs = [train.users.astype(np.int64) * train.num_items + train.items]
     lists = [] if exclude == "train" else [split.valid.items, split.test.items]
     if exclude == "heldout_and_candidates":
         kind: Literal["uni99", "file"] = "file" if split.candidates else "uni99"
         lists += candidate_lists(split, kind, candidates_seed).values()
     for listed in lists:
-        rows, places = np.nonzero(listed < train.num_items)
+        rows, places = np.nonzero(listed < split.train.num_items)
         pairs.append(rows * train.num_items + listed[rows, places])
     clients, items = np.divmod(np.unique(np.concatenate(pairs)), train.num_items)
     return clients, items

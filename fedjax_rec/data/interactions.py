@@ -45,6 +45,8 @@ class Interactions:
       item_titles: a name for people to read, for each item; `None` without titles.
       name: the data set's name.
       file_split: the hold-out that the files prescribe; `None` where they prescribe none.
+      other: the same users' events in another domain, to train on beside these, numbered by
+        themselves (see `domains.beside`); `None` where there is one domain.
     """
 
     users: NDArray[np.int32]
@@ -56,6 +58,7 @@ class Interactions:
     item_titles: tuple[str, ...] | None
     name: str
     file_split: FileSplit | None = None
+    other: "Interactions | None" = None
 
     @property
     def num_users(self) -> int:

@@ -3,7 +3,9 @@
 import inspect
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 
+from fedjax_rec.data.domains import beside
 from fedjax_rec.data.generator import synthetic
 from fedjax_rec.data.interactions import Interactions
 from fedjax_rec.data.obtain import find, show_terms_once, tell_other_copies
@@ -54,15 +56,22 @@ def read(
             f"data set {name!r} is not known{did_you_mean(name, DATASETS)}; "
             "for a file of your own name it with --data.path"
         )
-    dataset = dataset or _unnamed(name)
-    place = find(dataset, path)
-    interactions = read_path(place, name)
-    _check_statistics(dataset, interactions)
-    tell_other_copies(dataset, place, notice)
-    show_terms_once(dataset, notice)
+    if dataset and dataset.domains:
+        interactions = _read_domains(dataset, path, notice)
+    else:
+        interactions = _read_file(dataset or _unnamed(name), path, notice)
     if not options:
         return interactions
     return some_users(interactions, **{"num_users": interactions.num_users} | options)  # type: ignore[arg-type]
+
+
+def _read_file(dataset: DataSet, path: str, notice: Callable[[str], None]) -> Interactions:
+    place = find(dataset, path)
+    interactions = read_path(place, dataset.name)
+    _check_statistics(dataset, interactions)
+    tell_other_copies(dataset, place, notice)
+    show_terms_once(dataset, notice)
+    return interactions
 
 
 def features_of(name: str, *, path: str = "") -> tuple[Features, Features]:
@@ -83,6 +92,16 @@ def features_of(name: str, *, path: str = "") -> tuple[Features, Features]:
 def _unnamed(name: str) -> DataSet:
     """A data set of the user's own."""
     return DataSet(name, summary="", statistics={}, wheel=None)
+
+
+def _read_domains(dataset: DataSet, path: str, notice: Callable[[str], None]) -> Interactions:
+    if path:
+        raise UserError(
+            f"{dataset.name}: is read from the files of {' and '.join(dataset.domains)}; "
+            "leave --data.path out"
+        )
+    target, other = (read(name, notice=notice) for name in dataset.domains)
+    return replace(beside(target, other), name=dataset.name)
 
 
 def _generate(path: str, options: dict[str, int | float]) -> Interactions:

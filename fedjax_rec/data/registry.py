@@ -36,6 +36,8 @@ class DataSet:
       terms: what its owners allow.
       folder: where it is looked for below a folder of data sets, beside its name.
       files: name -> SHA-256 of the copies that the statistics were measured on.
+      domains: names of two data sets with the same users: the one that is asked for, and the
+        one that is trained on beside it; empty where the data set has files of its own.
     """
 
     name: str
@@ -46,6 +48,7 @@ class DataSet:
     terms: str = ""
     folder: str = ""
     files: dict[str, str] = field(default_factory=dict)
+    domains: tuple[str, ...] = ()
 
 
 _GROUPLENS_CITATION = (
@@ -226,6 +229,26 @@ DISENCDR = (
     ),
 )
 
+
+def _both_domains(target: DataSet, other: DataSet) -> DataSet:
+    """A domain of a pair, with the other one's events to train on."""
+    domain, name = (one.name.split("-")[1] for one in (target, other))
+    return DataSet(
+        name=f"disencdr-{domain}+{name}",
+        summary=f"Amazon {domain} of DisenCDR, with the same users' {name} events to train on",
+        statistics=target.statistics,
+        wheel=None,
+        citation=target.citation,
+        terms=target.terms,
+        domains=(target.name, other.name),
+    )
+
+
+DISENCDR_PAIRS = tuple(
+    _both_domains(DISENCDR[target], DISENCDR[other])
+    for target, other in ((0, 1), (1, 0), (2, 3), (3, 2))
+)
+
 SYNTHETIC = DataSet(
     name="synthetic",
     summary="generated here, needs no file: any size, calibrated on MovieLens 100K",
@@ -244,6 +267,7 @@ DATASETS: dict[str, DataSet] = {
         AMAZON_VIDEO,
         LASTFM_2K,
         *DISENCDR,
+        *DISENCDR_PAIRS,
         SYNTHETIC,
     )
 }

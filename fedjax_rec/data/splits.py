@@ -175,7 +175,7 @@ def shuffle_items(split: Split) -> Split:
 
     Raw ids often follow popularity or age. Negatives are drawn by arithmetic on item
     numbers, so the numbers should carry no meaning. Labels, titles, held-out items and
-    candidates move along.
+    candidates move along. Another domain's items are numbered anew among themselves.
 
     >>> from fedjax_rec.data.interactions import from_events
     >>> split = leave_one_out(from_events([1] * 4, [5, 6, 7, 8], times=[1, 2, 3, 4]))
@@ -183,22 +183,29 @@ def shuffle_items(split: Split) -> Split:
     >>> shuffled.train.item_labels[shuffled.test.items[0, 0]]
     np.str_('8')
     """
-    num_items = split.train.num_items
-    old = np.random.default_rng(0).permutation(num_items)  # new number -> old number
-    new = np.append(np.argsort(old), num_items).astype(np.int32)  # padding keeps its number
-    titles = split.train.item_titles
-    train = replace(
-        split.train,
-        items=new[split.train.items],
-        item_labels=split.train.item_labels[old],
-        item_titles=None if titles is None else tuple(titles[i] for i in old),
-    )
+    train, new = _shuffled(split.train)
+    if train.other is not None:
+        train = replace(train, other=_shuffled(train.other)[0])
     held_out = {
         name: replace(getattr(split, name), items=new[getattr(split, name).items])
         for name in ("valid", "test")
     }
     candidates = split.candidates and {name: new[items] for name, items in split.candidates.items()}
     return replace(split, train=train, candidates=candidates, **held_out)
+
+
+def _shuffled(events: Interactions) -> tuple[Interactions, NDArray[np.int32]]:
+    """The events, and each old number's new one; padding, the number of items, keeps its own."""
+    old = np.random.default_rng(0).permutation(events.num_items)  # new number -> old number
+    new = np.append(np.argsort(old), events.num_items).astype(np.int32)
+    titles = events.item_titles
+    shuffled = replace(
+        events,
+        items=new[events.items],
+        item_labels=events.item_labels[old],
+        item_titles=None if titles is None else tuple(titles[i] for i in old),
+    )
+    return shuffled, new
 
 
 def _split(interactions: Interactions, rules: Rules) -> tuple[Split, Mask, Mask]:

@@ -60,7 +60,7 @@ def build_evaluator(
     asked = question or Ranking()
 
     def ask(state: ServerState, clients: Clients, fixed: Fixed, splits: Splits) -> dict[str, Found]:
-        num_items, num_clients = fixed.data.num_items, fixed.data.num_clients
+        num_items, num_clients = fixed.data.num_ranked, fixed.data.num_clients
         scores = scores_of(algorithm, state, clients, fixed)
         order, groups = _groups(algorithm, fixed.data, _is_asked(splits, num_items))
         most = chunk_size or _chunk_size(algorithm, state, clients, num_items)

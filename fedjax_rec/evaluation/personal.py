@@ -28,7 +28,7 @@ Scores = Callable[[LengthClass, Array, Array], Array]
 def scores_of(
     algorithm: FederatedAlgorithm, state: ServerState, clients: Clients, fixed: Fixed
 ) -> Scores:
-    """`(length, client_ids, slots) -> [C, I]`: scores of the whole catalogue.
+    """`(length, client_ids, slots) -> [C, I]`: scores of the whole catalogue that is ranked.
 
     Where the algorithm adapts, a client does so as it would in the round to come: on the
     same examples, in the same order.
@@ -54,7 +54,7 @@ def scores_of(
         scores = model.score(view, Inputs(None, history, "item"))
         if scores.shape != (fixed.data.num_items,):
             raise ValueError(f"scores {scores.shape} are not one number for each item")
-        return scores
+        return scores[: fixed.data.num_ranked]
 
     def scores(length: LengthClass, client_ids: Array, slots: Array) -> Array:
         entries = Entry(client_ids, slots, jnp.ones(slots.shape, bool))

@@ -2,6 +2,7 @@
 
 from fedjax_rec.base import Sampler
 from fedjax_rec.objectives.bpr import bpr
+from fedjax_rec.objectives.domains import DomainExamples, two_domains
 from fedjax_rec.objectives.explicit import ratings
 from fedjax_rec.objectives.implicit import sampled
 from fedjax_rec.objectives.losses import (
@@ -13,6 +14,7 @@ from fedjax_rec.objectives.named import LossName, implicit
 from fedjax_rec.objectives.next_item import next_item
 
 __all__ = [
+    "DomainExamples",
     "LossName",
     "Sampler",
     "binary_cross_entropy",
@@ -23,4 +25,5 @@ __all__ = [
     "sampled",
     "saturating_cross_entropy",
     "squared_error",
+    "two_domains",
 ]

@@ -6,7 +6,7 @@ import pytest
 
 from fedjax_rec.algorithms import ALGORITHMS
 from fedjax_rec.baselines import BASELINES
-from fedjax_rec.testing import CHECKS, Subject
+from fedjax_rec.testing import CHECKS, Subject, toy_data_for
 
 FACTORIES = {**ALGORITHMS, **BASELINES}
 VARIANTS = (
@@ -17,7 +17,7 @@ VARIANTS = (
 
 @cache
 def subject(name):
-    return Subject(FACTORIES[name])
+    return Subject(FACTORIES[name], data=toy_data_for(FACTORIES[name]))
 
 
 @pytest.mark.parametrize("check", CHECKS)
