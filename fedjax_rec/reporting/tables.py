@@ -36,11 +36,11 @@ CHOSEN = "ROUND CHOSEN ON TEST"
 
 BEYOND = {
     "AUC": "test/auc",
-    "worst decile AUC": "test/worst_decile_auc",
-    "worst decile NDCG@10": "test/worst_decile_ndcg@10",
+    "AUC of the\nworst decile": "test/worst_decile_auc",
+    "NDCG@10 of the\nworst decile": "test/worst_decile_ndcg@10",
     "coverage@10": "test/coverage@10",
-    "exposure Gini@10": "test/exposure_gini@10",
-    "popularity lift@10": "test/popularity_lift@10",
+    "exposure\nGini@10": "test/exposure_gini@10",
+    "popularity\nlift@10": "test/popularity_lift@10",
 }
 """Columns of the comparison beyond accuracy."""
 

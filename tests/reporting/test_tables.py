@@ -126,8 +126,9 @@ def test_what_is_beyond_accuracy_has_a_table_of_its_own():
     one = record("runs/new")
     one.summary["metrics"] = one.summary["metrics"] | more | {"test/coverage@5": 0.125}
     table = beyond_table([record("runs/old"), one])
-    header, old, new = rows(printed(lambda console: console.print(table)))
-    assert header[:3] == ["run", "AUC", "worst decile AUC"]
+    above, header, old, new = rows(printed(lambda console: console.print(table)))
+    assert header[:3] == ["run", "AUC", "worst decile"]
+    assert above[0] == "AUC of the"
     assert old == ["runs/old", *["-"] * 6]
     assert new == ["runs/new", "0.8750", "0.5000", "-", "0.2500", "-", "-"]
     text = printed(lambda console: print_results(console, one.summary))
@@ -163,7 +164,7 @@ def test_a_round_chosen_on_test_is_marked_in_every_table():
     assert [row[2] for row in table[1:]] == ["full", "full, ROUND CHOSEN ON TEST"]
     assert protocol_differences(records) == [f"selection (last, {ON_TEST})"]
     table = rows(printed(lambda console: console.print(beyond_table(records))))
-    assert [row[0] for row in table[1:]] == ["a", "b (ROUND CHOSEN ON TEST)"]
+    assert [row[0] for row in table[2:]] == ["a", "b (ROUND CHOSEN ON TEST)"]
     text = printed(lambda console: print_results(console, released.summary))
     assert text.splitlines()[0].strip() == "ROUND CHOSEN ON TEST"
     assert f"selection {ON_TEST}" in text

@@ -15,6 +15,7 @@ from fedjax_rec import simulation
 from fedjax_rec.algorithms import fedmf
 from fedjax_rec.data import load
 from fedjax_rec.errors import UserError
+from fedjax_rec.evaluation import consumption
 from fedjax_rec.sampling import TruncatedPoisson, Uniform
 from fedjax_rec.simulation import CheckpointPlan, EarlyStop, EvaluationPlan, Execution
 from fedjax_rec.simulation.checkpoint import Checkpointer
@@ -101,7 +102,10 @@ def test_the_summary_says_who_is_served_and_what_is_shown(plain):
     assert 0.5 < metrics["test/auc"] < 1
     assert 0 < metrics["test/coverage@10"] <= 1
     assert 0 < metrics["test/exposure_gini@10"] < 1
-    assert metrics["test/popularity_lift@10"] > 0
+    train = DATA.split.train
+    consumed = consumption(train.users, train.items, DATA.num_clients, DATA.num_items)
+    lift = metrics["test/popularity@10"] / consumed.mean - 1
+    assert metrics["test/popularity_lift@10"] == pytest.approx(lift)
     assert not any("coverage" in key for key in metrics if key.startswith("valid"))
 
 
