@@ -5,6 +5,7 @@ from fedjax_rec.algorithms.ditto import ditto
 from fedjax_rec.algorithms.fcf import fcf
 from fedjax_rec.algorithms.fedavg import fedavg, optax_server
 from fedjax_rec.algorithms.feddyn import feddyn
+from fedjax_rec.algorithms.fedlightgcn import fedlightgcn
 from fedjax_rec.algorithms.fedmf import fedmf
 from fedjax_rec.algorithms.fedmf_explicit import fedmf_explicit
 from fedjax_rec.algorithms.fedncf import fedncf
@@ -34,6 +35,7 @@ __all__ = [
     "fedavg",
     "fedavgm",
     "feddyn",
+    "fedlightgcn",
     "fedmf",
     "fedmf_explicit",
     "fedncf",

@@ -6,6 +6,7 @@ from fedjax_rec.algorithms.colr import colr
 from fedjax_rec.algorithms.ditto import ditto
 from fedjax_rec.algorithms.fcf import fcf
 from fedjax_rec.algorithms.feddyn import feddyn
+from fedjax_rec.algorithms.fedlightgcn import fedlightgcn
 from fedjax_rec.algorithms.fedmf import fedmf
 from fedjax_rec.algorithms.fedmf_explicit import fedmf_explicit
 from fedjax_rec.algorithms.fedncf import fedncf
@@ -29,6 +30,7 @@ SLICED = ("is_sliced",)
 ALGORITHMS: dict[str, Callable[..., FederatedAlgorithm]] = {
     "colr": colr,
     "fcf": fcf,
+    "fedlightgcn": fedlightgcn,
     "fedmf": fedmf,
     "fedmf_explicit": fedmf_explicit,
     "fedncf": on_recommender(fedncf, model="neumf"),
