@@ -7,6 +7,7 @@ from fedjax_rec.algorithms.fedavg import fedavg, optax_server
 from fedjax_rec.algorithms.fedavg_records import fedavg_records
 from fedjax_rec.algorithms.fedcmf import fedcmf
 from fedjax_rec.algorithms.feddyn import feddyn
+from fedjax_rec.algorithms.fedlightgcn import fedlightgcn
 from fedjax_rec.algorithms.fedmf import fedmf
 from fedjax_rec.algorithms.fedmf_explicit import fedmf_explicit
 from fedjax_rec.algorithms.fedncf import fedncf
@@ -38,6 +39,7 @@ __all__ = [
     "fedavgm",
     "fedcmf",
     "feddyn",
+    "fedlightgcn",
     "fedmf",
     "fedmf_explicit",
     "fedncf",

@@ -8,6 +8,7 @@ from fedjax_rec.algorithms.fcf import fcf
 from fedjax_rec.algorithms.fedavg_records import fedavg_records
 from fedjax_rec.algorithms.fedcmf import fedcmf
 from fedjax_rec.algorithms.feddyn import feddyn
+from fedjax_rec.algorithms.fedlightgcn import fedlightgcn
 from fedjax_rec.algorithms.fedmf import fedmf
 from fedjax_rec.algorithms.fedmf_explicit import fedmf_explicit
 from fedjax_rec.algorithms.fedncf import fedncf
@@ -33,6 +34,7 @@ ALGORITHMS: dict[str, Callable[..., FederatedAlgorithm]] = {
     "fcf": fcf,
     "fedavg_records": fedavg_records,
     "fedcmf": fedcmf,
+    "fedlightgcn": fedlightgcn,
     "fedmf": fedmf,
     "fedmf_explicit": fedmf_explicit,
     "fedncf": on_recommender(fedncf, model="neumf"),

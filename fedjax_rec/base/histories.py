@@ -158,7 +158,8 @@ class Inputs:
 
     Attributes:
       ids: `[B]` rows of the view to score; `None` scores every row of the view.
-      history: the client's past events, for models that read them; else `None`.
+      history: the client's past events, for models that read them; else `None`. Its items
+        are rows of the view, and padding is past the end of the catalogue.
       table: the table that `ids` index.
       is_every_position: the scores after each event of the history are wanted, `[L, B]` in
         place of `[B]`: row t reads events 0 .. t alone. For models that read a history.

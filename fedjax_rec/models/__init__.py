@@ -1,10 +1,11 @@
 """How items are scored: every factory returns a `Model`."""
 
 from fedjax_rec.models.gmf import gmf
+from fedjax_rec.models.lightgcn import lightgcn
 from fedjax_rec.models.mf import matrix_factorization
 from fedjax_rec.models.ncf import ncf
 from fedjax_rec.models.neumf import neumf
 from fedjax_rec.models.perceptron import perceptron
 from fedjax_rec.models.sasrec import sasrec
 
-__all__ = ["gmf", "matrix_factorization", "ncf", "neumf", "perceptron", "sasrec"]
+__all__ = ["gmf", "lightgcn", "matrix_factorization", "ncf", "neumf", "perceptron", "sasrec"]

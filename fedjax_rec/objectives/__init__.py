@@ -4,7 +4,7 @@ from fedjax_rec.base import Sampler
 from fedjax_rec.objectives.bpr import bpr
 from fedjax_rec.objectives.domains import DomainExamples, two_domains
 from fedjax_rec.objectives.explicit import ratings
-from fedjax_rec.objectives.implicit import sampled
+from fedjax_rec.objectives.implicit import sampled, with_history
 from fedjax_rec.objectives.losses import (
     binary_cross_entropy,
     saturating_cross_entropy,
@@ -26,4 +26,5 @@ __all__ = [
     "saturating_cross_entropy",
     "squared_error",
     "two_domains",
+    "with_history",
 ]

@@ -1,6 +1,7 @@
 """Positives with uniform negatives: the objective of implicit feedback."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -151,3 +152,49 @@ def draw_negatives(stream: Stream, history: History, num_items: int, num_places:
         history.excluded.shape[0].bit_length(),
     )
     return jnp.where(place < stream.negatives.num_places, item, num_items)
+
+
+def with_history(objective: Objective) -> Objective:
+    """A `sampled` objective whose examples also show the model the client's events.
+
+    For models that read a history and score slices: its items are rows of the client's view.
+
+    Args:
+      objective: of `sampled`.
+
+    Returns:
+      The objective; `inputs.history` of its examples holds all training events, `items` local
+      to the rows and padded with the number of items.
+
+    Raises:
+      ValueError: the objective is not `sampled`.
+
+    >>> import jax
+    >>> from fedjax_rec.objectives import binary_cross_entropy
+    >>> items = jnp.array([7, 2, 7, 90])  # three events, padded with the number of items
+    >>> excluded = jnp.array([2, 7, 90, 90])
+    >>> history = History(items, items, items, jnp.int32(3), excluded, jnp.int32(2))
+    >>> objective = with_history(sampled(Sampler(90, num_negatives=2), binary_cross_entropy))
+    >>> rows, plan = objective.prepare(jax.random.key(0), history)
+    >>> seen = objective.batch(plan, jnp.int32(0)).inputs.history
+    >>> seen.items.tolist(), rows["item"][seen.items[:3]].tolist()
+    ([1, 0, 1, 90], [7, 2, 7])
+    """
+    sampler, plain_batch = objective.sampler, objective.batch
+    if sampler is None or plain_batch is None:
+        raise ValueError("with_history needs a sampled objective")
+
+    def prepare(key: Key, history: History) -> tuple[RowIds, tuple[SampledPlan, History]]:
+        row_ids, plan = objective.prepare(key, history)
+        items = history.items if row_ids[sampler.table] is None else plan.place
+        is_real = jnp.arange(items.shape[0]) < history.num_events
+        return row_ids, (plan, history._replace(items=jnp.where(is_real, items, sampler.num_items)))
+
+    def num_steps(plan: tuple[SampledPlan, History]) -> Array | int:
+        return objective.num_steps(plan[0])
+
+    def batch(plan: tuple[SampledPlan, History], step: Array) -> Sampled:
+        examples: Sampled = plain_batch(plan[0], step)
+        return examples._replace(inputs=replace(examples.inputs, history=plan[1]))
+
+    return replace(objective, prepare=prepare, num_steps=num_steps, batch=batch)
