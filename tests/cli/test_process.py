@@ -70,7 +70,8 @@ def test_a_mistake_is_still_one_line():
 def unchosen(monkeypatch, tmp_path):
     """No jax, an empty cache folder, and changes that are undone."""
     monkeypatch.setattr(os, "environ", os.environ.copy())
-    monkeypatch.delenv(process.CACHE_VARIABLE, raising=False)
+    for name in (process.CACHE_VARIABLE, process.LEAST_SECONDS_VARIABLE):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("FEDJAX_REC_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
     monkeypatch.delitem(sys.modules, "jax", raising=False)
