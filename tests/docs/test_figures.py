@@ -14,6 +14,16 @@ def test_the_table_of_protocols_is_made_from_the_stored_results():
     assert table in (ROOT / "docs" / "protocols.md").read_text()
 
 
+def test_the_table_of_two_domains_is_made_from_the_stored_results():
+    folder = ROOT / "experiments" / "cross_domain"
+    results = json.loads((folder / "results.json").read_text())
+    table = runpy.run_path(str(folder / "run.py"))["table"](results)
+    assert table in (folder / "README.md").read_text()
+    for cell in results["cells"].values():
+        assert cell["environment"]["git"]["is_dirty"] is False
+        assert (cell["protocol"]["candidates"], cell["protocol"]["holdout"]) == ("full", "file")
+
+
 def test_every_cell_ran_under_the_protocol_that_its_name_says():
     cells = json.loads((EXPERIMENT / "results.json").read_text())
     assert len(cells) == 18
