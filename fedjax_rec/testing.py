@@ -394,6 +394,8 @@ def check_transform(transform: AggregateTransform, seed: int = 0) -> None:
         assert _shapes(kept) == _shapes(residual), "encode changes the residual's tree"
         norm = np.sqrt(sum(np.sum(_as_numbers(x) ** 2) for x in jax.tree.leaves(encoded.update)))
         assert norm <= stated * (1 + 1e-5), f"norm {norm:.3g} is above the bound {stated:.3g}"
+        if transform.is_stacked:
+            encoded = jax.tree.map(lambda leaf: leaf[None], encoded)
         for total in (encoded, jax.tree.map(jnp.zeros_like, encoded)):
             decoded, after = transform.decode(key, total, state, jnp.float32(1))
             assert _shapes(after) == _shapes(state), "decode changes the state's tree"

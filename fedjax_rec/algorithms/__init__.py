@@ -19,6 +19,7 @@ from fedjax_rec.algorithms.fedrecon import fedrecon
 from fedjax_rec.algorithms.fedrep import fedrep
 from fedjax_rec.algorithms.fedsgd import fedsgd
 from fedjax_rec.algorithms.finetuning import finetuning
+from fedjax_rec.algorithms.gpfedrec import gpfedrec
 from fedjax_rec.algorithms.personalise import personalise
 from fedjax_rec.algorithms.pfedrec import pfedrec
 from fedjax_rec.algorithms.recommender import Recommender, on_recommender, recommender
@@ -52,6 +53,7 @@ __all__ = [
     "fedsgd",
     "fedyogi",
     "finetuning",
+    "gpfedrec",
     "on_recommender",
     "optax_server",
     "personalise",

@@ -20,6 +20,7 @@ from fedjax_rec.algorithms.fedrecon import fedrecon
 from fedjax_rec.algorithms.fedrep import fedrep
 from fedjax_rec.algorithms.fedsgd import fedsgd
 from fedjax_rec.algorithms.finetuning import finetuning
+from fedjax_rec.algorithms.gpfedrec import gpfedrec
 from fedjax_rec.algorithms.pfedrec import pfedrec
 from fedjax_rec.algorithms.recommender import on_recommender
 from fedjax_rec.algorithms.reptile import reptile
@@ -40,6 +41,7 @@ ALGORITHMS: dict[str, Callable[..., FederatedAlgorithm]] = {
     "fedncf": on_recommender(fedncf, model="neumf"),
     "fedrap": fedrap,
     "fedrecon": on_recommender(fedrecon, without=("local_epochs",), batch_size=40),
+    "gpfedrec": gpfedrec,
     "pfedrec": pfedrec,
     "fedavg": on_recommender(fedopt),
     "fedsgd": on_recommender(

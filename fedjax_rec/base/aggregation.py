@@ -9,10 +9,11 @@ from fedjax_rec.base.slots import Support
 
 
 class Message(NamedTuple):
-    """What is summed over clients.
+    """What is summed over clients, or stacked.
 
     Attributes:
-      update: a client's is slice-shaped `[S, ...]`, the total is table-shaped.
+      update: a client's is slice-shaped `[S, ...]`, the total is table-shaped; in a stack
+        every leaf has the cohort's axis `[C]` in front.
       weight: `[]`.
       row_weight: table -> `[S]`, or `[I]` in the total; empty unless a transform fills it.
       stats: anything else a transform needs summed.
@@ -45,6 +46,9 @@ class AggregateTransform:
       needs_bound: refused behind links that leave the update unbounded.
       is_noise: adds noise for privacy.
       releases_counts: its divisor depends on private data.
+      is_stacked: messages are not summed, for rules that are no sum: `decode` gets the
+        table-shaped messages of the whole cohort, by place in it. Whoever sent nothing has
+        zeros there, weight included. It costs the memory of C tables, on every device.
     """
 
     init: Callable[[Part], PyTree] = lambda template: ()
@@ -61,3 +65,4 @@ class AggregateTransform:
     needs_bound: bool = False
     is_noise: bool = False
     releases_counts: bool = False
+    is_stacked: bool = False

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
 import jax
+import jax.numpy as jnp
 
-from fedjax_rec.base import Part, PyTree
+from fedjax_rec.base import Entry, FederatedAlgorithm, Part, PyTree, ServerState
 from fedjax_rec.errors import UserError, did_you_mean
 
 Payload = Literal["table", "rows"]
@@ -48,7 +49,8 @@ def bytes_per_client(
     transform leaves in `update` is counted by its shapes and dtypes, without framing.
 
     Args:
-      shared: what is broadcast, table-shaped; arrays or `jax.ShapeDtypeStruct`.
+      shared: what is broadcast, table-shaped (see `received`); arrays or
+        `jax.ShapeDtypeStruct`.
       update: what is sent back, table-shaped (`Message.update`).
       payload: what travels. `rows` tells the server which items a client touched.
       rows_touched: table -> rows that the client asks for; needed by `rows`, where a
@@ -76,6 +78,30 @@ def bytes_per_client(
         _row_bytes(shared, rows_touched),
         _row_bytes(update, rows_touched) + ID_BYTES * num_ids,
     )
+
+
+def received(algorithm: FederatedAlgorithm, state: ServerState) -> Part:
+    """Shapes of what a client receives with whole tables: the server's own, or the broadcast.
+
+    Args:
+      algorithm: the filled slots.
+      state: the server's, or its shapes.
+
+    Returns:
+      A part of `jax.ShapeDtypeStruct`.
+    """
+
+    def sent(state: ServerState) -> Part:
+        if algorithm.broadcast is None:
+            return state.shared
+        someone = Entry(jnp.int32(0), jnp.int32(0), jnp.bool_(True))
+        shared, extra = algorithm.broadcast(state, someone, {})
+        tables = sorted(shared.rows.keys() | extra.rows.keys())
+        rows = {table: (shared.rows.get(table), extra.rows.get(table)) for table in tables}
+        return Part(rows, (shared.dense, extra.dense))
+
+    shapes: Part = jax.eval_shape(sent, state)
+    return shapes
 
 
 @dataclass(frozen=True)

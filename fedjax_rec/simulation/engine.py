@@ -226,9 +226,8 @@ def _step_listed_own(
     this = Round(algorithm, execution, state, fixed)
     members, is_light = open_members(this, cohort)
     order, _ = _by_size(cohort, fixed, is_light)
-    carry, listed = train_light(
-        this, _at(members, order), is_light[order], empty_carry(this, clients), buffer
-    )
+    empty = empty_carry(this, clients, order.size)
+    carry, listed = train_light(this, _at(members, order), is_light[order], empty, buffer)
     buffer = cast(RowBuffer, listed)
     total, info = carry.total._replace(update=Part({}, ())), carry.info
     if num_devices > 1:
@@ -262,7 +261,10 @@ def _train_own(
     cohort: Cohort,
     fixed: Fixed,
 ) -> Carry:
-    """Trains the members of the cohort that live on this device; the sum is everyone's."""
+    """Trains the members of the cohort that live on this device; the sum is everyone's.
+
+    So is a stack: each place of it is written on one device and zero on the others.
+    """
     cohort, fixed = _own(cohort, fixed)
     carry = _train(algorithm, execution, state, clients, cohort, fixed)
     total, info = total_over_devices((carry.total, carry.info))
@@ -288,7 +290,7 @@ def _train(
 ) -> Carry:
     """Trains the cohort, whoever can in `streaming` and the others in `general`."""
     this = Round(algorithm, execution, state, fixed)
-    carry = empty_carry(this, clients)
+    carry = empty_carry(this, clients, cohort.is_valid.size)
     classes = list(fixed.data.classes)
     is_light = jnp.zeros_like(cohort.is_valid)
     if is_streamed(this, clients):
@@ -298,10 +300,10 @@ def _train(
         left = [length for length in classes if may_recur(this, length)]
         # they are few: one program for all of them compiles faster and costs no time
         classes = [LengthClass.covering(left)] if left else []
-    order, places = _by_size(cohort, fixed, is_light)
+    order, ranks = _by_size(cohort, fixed, is_light)
     by_size = _at(cohort, order)
     for length in classes:
-        carry = train_class(this, length, by_size, places, carry)
+        carry = train_class(this, length, by_size, order, ranks, carry)
     return carry
 
 

@@ -24,6 +24,7 @@ from fedjax_rec.base import (
 )
 from fedjax_rec.data import FederatedData
 from fedjax_rec.evaluation import ClientBytes, Payload, bytes_per_client
+from fedjax_rec.evaluation.communication import received
 from fedjax_rec.simulation.devices import BY_CLIENT, EVERYWHERE, Placement
 from fedjax_rec.simulation.engine import build
 from fedjax_rec.simulation.execution import Execution
@@ -251,9 +252,10 @@ def client_bytes(
       data: the clients.
       payload: what travels.
     """
-    shared = initial_shapes(algorithm, data.num_clients).state.shared
-    template = jax.eval_shape(algorithm.template, shared)
-    return bytes_per_client(shared, template, payload, _most_rows(algorithm, data))
+    state = initial_shapes(algorithm, data.num_clients).state
+    template = jax.eval_shape(algorithm.template, state.shared)
+    down = received(algorithm, state)
+    return bytes_per_client(down, template, payload, _most_rows(algorithm, data))
 
 
 def _most_rows(algorithm: FederatedAlgorithm, data: FederatedData) -> dict[str, float]:

@@ -29,7 +29,7 @@ from fedjax_rec.base import (
 )
 from fedjax_rec.simulation.context import Carry, Round, steps_made
 from fedjax_rec.simulation.lapack import refuse_lapack
-from fedjax_rec.simulation.sums import add_messages, table_shaped, write_store
+from fedjax_rec.simulation.sums import add_messages, stack_messages, table_shaped, write_store
 
 CACHE_BYTES = 2**19  # of what a chunk's clients hold, on a CPU: half of a core's own cache
 MEMORY_BYTES = 2**30  # likewise on an accelerator
@@ -37,17 +37,25 @@ LARGEST_CHUNK = {True: 8, False: 4096}  # on a CPU, and on an accelerator
 
 
 def train_class(
-    this: Round, length: LengthClass, cohort: Cohort, ranks: Array, carry: Carry
+    this: Round, length: LengthClass, cohort: Cohort, order: Array, ranks: Array, carry: Carry
 ) -> Carry:
-    """Trains the cohort's members of one length class, chunk by chunk."""
+    """Trains the members of one length class, chunk by chunk.
+
+    Args:
+      cohort: by falling size.
+      order: `[C]` whose place in the cohort as it came each of them has.
+      ranks: `[C]` their keys, sorted.
+    """
     chunk_size = this.execution.chunk_size or _chunk_size(this, length, carry.clients)
     begin, end = jnp.searchsorted(ranks, jnp.array([length.start, length.stop]))
 
     def chunk(number: Array, carry: Carry) -> Carry:
         place = begin + number * chunk_size + jnp.arange(chunk_size)
-        entries = jax.tree.map(lambda leaf: leaf.at[place].get(mode="clip"), cohort)
+        entries, places = jax.tree.map(
+            lambda leaf: leaf.at[place].get(mode="clip"), (cohort, order)
+        )
         entries = entries._replace(is_valid=entries.is_valid & (place < end))
-        return _train_chunk(this, length, entries, carry)
+        return _train_chunk(this, length, entries, places, carry)
 
     num_chunks = (end - begin + chunk_size - 1) // chunk_size
     trained: Carry = jax.lax.fori_loop(0, num_chunks, chunk, carry)
@@ -70,7 +78,9 @@ def _chunk_size(this: Round, length: LengthClass, store: Clients) -> int:
     return int(min(max(fitting, 1), LARGEST_CHUNK[is_cpu]))
 
 
-def _train_chunk(this: Round, length: LengthClass, entries: Entry, carry: Carry) -> Carry:
+def _train_chunk(
+    this: Round, length: LengthClass, entries: Entry, places: Array, carry: Carry
+) -> Carry:
     """Trains the clients of one chunk and adds what they send to the carry."""
     each = _one_by_one if this.execution.is_debug else jax.vmap
     row_ids, plans, num_steps = each(partial(_prepare, this, length))(entries)
@@ -86,8 +96,13 @@ def _train_chunk(this: Round, length: LengthClass, entries: Entry, carry: Carry)
     slots = jnp.where(is_good, entries.slot, this.fixed.data.num_clients)  # past the end: dropped
     summed = jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), info)
     summed |= steps_made(max_steps * num_steps.shape[0], jnp.sum(num_steps))
+    if this.algorithm.aggregate.is_stacked:
+        places = jnp.where(is_good, places, carry.total.weight.size)  # likewise
+        total = stack_messages(carry.total, messages, places, row_ids)
+    else:
+        total = add_messages(carry.total, messages, row_ids)
     return Carry(
-        add_messages(carry.total, messages, row_ids),
+        total,
         write_store(carry.clients, kept, slots, row_ids),
         jax.tree.map(jnp.add, carry.info, summed),
     )
@@ -184,8 +199,8 @@ def _one_by_one(fun: Callable[..., PyTree]) -> Callable[..., PyTree]:
     return looped
 
 
-def empty_carry(this: Round, clients: Clients) -> Carry:
-    """Zeros in the shape of everything that clients add up."""
+def empty_carry(this: Round, clients: Clients, capacity: int) -> Carry:
+    """Zeros in the shape of everything that the clients of a cohort add up."""
 
     def probe() -> tuple[RowIds, Message, RoundInfo]:
         entry = Entry(jnp.int32(0), jnp.int32(0), jnp.bool_(True))
@@ -205,5 +220,9 @@ def empty_carry(this: Round, clients: Clients) -> Carry:
             "gives slices: build it with Sampler(is_sliced=False)"
         )
     total = table_shaped(message, algorithm.model.num_rows)
+    if algorithm.aggregate.is_stacked:
+        total = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct((capacity, *leaf.shape), leaf.dtype), total
+        )
     info |= steps_made(jnp.int32(0), jnp.int32(0))
     return Carry(tree.zeros_like(total), clients, tree.zeros_like(info))

@@ -26,6 +26,7 @@ from fedjax_rec.data import FederatedData
 from fedjax_rec.data.reading import print_notice
 from fedjax_rec.errors import UserError
 from fedjax_rec.evaluation import Communication, Payload, spread, worst_keys
+from fedjax_rec.evaluation.communication import received
 from fedjax_rec.sampling import AllClients
 from fedjax_rec.simulation.checkpoint import Checkpointer
 from fedjax_rec.simulation.compilation import cuda_warning
@@ -115,7 +116,7 @@ def simulate(
     programs = Programs(engine, execution)
     state, clients, frozen = _initial(algorithm, data, key)
     fixed = Fixed(frozen, data.clients)
-    template = jax.eval_shape(algorithm.template, state.shared)
+    down, up = received(algorithm, state), jax.eval_shape(algorithm.template, state.shared)
     progress = Progress(Communication(payload))
     intervals = [evaluation.every, *([checkpoint.every] if output else [])]
     storage: Storage = (
@@ -151,7 +152,7 @@ def simulate(
                     info = jax.device_get(info)
                 pin_threads()
                 num_before = progress.client_updates
-                lines = progress.add_rounds(info, state.shared, template)
+                lines = progress.add_rounds(info, down, up)
                 is_best = False
                 if end % evaluation.every == 0 or end == rounds:
                     with progress.clock("evaluate"):

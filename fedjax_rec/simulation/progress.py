@@ -71,13 +71,13 @@ class Progress:
         yield
         self.seconds[name] += time.monotonic() - begin
 
-    def add_rounds(self, info: RoundInfo, shared: Part, update: Part) -> list[dict[str, Any]]:
+    def add_rounds(self, info: RoundInfo, down: Part, up: Part) -> list[dict[str, Any]]:
         """Counts a stretch of rounds and returns their lines for the metrics log.
 
         Args:
           info: observations, every field `[rounds]`, on the host.
-          shared: what clients receive; its shapes give the bytes.
-          update: what they send, likewise.
+          down: what clients receive; its shapes give the bytes.
+          up: what they send, likewise.
         """
         lines = []
         for number in range(len(info["clients"].total)):
@@ -87,20 +87,20 @@ class Progress:
             self.examples += float(seen["examples"].total)
             self.steps_made += float(seen[PADDING].total)
             self.steps_needed += float(seen[PADDING].weight)
-            self._add_bytes(seen, shared, update)
+            self._add_bytes(seen, down, up)
             lines.append(
                 {"round": self.round, "seconds": round(sum(self.seconds.values()), 3)}
                 | {f"train/{name}": _reported(name, stat) for name, stat in seen.items()}
             )
         return lines
 
-    def _add_bytes(self, seen: dict[str, Stat], shared: Part, update: Part) -> None:
+    def _add_bytes(self, seen: dict[str, Stat], down: Part, up: Part) -> None:
         touched = {
             name.removeprefix(TOUCHED): stat.mean()
             for name, stat in seen.items()
             if name.startswith(TOUCHED)
         }
-        per_client = bytes_per_client(shared, update, self.communication.payload, touched)
+        per_client = bytes_per_client(down, up, self.communication.payload, touched)
         num_clients = round(float(seen["clients"].total + seen["bad_clients"].total))
         self.communication = self.communication.add(per_client, num_clients)
 

@@ -1,4 +1,4 @@
-"""Sums of messages over clients, and what clients keep: the scatters of a round."""
+"""Sums and stacks of clients' messages, and what clients keep: the scatters of a round."""
 
 from collections.abc import Mapping
 
@@ -49,21 +49,32 @@ def add_messages(total: Message, messages: Message, row_ids: RowIds) -> Message:
     )
 
 
-def write_store(clients: Clients, kept: Clients, slots: Array, row_ids: RowIds) -> Clients:
-    """The store with a chunk's state `[chunk, ...]` written at `slots`.
+def stack_messages(stack: Message, messages: Message, places: Array, row_ids: RowIds) -> Message:
+    """The stack `[C, ...]` with a chunk's messages `[chunk, S, ...]` written at `places`."""
+    update = _write(stack.update, messages.update, places, row_ids)
+    weights, new = (Part(m.row_weight, (m.weight, m.stats)) for m in (stack, messages))
+    row_weight, (weight, stats) = _write(weights, new, places, row_ids)
+    return Message(update, weight, row_weight, stats)
 
-    Slots and row ids past the end are padding, and write nowhere.
-    """
+
+def write_store(clients: Clients, kept: Clients, slots: Array, row_ids: RowIds) -> Clients:
+    """The store with a chunk's state `[chunk, ...]` written at `slots`."""
+
+    def write(part: Part, new: Part) -> Part:
+        return _write(part, new, slots, row_ids)
+
+    return Clients(*jax.tree.map(write, tuple(clients), tuple(kept), is_leaf=is_part))
+
+
+def _write(part: Part, new: Part, slots: Array, row_ids: RowIds) -> Part:
+    """Some clients' parts in their slots; slots and row ids past the end are padding."""
 
     def write_at(place: Array | tuple[Array, Array], leaves: PyTree, new: PyTree) -> PyTree:
         return jax.tree.map(lambda leaf, new: leaf.at[place].set(new, mode="drop"), leaves, new)
 
-    def write(part: Part, new: Part) -> Part:
-        rows = {}
-        for table, leaves in part.rows.items():
-            ids = row_ids.get(table)
-            place = slots if ids is None else (slots[:, None], ids)
-            rows[table] = write_at(place, leaves, new.rows[table])
-        return part._replace(rows=rows, dense=write_at(slots, part.dense, new.dense))
-
-    return Clients(*jax.tree.map(write, tuple(clients), tuple(kept), is_leaf=is_part))
+    rows = {}
+    for table, leaves in part.rows.items():
+        ids = row_ids.get(table)
+        place = slots if ids is None else (slots[:, None], ids)
+        rows[table] = write_at(place, leaves, new.rows[table])
+    return part._replace(rows=rows, dense=write_at(slots, part.dense, new.dense))

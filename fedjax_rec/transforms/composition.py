@@ -22,7 +22,8 @@ def chain(*links: AggregateTransform) -> AggregateTransform:
 
     Raises:
       ValueError: the composition is unsound: noise without a bound, a link behind noise,
-        or noise beside a divisor that depends on private data.
+        noise beside a divisor that depends on private data, or what is made for sums beside
+        a link that takes messages one by one.
 
     Differences: the two-sided order is that of the postprocessors of pfl-research
     (Granqvist et al. 2024); the bound follows the sensitivity of jax-privacy's clipping.
@@ -36,6 +37,7 @@ def chain(*links: AggregateTransform) -> AggregateTransform:
     noise needs a bounded update: put clip_by_norm before it
     """
     _refuse_unsound(links)
+    _refuse_beside_stacked(links)
 
     def init(template: Part) -> PyTree:
         return tuple(link.init(template) for link in links)
@@ -81,6 +83,7 @@ def chain(*links: AggregateTransform) -> AggregateTransform:
         is_scaling=all(link.is_scaling for link in links),
         is_noise=any(link.is_noise for link in links),
         releases_counts=any(link.releases_counts for link in links),
+        is_stacked=any(link.is_stacked for link in links),
     )
 
 
@@ -102,4 +105,25 @@ def _refuse_unsound(links: tuple[AggregateTransform, ...]) -> None:
         raise ValueError(
             "noise beside a divisor that depends on private data leaks it: use "
             "mean('client', divisor=expected cohort size)"
+        )
+
+
+def _refuse_beside_stacked(links: tuple[AggregateTransform, ...]) -> None:
+    """What is made for sums has no place beside a link that takes messages one by one."""
+    if not any(link.is_stacked for link in links):
+        return
+    if any(link.is_noise for link in links):
+        raise ValueError(
+            "noise is scaled to one client's part in a sum: leave it out, or the link that "
+            "takes messages one by one"
+        )
+    if any(link.is_stacked for link in links[:-1]):
+        raise ValueError(
+            "a link that takes messages one by one leaves those behind it no sum: put it last "
+            "in the chain"
+        )
+    if any(link.is_scaling for link in links):
+        raise ValueError(
+            "a mean or a sum in front of a link that takes messages one by one would divide "
+            "what nobody adds up: leave it out"
         )

@@ -4,9 +4,16 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from fedjax_rec.algorithms import colr, fedmf, gpfedrec
 from fedjax_rec.base import Part
 from fedjax_rec.errors import UserError
-from fedjax_rec.evaluation.communication import ClientBytes, Communication, bytes_per_client
+from fedjax_rec.evaluation.communication import (
+    ClientBytes,
+    Communication,
+    bytes_per_client,
+    received,
+)
+from fedjax_rec.simulation import build
 
 SHARED = Part(
     {"item": {"embedding": jnp.zeros((100, 8)), "bias": jnp.zeros(100)}},
@@ -31,6 +38,22 @@ def test_rows_travel_in_the_order_of_the_ids_that_were_asked_for():
 def test_shapes_are_enough():
     shapes = jax.eval_shape(lambda: (SHARED, UPDATE))
     assert bytes_per_client(*shapes) == bytes_per_client(SHARED, UPDATE)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "down", "up"),
+    [
+        (fedmf(30, dim=8), 30 * 8, 30 * 8),
+        (colr(30, dim=8, rank=2), 30 * 8 + 2 * 8, 30 * 2),  # with the round's basis
+        (gpfedrec(30, num_clients=5, dim=8), 2 * 30 * 8, 30 * 8),  # V and R_u
+    ],
+    ids=["fedmf", "colr", "gpfedrec"],
+)
+def test_what_is_broadcast_is_what_is_counted(algorithm, down, up):
+    init = build(algorithm).init
+    state, *_ = jax.eval_shape(lambda: init(jax.random.key(0), 5))
+    sent = jax.eval_shape(algorithm.template, state.shared)
+    assert bytes_per_client(received(algorithm, state), sent) == ClientBytes(4 * down, 4 * up)
 
 
 def test_each_table_has_its_own_rows():

@@ -131,6 +131,8 @@ def test_a_chain_tells_what_its_links_are() -> None:
     assert chain(clip_by_norm(1.0), mean()).releases_counts
     assert chain(mean("row")).releases_counts
     assert not chain(clip_by_norm(1.0)).is_noise
+    assert chain(clip_by_norm(1.0), AggregateTransform(is_stacked=True)).is_stacked
+    assert not chain(clip_by_norm(1.0)).is_stacked
 
 
 # --------------------------------------------------------------------- what is refused
@@ -141,7 +143,19 @@ COUNTS = (
     "noise beside a divisor that depends on private data leaks it: use "
     r"mean\('client', divisor=expected cohort size\)"
 )
+NO_NOISE = (
+    "noise is scaled to one client's part in a sum: leave it out, or the link that takes "
+    "messages one by one"
+)
+NO_SUM = (
+    "a link that takes messages one by one leaves those behind it no sum: put it last in the chain"
+)
+NO_MEAN = (
+    "a mean or a sum in front of a link that takes messages one by one would divide what nobody "
+    "adds up: leave it out"
+)
 CLIP, NOISE = clip_by_norm(1.0), gaussian_noise(1.0)
+STACK = AggregateTransform(is_stacked=True)
 SOUND = chain(CLIP, mean(divisor=2), NOISE)
 
 
@@ -162,6 +176,12 @@ SOUND = chain(CLIP, mean(divisor=2), NOISE)
         pytest.param([mean("example"), CLIP, NOISE], COUNTS, id="by example before clip"),
         pytest.param([chain(CLIP, mean()), NOISE], COUNTS, id="realised size in a chain"),
         pytest.param([mean(), chain(CLIP, NOISE)], COUNTS, id="noise in a chain"),
+        pytest.param([CLIP, STACK, NOISE], NO_NOISE, id="noise behind a stack"),
+        pytest.param([chain(CLIP, STACK), NOISE], NO_NOISE, id="noise behind a stack in a chain"),
+        pytest.param([STACK, CLIP], NO_SUM, id="clip behind a stack"),
+        pytest.param([STACK, STACK], NO_SUM, id="a stack of stacks"),
+        pytest.param([mean(), STACK], NO_MEAN, id="a mean in front of a stack"),
+        pytest.param([CLIP, total(), STACK], NO_MEAN, id="a sum in front of a stack"),
     ],
 )
 def test_an_unsound_chain_is_refused_with_the_reason_and_the_way_out(links: Any, says: str) -> None:
