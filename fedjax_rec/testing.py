@@ -17,7 +17,6 @@ import numpy as np
 
 from fedjax_rec.base import (
     AggregateTransform,
-    Array,
     ClientOutput,
     Clients,
     Cohort,
@@ -33,7 +32,8 @@ from fedjax_rec.base import (
     Task,
     View,
 )
-from fedjax_rec.data import FederatedData, beside, client_data, hold_out, load, synthetic
+from fedjax_rec.data import FederatedData
+from fedjax_rec.data.toys import toy_data, toy_data_for, toy_features
 from fedjax_rec.simulation import Execution, build, pad_cohort
 from fedjax_rec.simulation.devices import Placement
 from fedjax_rec.simulation.streamable import refusal
@@ -52,32 +52,6 @@ QUICK = {"xla_backend_optimization_level": 0}
 """Compiler options of the checks' programs: each runs a few times, on little."""
 
 Round = tuple[ServerState, Clients, RoundInfo]
-
-
-def toy_data() -> FederatedData:
-    """Twenty clients and 400 items: two length classes, slices smaller than the table."""
-    return load("synthetic", num_users=20, num_items=400, mean_events=25, size_sigma=0.8, seed=3)
-
-
-def toy_features(num_items: int) -> Array:
-    """Five features of every item, for algorithms of records."""
-    return jax.random.normal(jax.random.key(5), (num_items, 5))
-
-
-def toy_domains() -> FederatedData:
-    """The same twenty clients with two catalogues, 600 items and 400 of another domain."""
-    target, other = (
-        synthetic(num_users=20, num_items=num_items, mean_events=13, seed=num_items, size_sigma=0.8)
-        for num_items in (600, 400)
-    )
-    split = hold_out(beside(target, other))
-    return FederatedData("toy", client_data(split), split, "train")
-
-
-def toy_data_for(factory: Callable[..., FederatedAlgorithm]) -> FederatedData:
-    """`toy_data`, or `toy_domains` for a factory that takes `num_other`."""
-    takes_domains = "num_other" in inspect.signature(factory).parameters
-    return toy_domains() if takes_domains else toy_data()
 
 
 @dataclass(frozen=True, eq=False)

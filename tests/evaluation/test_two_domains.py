@@ -6,9 +6,9 @@ import numpy as np
 from fedjax_rec.algorithms import fedcmf
 from fedjax_rec.base import Fixed
 from fedjax_rec.data import FederatedData
+from fedjax_rec.data.toys import toy_domains
 from fedjax_rec.evaluation import top_k
 from fedjax_rec.simulation import EvaluationPlan, Execution, Result, evaluate, simulate
-from fedjax_rec.testing import toy_domains
 
 
 def trained(data: FederatedData) -> tuple[object, Result]:
