@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fedjax_rec.cli import main
 from fedjax_rec.data import beside, client_data, from_events, hold_out, load, read
 from fedjax_rec.data.interactions import FileSplit, Interactions
 from fedjax_rec.data.splits import shuffle_items
@@ -128,3 +129,11 @@ def test_a_pair_is_loaded_by_name_and_asks_for_the_first_of_its_names(pair: Path
 def test_a_pair_has_no_path_of_its_own(pair: Path) -> None:
     with pytest.raises(UserError, match=r"is read from the files of .* leave --data\.path out"):
         read("disencdr-phone+electronic", path=str(pair))
+
+
+def test_the_command_line_says_where_both_domains_are(
+    pair: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["data", "get", "disencdr-phone+electronic"]) == 0
+    folders = [pair / "disencdr" / name for name in ("phone_electronic", "electronic_phone")]
+    assert capsys.readouterr().out.split() == [str(folder) for folder in folders]
