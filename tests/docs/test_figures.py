@@ -24,6 +24,21 @@ def test_the_table_of_two_domains_is_made_from_the_stored_results():
         assert (cell["protocol"]["candidates"], cell["protocol"]["holdout"]) == ("full", "file")
 
 
+def test_the_table_of_fedrecon_is_made_from_the_stored_results():
+    folder = ROOT / "experiments" / "fedrecon"
+    cells = json.loads((folder / "results.json").read_text())
+    script = runpy.run_path(str(folder / "run.py"))
+    assert script["table"](cells) in (folder / "README.md").read_text()
+    for name, cell in cells.items():
+        kind, _, seed = name.rpartition("-")
+        command = cell["environment"]["command"]
+        assert set(script["CELLS"][kind]) <= set(command)
+        assert (cell["cell"], str(cell["seed"])) == (kind, seed)
+        assert cell["protocol"]["task"] == "rating"
+        assert cell["protocol"]["split_seed"] == cell["seed"]
+        assert cell["environment"]["git"]["is_dirty"] is False
+
+
 def test_every_cell_ran_under_the_protocol_that_its_name_says():
     cells = json.loads((EXPERIMENT / "results.json").read_text())
     assert len(cells) == 18
