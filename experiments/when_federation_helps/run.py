@@ -11,7 +11,7 @@ import math
 import shutil
 import statistics
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from fedjax_rec.cli import main
@@ -19,7 +19,7 @@ from fedjax_rec.cli import main
 RESULTS = Path(__file__).with_name("results.json")
 RUNS = Path("runs/when_federation_helps")
 ARMS = {"updates": "federated", "nothing": "each alone", "records": "pooled"}
-OWNERS_SEEDS, SEEDS = range(10), range(3)
+OWNERS_SEEDS, SEEDS = range(10), range(5)
 ROUNDS = ("10", "100")
 BUDGET = {"updates": ("100", "20"), "nothing": ("25", "5"), "records": ("25", "5")}
 """Rounds and rounds between evaluations, of which the best on validation is reported."""
@@ -27,7 +27,7 @@ NUM_RECORDS = 20_000
 CLIENTS, SKEWED_CLIENTS = (10, 100, 1000, 10_000), (10, 1000)
 ALPHAS = ("10", "1", "0.5", "0.1")
 METRICS = ("log_loss", "accuracy")
-QUANTILE = {3: 4.303, 10: 2.262}
+QUANTILE = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 10: 2.262}
 """The 97.5 % point of Student's t for the mean of so many seeds."""
 
 Cells = dict[str, dict]
@@ -117,12 +117,9 @@ def run_cell(name: str, preset: str, words: list[str]) -> dict:
 # ---------------------------------------------------------------------- tables
 
 
-def interval(values: list[float], digits: int = 3) -> str:
+def interval(values: list[float]) -> str:
     """Mean and half the width of its 95 % interval."""
-    if len(values) not in QUANTILE:
-        return "-"
-    mean, half = statistics.mean(values), half_width(values)
-    return f"{mean:.{digits}f} ± {half:.{digits}f}"
+    return f"{statistics.mean(values):.4f} ± {half_width(values):.4f}"
 
 
 def half_width(values: list[float]) -> float:
@@ -130,9 +127,17 @@ def half_width(values: list[float]) -> float:
     return QUANTILE[len(values)] * statistics.stdev(values) / math.sqrt(len(values))
 
 
-def measured(cells: Cells, prefix: str, seeds: range, metric: str, at: str = "") -> list[float]:
+def stored(cells: Cells, prefixes: list[str], seeds: range) -> list[int]:
+    """The seeds of which all of a row's cells are stored; too few for an interval count as none."""
+    whole = [seed for seed in seeds if all(f"{prefix}-{seed}" in cells for prefix in prefixes)]
+    return whole if len(whole) in QUANTILE else []
+
+
+def measured(
+    cells: Cells, prefix: str, seeds: Iterable[int], metric: str, at: str = ""
+) -> list[float]:
     """One metric of a row's cells, seed by seed: of a round, or of the best on validation."""
-    curves = [cells[f"{prefix}-{seed}"]["curve"] for seed in seeds if f"{prefix}-{seed}" in cells]
+    curves = [cells[f"{prefix}-{seed}"]["curve"] for seed in seeds]
     return [curve[at or best_round(curve)][f"test/{metric}"] for curve in curves]
 
 
@@ -144,30 +149,37 @@ def best_round(curve: dict[str, dict]) -> str:
 
 def owners_table(cells: Cells) -> str:
     """Two owners: each arm after as many rounds as the preset has, and after more."""
-    lines = ["| model | rounds | log loss | accuracy |", "| --- | --- | --- | --- |"]
-    for rounds in ROUNDS:
-        for arm, words in ARMS.items():
-            found = (
-                measured(cells, f"owners-{arm}", OWNERS_SEEDS, metric, rounds) for metric in METRICS
-            )
-            lines.append(f"| {words} | {rounds} | {' | '.join(map(interval, found))} |")
-    found = (measured(cells, "owners-majority", OWNERS_SEEDS, metric) for metric in METRICS)
-    lines.append(f"| majority class | 1 | {' | '.join(map(interval, found))} |")
+    names = {f"owners-{arm}": words for arm, words in ARMS.items()}
+    rows = [(name, words, at) for at in ROUNDS for name, words in names.items()]
+    rows.append(("owners-majority", "majority class", "1"))
+    lines = [
+        "| model | rounds | log loss | accuracy | log loss - majority's | accuracy - majority's |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, words, at in rows:
+        found = [measured(cells, name, OWNERS_SEEDS, metric, at) for metric in METRICS]
+        counted = [measured(cells, "owners-majority", OWNERS_SEEDS, metric) for metric in METRICS]
+        above = [
+            [one - other for one, other in zip(*pair, strict=True)]
+            for pair in zip(found, counted, strict=True)
+        ]
+        lines.append(f"| {words} | {at} | {' | '.join(map(interval, [*found, *above]))} |")
     return "\n".join(lines)
 
 
 def count_row(cells: Cells, prefix: str, number: int) -> str:
     """Federated, alone, and their difference, seed by seed, in log loss; both accuracies."""
+    arms = [f"{prefix}-{number}-{arm}" for arm in ("updates", "nothing")]
+    seeds = stored(cells, arms, SEEDS)
+    start = f"{number:,} | {NUM_RECORDS // number:,} | {len(seeds)}"
+    if not seeds:
+        return f"{start} |{' - |' * (HEAD.count('|') - 3)}"
     losses, accuracies = (
-        [
-            measured(cells, f"{prefix}-{number}-{arm}", SEEDS, metric)
-            for arm in ("updates", "nothing")
-        ]
-        for metric in METRICS
+        [measured(cells, arm, seeds, metric) for arm in arms] for metric in METRICS
     )
     gap = [alone - together for together, alone in zip(*losses, strict=True)]
     parts = [*map(interval, losses), interval(gap), *map(interval, accuracies)]
-    return f"{number:,} | {NUM_RECORDS // number:,} | {' | '.join(parts)} | {verdict(gap)} |"
+    return f"{start} | {' | '.join(parts)} | {verdict(gap)} |"
 
 
 def verdict(gap: list[float]) -> str:
@@ -179,7 +191,7 @@ def verdict(gap: list[float]) -> str:
 
 
 HEAD = (
-    "clients | records each | log loss, federated | log loss, alone | alone - federated | "
+    "clients | records each | seeds | log loss, federated | log loss, alone | alone - federated | "
     "accuracy, federated | accuracy, alone | better |"
 )
 
@@ -189,10 +201,13 @@ def clients_table(cells: Cells) -> str:
     lines = [f"| {HEAD}", f"|{' --- |' * HEAD.count('|')}"]
     lines += [f"| {count_row(cells, 'clients', number)}" for number in CLIENTS]
     for name in ("pooled", "majority"):
+        seeds = stored(cells, [f"clients-{name}"], SEEDS)
         loss, accuracy = (
-            interval(measured(cells, f"clients-{name}", SEEDS, metric)) for metric in METRICS
+            interval(measured(cells, f"clients-{name}", seeds, metric)) if seeds else "-"
+            for metric in METRICS
         )
-        lines.append(f"| {name} | {NUM_RECORDS:,} | {loss} | - | - | {accuracy} | - | - |")
+        start = f"| {name} | {NUM_RECORDS:,} | {len(seeds)}"
+        lines.append(f"{start} | {loss} | - | - | {accuracy} | - | - |")
     return "\n".join(lines)
 
 

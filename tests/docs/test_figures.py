@@ -47,3 +47,16 @@ def test_every_cell_ran_under_the_protocol_that_its_name_says():
         fields = ("negatives_exclude", "candidates", "time_ties")
         assert name == "-".join([cell["model"], *(protocol[field] for field in fields)])
         assert cell["environment"]["git"]["is_dirty"] is False
+
+
+def test_the_tables_of_when_federation_helps_are_made_from_the_stored_results():
+    folder = ROOT / "experiments" / "when_federation_helps"
+    cells = json.loads((folder / "results.json").read_text())
+    script = runpy.run_path(str(folder / "run.py"))
+    text = (folder / "README.md").read_text()
+    for study, table in script["TABLES"].items():
+        assert table(cells) in text, study
+    known = {name for study in script["STUDIES"].values() for name, *_ in study()}
+    assert set(cells) <= known
+    assert f"{len(cells)} of {len(known)} cells" in text
+    assert not any(cell["environment"]["git"]["is_dirty"] for cell in cells.values())
