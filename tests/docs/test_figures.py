@@ -2,7 +2,12 @@
 
 import json
 import runpy
+from importlib import import_module
 from pathlib import Path
+
+import pytest
+
+from experiments.cells import END, START
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENT = ROOT / "experiments" / "protocols"
@@ -37,6 +42,18 @@ def test_the_table_of_fedrecon_is_made_from_the_stored_results():
         assert cell["protocol"]["task"] == "rating"
         assert cell["protocol"]["split_seed"] == cell["seed"]
         assert cell["environment"]["git"]["is_dirty"] is False
+
+
+@pytest.mark.parametrize("name", ["leaderboard", "leaks", "low_rank", "ncf", "personal_tables"])
+def test_the_table_of_an_experiment_is_made_from_its_cells(name):
+    folder = ROOT / "experiments" / name
+    made = (folder / "README.md").read_text().split(START)[1].split(END)[0].strip()
+    if not (folder / "results.json").exists():
+        assert made == "", "a table without stored cells"
+        return
+    cells = json.loads((folder / "results.json").read_text())
+    assert made == import_module(f"experiments.{name}.run").table(cells)
+    assert not any(cell["environment"]["git"]["is_dirty"] for cell in cells.values())
 
 
 def test_every_cell_ran_under_the_protocol_that_its_name_says():
