@@ -119,7 +119,7 @@ def on_recommender(
     >>> factory(10, mu=0.1).model.num_rows
     {'item': 10}
     >>> list(inspect.signature(factory).parameters)[:3]
-    ['num_items', 'model', 'init_stddev']
+    ['num_items', 'model', 'feedback']
     """
     num_items, *settings = inspect.signature(recommender).parameters.values()
     taken = [

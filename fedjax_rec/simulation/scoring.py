@@ -1,6 +1,7 @@
 """The evaluation of a run: its held-out items, put to every client."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property, partial
 
 import jax
@@ -92,17 +93,12 @@ class Scorer:
     ) -> tuple[dict[str, float], dict[str, npt.NDArray[np.float32]]]:
         """Metrics by key, `test/ndcg@10`, and each client's test metrics `[N]`.
 
-        Where clients rank, every call also lists the best items of those who hold out a test
-        item, for `test/coverage@10` and its like. State, store and data lie as the placement
-        puts them.
+        State, store and data lie as the placement puts them.
         """
         metrics: dict[str, float] = {}
         evaluations = self.evaluations(state, clients, fixed)
         for split, evaluation in evaluations.items():
             metrics |= {f"{split}/{name}": value for name, value in evaluation.metrics.items()}
-            if evaluation.lists is not None:
-                of_lists = list_metrics(evaluation.lists, self._consumed, self._plan.at_k)
-                metrics |= {f"{split}/{name}": value for name, value in of_lists.items()}
             if evaluation.num_non_finite:
                 self._notice(
                     f"warning: {evaluation.num_non_finite} of {evaluation.num_clients} clients "
@@ -113,12 +109,22 @@ class Scorer:
     def evaluations(
         self, state: ServerState, clients: Clients, fixed: Fixed
     ) -> dict[str, Evaluation]:
-        """One evaluation for each split; two for a method with own item parameters."""
+        """One evaluation for each split; two for a method with own item parameters.
+
+        Where clients rank, the test also lists the best items of those who hold out a test item,
+        for `coverage@10` and its like.
+        """
         return {
-            split + kind: evaluation
+            split + kind: self._with_lists(evaluation)
             for kind, evaluate in self._evaluators.items()
             for split, evaluation in evaluate(state, clients, fixed, self._sets).items()
         }
+
+    def _with_lists(self, found: Evaluation) -> Evaluation:
+        if found.lists is None:
+            return found
+        of_lists = list_metrics(found.lists, self._consumed, self._plan.at_k)
+        return replace(found, metrics=found.metrics | of_lists)
 
 
 def evaluate(

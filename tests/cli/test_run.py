@@ -111,7 +111,7 @@ def test_more_rounds_go_on_from_where_it_was(run, folder, capsys):
     assert run("--execution.chunk_size", "4", "--checkpoint.every", "2") == 0
     text = capsys.readouterr().out
     assert "round 4/4" in text
-    assert "protocol: holdout leave_one_out" in text
+    assert "protocol: task ranking, holdout leave_one_out" in text
     assert lines(folder)[:2] == before
     assert [line["round"] for line in lines(folder)] == [1, 2, 3, 4]
     assert json.loads((folder / "summary.json").read_text())["rounds"] == 4
@@ -221,7 +221,7 @@ def test_damaged_checkpoints_are_told_in_one_line(run, folder, capsys):
         (["--algorithm.name", "fedfm"], "unknown algorithm 'fedfm' (did you mean 'fedmf'?)"),
         (["--algorithm.dmi", "3"], "algorithm.dmi: fedmf has no such setting"),
         (["--stop.metric", "valid/ndgc@10"], "stop.metric: 'valid/ndgc@10' is not measured"),
-        (["--data.num_users", "0", "--data.name", "ml-100"], "data: sizes and seed belong to"),
+        (["--data.name", "ml-100"], "data: num_items and mean_events belong to"),
     ],
 )
 def test_a_mistake_leaves_no_folder(preset, tmp_path, capsys, words, start):

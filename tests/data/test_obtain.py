@@ -259,7 +259,7 @@ def test_every_known_data_set_says_whom_to_cite_and_what_is_allowed() -> None:
         assert dataset is SYNTHETIC or (dataset.citation and dataset.terms)
         assert dataset is SYNTHETIC or set(dataset.statistics) == {"users", "items", "events"}
         assert all(len(digest) == 64 for digest in dataset.files.values())
-        assert dataset is SYNTHETIC or dataset.wheel or dataset.files
+        assert dataset is SYNTHETIC or dataset.wheel or dataset.files or dataset.domains
 
 
 @pytest.mark.parametrize("name", [name for name in DATASETS if name != "synthetic"])
