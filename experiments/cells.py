@@ -1,10 +1,12 @@
 """Cells of a table: each a run of a preset, stored once with what it ran on.
 
 A script names its cells and makes a table of what is stored. One that was stopped goes on:
-a cell is run again only if its command has changed.
+a cell is run again only if its command has changed. Several may work on one table at once.
 """
 
+import fcntl
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -27,9 +29,10 @@ class Cells:
         """Reads what is stored."""
         self.home = home
         self.path = home / "results.json"
-        self.found: dict[str, dict[str, Any]] = {}
-        if self.path.exists():
-            self.found = json.loads(self.path.read_text())
+        self.found: dict[str, dict[str, Any]] = self._stored()
+
+    def _stored(self) -> dict[str, dict[str, Any]]:
+        return dict(json.loads(self.path.read_text())) if self.path.exists() else {}
 
     def run(self, name: str, preset: str, *options: str, seconds: float | None = None) -> None:
         """Runs a cell unless it is stored.
@@ -63,10 +66,16 @@ class Cells:
         self._store(name, command, record)
 
     def _store(self, name: str, command: Sequence[str], record: dict[str, Any]) -> None:
-        self.found[name] = {"command": " ".join(command)} | record
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(self.found, indent=1) + "\n")
-        temporary.replace(self.path)
+        # several calls may make cells of a table at once: keep what the others stored
+        home = os.open(self.home, os.O_RDONLY)
+        try:
+            fcntl.flock(home, fcntl.LOCK_EX)
+            self.found = self._stored() | {name: {"command": " ".join(command)} | record}
+            temporary = self.path.with_suffix(".tmp")
+            temporary.write_text(json.dumps(self.found, indent=1) + "\n")
+            temporary.replace(self.path)
+        finally:
+            os.close(home)
 
     def write_readme(self, table: str) -> None:
         """Puts the table between the marks in the experiment's README, and prints it."""

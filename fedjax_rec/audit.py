@@ -45,6 +45,7 @@ def audit_evaluation(
     Returns:
       Arm -> candidates (`uni99`, `full`) -> metrics of the test items: `own/...`, and
       `global/...` where clients have item parameters of their own; `None` if interrupted.
+      An algorithm whose clients cannot train alone has no arm `local_only`.
 
     Raises:
       UserError: a configuration that cannot be run.
@@ -57,7 +58,11 @@ def audit_evaluation(
     for arm in ARMS:
         experiment = build(_of_arm(config, arm), notice)
         if arm == LOCAL_ONLY:
-            experiment = replace(experiment, algorithm=local_only(experiment.algorithm))
+            try:
+                experiment = replace(experiment, algorithm=local_only(experiment.algorithm))
+            except ValueError as error:
+                notice(f"no arm without federation: {config.algorithm.name}: {error}")
+                continue
         result = experiment.run(
             folder / arm,
             resume=resume,

@@ -174,12 +174,12 @@ def build(config: RunConfig, notice: Callable[[str], None] = print_notice) -> Ex
         )
     try:
         algorithm = factory(data.clients.num_items, **settings, **parts)
+        if config.silos.exchange == "nothing":
+            algorithm = local_only(algorithm)
     except ValueError as error:
         raise UserError(f"algorithm {config.algorithm.name}: {error}") from error
     if config.silos.number:
         refuse_negatives(config.algorithm.name, algorithm)
-    if config.silos.exchange == "nothing":
-        algorithm = local_only(algorithm)
     return Experiment(
         config=config,
         data=data,

@@ -1,25 +1,6 @@
 """What is compared: each method's preset, and the eight settings that are tried of it."""
 
-from itertools import product
-
-Trials = list[tuple[str, ...]]
-
-
-def grid(**choices: tuple) -> Trials:
-    """Every combination of settings, as options of `fedjax-rec run`.
-
-    >>> grid(dim=(8, 16))
-    [('--algorithm.dim', '8'), ('--algorithm.dim', '16')]
-    """
-    names = [f"--{name.replace('__', '.')}" for name in choices]
-    names = [name if "." in name else f"--algorithm.{name[2:]}" for name in names]
-    return [
-        tuple(
-            word for name, value in zip(names, values, strict=True) for word in (name, str(value))
-        )
-        for values in product(*choices.values())
-    ]
-
+from experiments.trials import Trials, grid
 
 ITEM_RATES = {"item_learning_rate": (25.0, 50.0, 100.0, 200.0)}
 RATES = {"user_learning_rate": (1.0, 5.0)} | ITEM_RATES
@@ -68,6 +49,14 @@ METHODS: dict[str, tuple[str, Trials]] = {
         "ml-100k/fedmf",
         grid(user_learning_rate=(1.0, 3.0), item_learning_rate=(400.0, 800.0, 1600.0, 3200.0)),
     ),
+    "FedMF by BPR": (
+        "ml-100k/fedmf_bpr",
+        grid(user_learning_rate=(1.0, 3.0), item_learning_rate=(800.0, 1600.0, 3200.0, 6400.0)),
+    ),
+    "FedLightGCN": (
+        "ml-100k/fedlightgcn",
+        grid(user_learning_rate=(1.0, 3.0), server__learning_rate=(0.01, 0.03, 0.1, 0.3)),
+    ),
     "FedNCF": on_fedavg("fedncf", grid(dense_learning_rate=(0.05, 0.5), **ITEM_RATES)),
     "FedRecon": on_fedavg("fedrecon", grid(batch_size=(40,), **RATES)),
     "FCF": (
@@ -77,6 +66,10 @@ METHODS: dict[str, tuple[str, Trials]] = {
     "PFedRec": (
         "ml-100k/pfedrec",
         grid(learning_rate=(0.05, 0.1), item_rate_factor=(10.0, 20.0, 40.0, 80.0)),
+    ),
+    "GPFedRec": (
+        "ml-100k/gpfedrec",
+        grid(regularization=(0.2, 1.0), rate_factor=(20.0, 40.0, 80.0, 160.0)),
     ),
     "CoLR, rank 8": (
         "ml-100k/colr",

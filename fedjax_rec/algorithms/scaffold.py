@@ -18,6 +18,7 @@ from fedjax_rec.base import (
     ClientOutput,
     ClientUpdate,
     Cohort,
+    Entry,
     FederatedAlgorithm,
     Key,
     Message,
@@ -25,6 +26,7 @@ from fedjax_rec.base import (
     Objective,
     Part,
     Private,
+    RowIds,
     ServerState,
     ServerUpdate,
     Task,
@@ -32,7 +34,7 @@ from fedjax_rec.base import (
 )
 from fedjax_rec.clients import local_training, shapes_of_parameters
 from fedjax_rec.optimizers import sgd_rates
-from fedjax_rec.tree import subtract, zeros_like
+from fedjax_rec.tree import subtract, take, zeros_like
 
 
 def scaffold(
@@ -85,6 +87,9 @@ def scaffold(
 
     train = local_training(model, objective, optimizer, pull=correction, support="table")
 
+    def broadcast(state: ServerState, entry: Entry, row_ids: RowIds) -> tuple[Part, Part]:
+        return take(state.shared, row_ids), take(state.extra, row_ids)
+
     def run(key: Key, view: View, task: Task) -> ClientOutput:
         output = train.run(key, view, task)
         is_active = task.num_steps > 0
@@ -113,6 +118,7 @@ def scaffold(
         parts,
         client_update=ClientUpdate(run, support="table"),
         server_update=ServerUpdate(parts.server_update.init, apply),
+        broadcast=broadcast,
         template=lambda shared: _pair(shared, shared),
         init_memory=lambda shared: Private(*zeros_like(shared)),
         init_extra=lambda key, shared: zeros_like(shared),

@@ -105,6 +105,8 @@ class Objective:
         and that the weights of `loss` depend on labels and validity alone.
       is_pointwise: with a sampler, a promise that an example's loss reads its own score
         alone; without it, that it reads the scores of its positive's group.
+      rating_epochs: a promise that examples are those of `objectives.ratings`, in so many
+        passes; 0 promises nothing.
 
     `batch` and `loss` are for objectives that are trained in batches; a closed-form client
     reads its plan itself.
@@ -116,6 +118,7 @@ class Objective:
     loss: Callable[[Array, Any], tuple[Array, Array]] | None = None
     sampler: Sampler | None = None
     is_pointwise: bool = True
+    rating_epochs: int = 0
 
 
 class Stat(NamedTuple):

@@ -5,7 +5,7 @@ from fedjax_rec.baselines.ials import ials
 from fedjax_rec.baselines.majority import majority
 from fedjax_rec.baselines.means import rating_means
 from fedjax_rec.baselines.neighbours import ease, item_knn
-from fedjax_rec.baselines.neural import bpr_mf, gmf, mlp, neumf
+from fedjax_rec.baselines.neural import bpr_mf, gmf, mf_explicit, mlp, neumf
 from fedjax_rec.baselines.popularity import popularity
 from fedjax_rec.baselines.registry import BASELINES
 from fedjax_rec.baselines.twins import local_only
@@ -20,6 +20,7 @@ __all__ = [
     "item_knn",
     "local_only",
     "majority",
+    "mf_explicit",
     "mlp",
     "neumf",
     "popularity",

@@ -41,6 +41,7 @@ from fedjax_rec.base import (
     nothing_private,
 )
 from fedjax_rec.clients.gradients import rows_of
+from fedjax_rec.objectives.explicit import Rated
 from fedjax_rec.objectives.stream import free_items, open_stream
 from fedjax_rec.transforms import total
 from fedjax_rec.tree import take
@@ -50,13 +51,14 @@ class Events(NamedTuple):
     """Everybody's training events.
 
     Attributes:
-      items: `[E]` client after client.
+      items, values: `[E]` client after client.
       clients: `[E]` whose they are.
       offsets: `[N + 1]` where each client's begin.
       excluded, excluded_offsets: what each client's negatives avoid, see `ClientData`.
     """
 
     items: Array
+    values: Array
     clients: Array
     offsets: Array
     excluded: Array
@@ -87,7 +89,7 @@ def centralised(
     """The same model, objective and examples, on pooled mini-batches with one optimizer.
 
     A round makes as many passes over everybody's examples as a federated round of all
-    clients: each client's own positives and negatives of that round, shuffled together. The
+    clients: each client's own examples of that round, shuffled together. The
     users' private parameters are rows of one table, which the optimizer moves with the rest.
 
     This is no federated training: the server holds every event and every user's parameters,
@@ -99,14 +101,14 @@ def centralised(
       data: whose events are pooled.
       optimizer: any optax optimizer of (shared, users), kept over rounds; `optax.adam(1e-3)`
         by default. Untouched rows get zero gradients and may still be moved by momentum.
-      batch_size: examples of a step, at least one positive with its negatives.
+      batch_size: examples of a step, at least one positive with its negatives, or one rating.
 
     Returns:
       An algorithm whose server trains.
 
     Raises:
-      ValueError: the objective is not `sampled`, the model is not row-wise, or it has
-        frozen parameters or tables of each client's own.
+      ValueError: the objective is neither `sampled` nor of `ratings`, the model is not
+        row-wise, or it has frozen parameters or tables of each client's own.
 
     >>> from fedjax_rec.baselines import gmf
     >>> from fedjax_rec.data import load
@@ -167,8 +169,8 @@ def pooled(
 def _refuse_unfit(model: Model, objective: Objective) -> None:
     key = jax.random.key(0)
     _, frozen = jax.eval_shape(model.init, key)
-    if objective.sampler is None or objective.loss is None:
-        raise ValueError("centralised: the objective is not sampled")
+    if objective.loss is None or not (objective.sampler or objective.rating_epochs):
+        raise ValueError("centralised: the objective is neither sampled nor of ratings")
     if not model.is_row_wise or model.needs_history:
         raise ValueError("centralised: the model is not row-wise")
     if jax.tree.leaves(frozen) or jax.eval_shape(model.init_private, key).rows:
@@ -178,7 +180,8 @@ def _refuse_unfit(model: Model, objective: Objective) -> None:
 def _events(data: ClientData) -> Events:
     counts = np.diff(np.asarray(data.offsets))  # on the host: a compiler would fold it slowly
     clients = jnp.asarray(np.repeat(np.arange(data.num_clients, dtype=np.int32), counts))
-    return Events(data.items, clients, data.offsets, data.excluded, data.excluded_offsets)
+    exclusions = data.excluded, data.excluded_offsets
+    return Events(data.items, data.values, clients, data.offsets, *exclusions)
 
 
 def _train(
@@ -189,13 +192,18 @@ def _train(
     data: ClientData,
     state: ServerState,
 ) -> tuple[Part, Owner]:
-    """One round: the sampler's number of passes over the pooled examples."""
-    sampler, owner = cast(Sampler, objective.sampler), state.extra.dense
+    """One round: the objective's number of passes over the pooled examples."""
+    sampler, owner = objective.sampler, state.extra.dense
     num_events = owner.events.items.shape[0]
-    num_groups = max(min(batch_size // (1 + sampler.num_negatives), num_events), 1)
+    if sampler:
+        num_epochs, group_size = sampler.local_epochs, 1 + sampler.num_negatives
+        longest = LengthClass.covering(data.classes)
+        draw = _pooled_examples(sampler, owner.events, state, longest)
+    else:
+        num_epochs, group_size = objective.rating_epochs, 1
+        draw = _pooled_ratings(owner.events)
+    num_groups = max(min(batch_size // group_size, num_events), 1)
     num_steps = -(-num_events // num_groups)
-    longest = LengthClass.covering(data.classes)
-    draw = _pooled_examples(sampler, owner.events, state, longest)
 
     def step(carry: PyTree, batch: tuple[Array, Array]) -> tuple[PyTree, None]:
         params, opt_state = carry
@@ -212,14 +220,32 @@ def _train(
         return jax.lax.scan(step, carry, (batches, jnp.full(num_steps, number)))
 
     carry = ((state.shared, owner.users), owner.opt_state)
-    ((shared, users), opt_state), _ = jax.lax.scan(epoch, carry, jnp.arange(sampler.local_epochs))
+    ((shared, users), opt_state), _ = jax.lax.scan(epoch, carry, jnp.arange(num_epochs))
     return shared, owner._replace(users=users, opt_state=opt_state)
+
+
+Draw = Callable[[Array, Array], tuple[Array, Array, Any]]
+"""`([G] events, epoch) -> [G] clients, [G, k] items, [G k] examples`."""
+
+
+def _pooled_ratings(events: Events) -> Draw:
+    """An event's own rating: k is 1."""
+    num_events = events.items.shape[0]
+
+    def draw(batch: Array, epoch: Array) -> tuple[Array, Array, Rated]:
+        clients, items, values = (
+            leaf.at[batch].get(mode="clip")
+            for leaf in (events.clients, events.items, events.values)
+        )
+        return clients, items[:, None], Rated(Inputs(items), values, batch < num_events)
+
+    return draw
 
 
 def _pooled_examples(
     sampler: Sampler, events: Events, state: ServerState, longest: LengthClass
-) -> Callable[[Array, Array], tuple[Array, Array, Sampled]]:
-    """`([G] events, epoch) -> [G] clients, [G, 1 + k] items, [G (1 + k)] examples`.
+) -> Draw:
+    """A positive with its negatives: k is 1 and their number.
 
     A client's negatives are those that it would draw itself in this round, in their order.
     """
@@ -267,7 +293,7 @@ def _loss(
     objective: Objective,
     clients: Array,
     items: Array,
-    examples: Sampled,
+    examples: Any,
     params: tuple[Part, PyTree],
 ) -> Array:
     """The mean loss of a batch: `sum(weight * loss) / sum(weight)`."""

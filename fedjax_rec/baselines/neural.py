@@ -8,7 +8,7 @@ from fedjax_rec.models import gmf as gmf_model
 from fedjax_rec.models import matrix_factorization
 from fedjax_rec.models import ncf as ncf_model
 from fedjax_rec.models import neumf as neumf_model
-from fedjax_rec.objectives import binary_cross_entropy, bpr, sampled
+from fedjax_rec.objectives import binary_cross_entropy, bpr, ratings, sampled
 from fedjax_rec.optimizers import named_optimizer
 
 
@@ -126,6 +126,28 @@ def neumf(
     model = neumf_model(num_items, dim, num_layers, init_stddev=init_stddev)
     chosen = _optimizer(optimizer, learning_rate, regularization)
     return _pointwise(model, num_items, data, num_negatives, batch_size, chosen)
+
+
+def mf_explicit(
+    num_items: int,
+    *,
+    data: ClientData,
+    dim: int = 32,
+    init_stddev: float = 0.1,
+    batch_size: int = 4096,
+    optimizer: str = "adam",
+    learning_rate: float = 1e-3,
+    regularization: float = 0.0,
+) -> FederatedAlgorithm:
+    """Matrix factorisation of ratings on pooled data: `(r_ui - p_u . q_i)^2`; see `bpr_mf`.
+
+    Reference:
+      Salakhutdinov and Mnih (2007), "Probabilistic matrix factorization", equation 4.
+      Differences: Adam on mini-batches; all vectors are penalised at every step.
+    """
+    model = matrix_factorization(num_items, dim, init_stddev=init_stddev)
+    chosen = _optimizer(optimizer, learning_rate, regularization)
+    return pooled(model, ratings(num_items), data, chosen, batch_size)
 
 
 def _pointwise(

@@ -7,7 +7,7 @@ from fedjax_rec.baselines.ials import ials
 from fedjax_rec.baselines.majority import majority
 from fedjax_rec.baselines.means import rating_means
 from fedjax_rec.baselines.neighbours import ease, item_knn
-from fedjax_rec.baselines.neural import bpr_mf, gmf, mlp, neumf
+from fedjax_rec.baselines.neural import bpr_mf, gmf, mf_explicit, mlp, neumf
 from fedjax_rec.baselines.popularity import popularity
 
 BASELINES: dict[str, Callable[..., FederatedAlgorithm]] = {
@@ -17,6 +17,7 @@ BASELINES: dict[str, Callable[..., FederatedAlgorithm]] = {
     "ials": ials,
     "item_knn": item_knn,
     "majority": majority,
+    "mf_explicit": mf_explicit,
     "mlp": mlp,
     "neumf": neumf,
     "popularity": popularity,

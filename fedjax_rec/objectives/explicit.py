@@ -46,7 +46,6 @@ def ratings(
     *,
     local_epochs: int = 1,
     batch_size: int = 256,
-    table: str = "item",
     is_sliced: bool = True,
 ) -> Objective:
     """A client's own events with their values as labels, each once an epoch.
@@ -56,7 +55,6 @@ def ratings(
       loss: `(scores, examples) -> (loss, weight)`, per example.
       local_epochs: passes over the events in a round, at least 1.
       batch_size: examples of a local step, at least 1.
-      table: the table of rows that items index.
       is_sliced: False gives every client the whole table: for what declares the support
         `table`, and as the oracle of the sliced form.
 
@@ -103,7 +101,7 @@ def ratings(
             shuffled_events(key, history, local_epochs),
             history.num_events,
         )
-        return {table: history.excluded if is_slice else None}, plan
+        return {"item": history.excluded if is_slice else None}, plan
 
     def num_steps(plan: RatingsPlan) -> Array:
         return local_epochs * steps_per_epoch(plan.num_events)
@@ -117,9 +115,9 @@ def ratings(
             jnp.where(is_valid, plan.ids[event], 0),
             jnp.where(is_valid, plan.values[event], 0),
         )
-        return Rated(Inputs(ids, table=table), label, is_valid)
+        return Rated(Inputs(ids), label, is_valid)
 
-    return Objective(prepare, num_steps, batch, loss)
+    return Objective(prepare, num_steps, batch, loss, rating_epochs=local_epochs)
 
 
 def shuffled_events(key: Key, history: History, local_epochs: int) -> Array:

@@ -5,12 +5,15 @@ from functools import cache
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from fedjax_rec.algorithms import colr
+from fedjax_rec.algorithms import colr, fedopt
 from fedjax_rec.base import PREPARE, Entry, Fixed, LengthClass, derive_key
 from fedjax_rec.data import load
 from fedjax_rec.simulation import Execution, build, pad_cohort
+from fedjax_rec.testing import assert_same_movement
+from fedjax_rec.transforms import mean
 
 DATA = load("synthetic", num_users=8, num_items=45, mean_events=10, seed=3)
 LONGEST = LengthClass.covering(DATA.clients.classes)
@@ -94,6 +97,23 @@ def test_a_round_equals_plain_loops(rank):
         np.testing.assert_allclose(new_clients.private.dense[client], user, atol=1e-5)
     expected = table + total / np.maximum(count, 1)[:, None] @ span
     np.testing.assert_allclose(new_state.shared.rows["item"], expected, atol=1e-5)
+
+
+def test_of_full_rank_and_by_single_examples_it_is_federated_averaging():
+    """A square orthonormal basis only rotates; means over one example are the example."""
+    options = {"num_negatives": 2, "batch_size": 1, "local_epochs": 1}
+    low_rank = colr(
+        DATA.num_items, dim=DIM, rank=DIM, learning_rate=RATE, weight_decay=0.0, **options
+    )
+    averaging = fedopt(low_rank.model, low_rank.objective, optax.sgd(RATE), aggregate=mean("row"))
+    state, clients, fixed = start(DIM)
+    cohort = pad_cohort(COHORT, DATA.num_clients)
+    (one, own, _), (other, vectors, _) = (
+        jax.jit(build(algorithm).step)(state, clients, cohort, fixed)
+        for algorithm in (low_rank, averaging)
+    )
+    assert_same_movement(state.shared, other.shared, one.shared, "the limit", 1e-5)
+    assert_same_movement(clients.private, vectors.private, own.private, "the limit", 1e-5)
 
 
 @pytest.mark.parametrize("rank", [1, 2])

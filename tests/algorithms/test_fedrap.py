@@ -5,13 +5,16 @@ from functools import cache
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from fedjax_rec.algorithms import fedrap
-from fedjax_rec.base import PREPARE, Fixed, LengthClass, derive_key
+from fedjax_rec.algorithms import fedopt, fedrap, pfedrec
+from fedjax_rec.base import PREPARE, Fixed, LengthClass, Part, derive_key
+from fedjax_rec.clients import by_role
 from fedjax_rec.data import load
 from fedjax_rec.evaluation.personal import scores_of, without_own
 from fedjax_rec.simulation import Execution, build, pad_cohort
+from fedjax_rec.testing import assert_same_movement
 
 DATA = load("synthetic", num_users=7, num_items=40, mean_events=9, seed=3)
 LONGEST = LengthClass.covering(DATA.clients.classes)
@@ -128,6 +131,41 @@ def test_a_round_equals_plain_loops(variant, tolerance):
         np.testing.assert_allclose(found.dense[client], head - first_head, atol=5e-5)
     np.testing.assert_allclose(new_state.shared.rows["item"], np.mean(tables, axis=0), atol=5e-5)
     assert (epochs_made == {EPOCHS}) == (tolerance == 0)
+
+
+def test_one_step_without_penalties_moves_both_tables_as_federated_averaging_moves_their_sum():
+    options = {"dim": DIM, "num_negatives": 2, "batch_size": 1000, "local_epochs": 1}
+    additive = fedrap(
+        DATA.num_items,
+        **options,
+        head_learning_rate=HEAD_RATE,
+        item_learning_rate=RATE,
+        weight_decay=0.0,
+        difference=0.0,
+        sparsity=0.0,
+    )
+    rates = {"private": optax.sgd(HEAD_RATE), "shared": optax.sgd(RATE)}
+    plain = fedopt(pfedrec(DATA.num_items, dim=DIM).model, additive.objective, by_role(**rates))
+
+    init = jax.jit(build(additive).init, static_argnums=1)
+    state, clients, frozen = init(jax.random.key(4), DATA.num_clients)
+    own = frozen.rows["item"]
+    together = Part({"item": state.shared.rows["item"] + own}, ())
+    heads = clients._replace(private=Part({}, clients.private.dense))
+    cohort = pad_cohort(COHORT, DATA.num_clients)
+    one, after, _ = jax.jit(build(additive).step)(
+        state, clients, cohort, Fixed(frozen, DATA.clients)
+    )
+    summed, moved, _ = jax.jit(build(plain).step)(
+        state._replace(shared=together), heads, cohort, Fixed(Part({}, frozen.dense), DATA.clients)
+    )
+    expected = summed.shared.rows["item"] - own
+    assert_same_movement(
+        state.shared.rows["item"], expected, one.shared.rows["item"], "the table of all", 1e-5
+    )
+    np.testing.assert_allclose(after.private.dense, moved.private.dense, atol=1e-6)
+    kept = np.mean(after.private.rows["item"][jnp.array(COHORT)], axis=0)
+    np.testing.assert_allclose(kept, expected - state.shared.rows["item"], atol=1e-6)
 
 
 def test_scores_with_and_without_the_own_table():

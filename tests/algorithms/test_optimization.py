@@ -199,6 +199,10 @@ def named(name: str, **options: Any) -> Subject:
     [
         ("fedprox", {"mu": 0.0}),
         ("fedavgm", {"server_momentum": 0.0}),
+        # beside a huge tau the moments vanish: eta / (sqrt(v) + tau) is 1
+        ("fedadagrad", {"tau": 1e3, "server_learning_rate": 2e3}),
+        ("fedadam", {"beta1": 0.0, "beta2": 0.0, "tau": 1e5, "server_learning_rate": 1e5}),
+        ("fedyogi", {"beta1": 0.0, "tau": 1e3, "server_learning_rate": 2e3}),
         ("scaffold", {}),  # controls are zero in the first round
         ("reptile", {"outer_learning_rate": 1.0}),
         ("finetuning", {}),

@@ -181,6 +181,20 @@ def test_personalised_slices_equal_whole_tables_where_a_table_is_private():
     assert_same_movement(start, subject.round()[:2], whole.round()[:2], "slices", 1e-6)
 
 
+def test_fedrep_of_a_head_that_stands_still_is_federated_averaging_of_the_body():
+    """In one epoch FedPer, where optimizers of heads have no rate, does the same."""
+    options = {"model": "gmf", "local_epochs": 1}
+    still = {"user_learning_rate": 1e-12, "dense_learning_rate": 1e-12}
+    start, *moved = (
+        subject[0].shared
+        for subject in (
+            Subject(ALGORITHMS["fedper"], options | still).start,
+            *(Subject(ALGORITHMS[name], options | still).round() for name in ("fedper", "fedrep")),
+        )
+    )
+    assert_same_movement(start, *moved, "the limit", 1e-6)
+
+
 # ------------------------------------------------------------------------ refusals
 
 

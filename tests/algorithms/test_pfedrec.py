@@ -5,13 +5,16 @@ from functools import cache
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from fedjax_rec.algorithms import pfedrec
+from fedjax_rec.algorithms import fedrep, pfedrec
 from fedjax_rec.base import PREPARE, Clients, Fixed, LengthClass, derive_key
+from fedjax_rec.clients import by_role
 from fedjax_rec.data import load
 from fedjax_rec.evaluation.personal import scores_of, without_own
 from fedjax_rec.simulation import Execution, build, pad_cohort
+from fedjax_rec.testing import assert_same_movement
 
 DATA = load("synthetic", num_users=9, num_items=50, mean_events=12, seed=3)
 LONGEST = LengthClass.covering(DATA.clients.classes)
@@ -90,6 +93,23 @@ def test_a_round_equals_plain_loops(variant):
     np.testing.assert_allclose(new_state.shared.rows["item"], np.mean(tables, axis=0), atol=2e-6)
     still = np.setdiff1d(np.arange(DATA.num_clients), cohort)
     np.testing.assert_array_equal(new_clients.private.dense[still], heads[still])
+
+
+def test_with_one_batch_a_client_it_is_fedrep():
+    """The head's only step comes before the table's only step, as there."""
+    options = OPTIONS | {"batch_size": 1000, "local_epochs": 1}
+    whole = pfedrec(DATA.num_items, **options, item_rate_factor=FACTOR)
+    rates = {
+        "private": optax.sgd(RATE),
+        "shared": optax.sgd(RATE * DATA.num_items * FACTOR),
+    }
+    in_turn = fedrep(whole.model, whole.objective, by_role(**rates), paths="")
+    _, state, clients, _ = start()
+    (one, own, _), (other, heads, _) = (
+        step(algorithm, [6, 0, 3]) for algorithm in (whole, in_turn)
+    )
+    assert_same_movement(state.shared, other.shared, one.shared, "the limit", 1e-6)
+    assert_same_movement(clients.private, heads.private, own.private, "the limit", 1e-6)
 
 
 def test_a_client_is_judged_by_the_table_that_it_would_train_next():

@@ -13,9 +13,11 @@ from fedjax_rec.algorithms import fedmf
 from fedjax_rec.algorithms.pfedrec import pfedrec
 from fedjax_rec.base import PREPARE, Fixed, LengthClass, Sampler, derive_key
 from fedjax_rec.baselines import bpr_mf, centralised, gmf, popularity
-from fedjax_rec.baselines.centralised import _events, _pooled_examples
+from fedjax_rec.baselines.centralised import _events, _pooled_examples, pooled
 from fedjax_rec.data import load
 from fedjax_rec.evaluation.personal import scores_of
+from fedjax_rec.models import matrix_factorization
+from fedjax_rec.objectives import ratings
 from fedjax_rec.simulation import build, pad_cohort
 
 KEY = jax.random.key(7)
@@ -100,6 +102,29 @@ def test_a_step_of_everything_is_a_step_down_the_mean_loss() -> None:
     )
 
 
+def test_a_step_of_all_ratings_is_a_step_down_their_mean_squared_error() -> None:
+    rate, objective = 0.3, ratings(DATA.num_items, local_epochs=2)
+    model = matrix_factorization(DATA.num_items, 3, init_stddev=0.3)
+    twin = pooled(model, objective, DATA.clients, optax.sgd(rate), batch_size=10**6)
+    start, state, *_ = trained(twin)
+    table = np.asarray(start.shared.rows["item"], np.float64)
+    users = np.asarray(start.extra.dense.users, np.float64)
+    data = DATA.clients
+    events = list(zip(start.extra.dense.events.clients, data.items, data.values, strict=True))
+    for _ in range(2):
+        to_table, to_users = np.zeros_like(table), np.zeros_like(users)
+        for user, item, value in events:
+            slope = 2 * (users[user] @ table[item] - float(value))
+            to_table[item] += slope * users[user]
+            to_users[user] += slope * table[item]
+        table, users = (
+            old - rate * slope / len(events)
+            for old, slope in ((table, to_table), (users, to_users))
+        )
+    np.testing.assert_allclose(state.shared.rows["item"], table, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(state.extra.dense.users, users, rtol=1e-4, atol=1e-6)
+
+
 def test_clients_are_scored_with_their_own_row() -> None:
     twin = centralised(fedmf(DATA.num_items, dim=3), DATA.clients)
     _, state, clients, fixed = trained(twin)
@@ -128,8 +153,25 @@ def test_any_batch_will_do(batch_size: int) -> None:
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.shared))
 
 
+def test_batches_of_ratings_reach_everyone_once_an_epoch() -> None:
+    """Users' steps on a frozen table add up: every rating came once, padding never."""
+    still = matrix_factorization(DATA.num_items, 2, init_stddev=0.5)
+    rate, fixed_table = 1e-5, optax.partition({0: optax.set_to_zero(), 1: optax.sgd(1e-5)}, (0, 1))
+    twins = (
+        pooled(still, ratings(DATA.num_items), DATA.clients, optimizer, batch_size=size)
+        for optimizer, size in ((fixed_table, 1), (fixed_table, 10**6))
+    )
+    (start, one_by_one, *_), (_, at_once, *_) = (trained(twin) for twin in twins)
+    users = start.extra.dense.users
+    moved, mean_moved = (
+        np.asarray(state.extra.dense.users - users) for state in (one_by_one, at_once)
+    )
+    size = DATA.clients.items.shape[0]
+    np.testing.assert_allclose(moved / rate, size * mean_moved / rate, rtol=0.02, atol=0.5)
+
+
 def test_what_cannot_be_pooled_is_refused() -> None:
-    with pytest.raises(ValueError, match="not sampled"):
+    with pytest.raises(ValueError, match="neither sampled nor"):
         centralised(popularity(DATA.num_items), DATA.clients)
     with pytest.raises(ValueError, match="frozen"):
         centralised(pfedrec(DATA.num_items), DATA.clients)

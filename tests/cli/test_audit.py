@@ -70,6 +70,16 @@ def test_the_leak_shows_and_needs_no_federation(tmp_path):
     assert share == pytest.approx((own["heldout"] - own["train"]) / own["heldout"])
 
 
+def test_an_algorithm_that_cannot_train_alone_is_audited_without_that_arm(tmp_path, capsys):
+    preset, folder = tmp_path / "tiny.toml", tmp_path / "audit"
+    preset.write_text(PRESET.format(name="colr"))
+    words = ["--output", str(folder), "--rounds", "1", "--algorithm.dim", "4"]
+    assert main(["audit", "evaluation", str(preset), *words]) == 0
+    assert "no arm without federation: colr: local_only: the server" in capsys.readouterr().err
+    found = json.loads((folder / "audit.json").read_text())
+    assert tuple(found) == tuple(arm for arm in audit.ARMS if arm != audit.LOCAL_ONLY)
+
+
 def test_a_second_call_goes_on_and_finds_the_same(folder, preset, capsys):
     before = (folder / "audit.json").read_text()
     assert main(["audit", "evaluation", str(preset), "--output", str(folder)]) == 0

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from fedjax_rec.algorithms import colr, fedmf, gpfedrec
+from fedjax_rec.algorithms import colr, fedmf, gpfedrec, recommender, scaffold
 from fedjax_rec.base import Part
 from fedjax_rec.errors import UserError
 from fedjax_rec.evaluation.communication import (
@@ -46,8 +46,13 @@ def test_shapes_are_enough():
         (fedmf(30, dim=8), 30 * 8, 30 * 8),
         (colr(30, dim=8, rank=2), 30 * 8 + 2 * 8, 30 * 2),  # with the round's basis
         (gpfedrec(30, num_clients=5, dim=8), 2 * 30 * 8, 30 * 8),  # V and R_u
+        (
+            scaffold(*recommender(30, dim=8, is_sliced=False), num_clients=5),
+            2 * 30 * 8,  # x and c
+            2 * 30 * 8,  # what they change by
+        ),
     ],
-    ids=["fedmf", "colr", "gpfedrec"],
+    ids=["fedmf", "colr", "gpfedrec", "scaffold"],
 )
 def test_what_is_broadcast_is_what_is_counted(algorithm, down, up):
     init = build(algorithm).init

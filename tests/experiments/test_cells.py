@@ -47,6 +47,13 @@ def test_a_cell_is_run_once_and_again_only_for_another_command(tmp_path: Path) -
     assert percent(again.found["one"]) == "over 0 minutes"
 
 
+def test_two_that_store_at_once_keep_both_cells(tmp_path: Path) -> None:
+    one, other = Cells(tmp_path), Cells(tmp_path)
+    one.run("one", "synthetic/fedmf", *QUICK, seconds=0.01)
+    other.run("other", "synthetic/fedmf", *QUICK, seconds=0.01)
+    assert set(Cells(tmp_path).found) == set(other.found) == {"one", "other"}
+
+
 def test_a_run_that_is_refused_ends_the_script(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="the run did not end"):
         Cells(tmp_path).run("one", "synthetic/fedmf", "--rounds", "0")
