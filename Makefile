@@ -22,10 +22,11 @@ run: $(INSTALLED)
 	$(BIN)/fedjax-rec compare runs/ml-100k/popularity runs/ml-100k/fedmf
 
 test: $(INSTALLED_DEV)
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --durations 15
 
 slow: $(INSTALLED_DEV)
-	$(BIN)/python -m pytest -n 2 -m slow
+	XLA_FLAGS="--xla_backend_optimization_level=3 --xla_cpu_use_fusion_emitters=true" \
+	  $(BIN)/python -m pytest -n 2 -m slow
 
 check: $(INSTALLED_DEV)
 	$(BIN)/ruff format --check .

@@ -34,7 +34,14 @@ class Cells:
     def _stored(self) -> dict[str, dict[str, Any]]:
         return dict(json.loads(self.path.read_text())) if self.path.exists() else {}
 
-    def run(self, name: str, preset: str, *options: str, seconds: float | None = None) -> None:
+    def run(
+        self,
+        name: str,
+        preset: str,
+        *options: str,
+        seconds: float | None = None,
+        by_round: Sequence[str] = (),
+    ) -> None:
         """Runs a cell unless it is stored.
 
         Args:
@@ -42,6 +49,7 @@ class Cells:
           preset: of `fedjax-rec run`.
           *options: that follow it.
           seconds: the longest it may take; over that, the cell says so.
+          by_round: metrics of every evaluation that are kept too.
         """
         command = ["fedjax-rec", "run", preset, *options]
         if self.found.get(name, {}).get("command") == " ".join(command):
@@ -63,6 +71,10 @@ class Cells:
         summary = json.loads((folder / "summary.json").read_text())
         facts = json.loads((folder / "environment.json").read_text())
         record = {key: summary[key] for key in KEPT} | {"environment": facts}
+        if by_round:
+            lines = (folder / "metrics.jsonl").read_text().splitlines()
+            evaluations = [line for line in map(json.loads, lines) if by_round[0] in line]
+            record["by_round"] = {key: [line[key] for line in evaluations] for key in by_round}
         self._store(name, command, record)
 
     def _store(self, name: str, command: Sequence[str], record: dict[str, Any]) -> None:

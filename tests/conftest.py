@@ -12,10 +12,16 @@ import pytest
 from hypothesis import settings
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Eight devices on any machine; what names no device runs on the first, as with one.
-if "host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-    flags = (os.environ.get("XLA_FLAGS", ""), "--xla_force_host_platform_device_count=8")
-    os.environ["XLA_FLAGS"] = " ".join(filter(None, flags))
+# Eight devices on any machine: what names no device runs on the first, as with one. And little
+# optimisation, for most programs run a few times, on little; `make slow` optimises as users' runs do.
+for flag in (
+    "--xla_force_host_platform_device_count=8",
+    "--xla_backend_optimization_level=0",
+    "--xla_cpu_use_fusion_emitters=false",
+):
+    flags = os.environ.get("XLA_FLAGS", "")
+    if flag.partition("=")[0] not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {flag}".strip()
 # What the command line chooses in its process would hold for the tests that come after.
 os.environ.setdefault("FEDJAX_REC_CPU", "off")
 # A program that several tests need is compiled once; a folder for each process, for jax does not

@@ -70,6 +70,7 @@ def test_the_leak_shows_and_needs_no_federation(tmp_path):
     assert share == pytest.approx((own["heldout"] - own["train"]) / own["heldout"])
 
 
+@pytest.mark.slow
 def test_an_algorithm_that_cannot_train_alone_is_audited_without_that_arm(tmp_path, capsys):
     preset, folder = tmp_path / "tiny.toml", tmp_path / "audit"
     preset.write_text(PRESET.format(name="colr"))

@@ -10,7 +10,8 @@ from fedjax_rec.testing import CHECKS, Subject, toy_data_for
 
 FACTORIES = {**ALGORITHMS, **BASELINES}
 VARIANTS = (
-    "fedavg fedavgm fedadagrad fedyogi finetuning reptile fedper gmf mlp neumf".split()  # noqa: SIM905
+    "fedavg fedavgm fedadagrad fedyogi finetuning reptile fedper"  # noqa: SIM905
+    " bpr_mf ease gmf mlp neumf".split()
 )
 """Whose parts another entry has too: they are checked by `make slow`."""
 
