@@ -13,7 +13,7 @@ from hypothesis import settings
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Eight devices on any machine: what names no device runs on the first, as with one. And little
-# optimisation, for most programs run a few times, on little; `make slow` optimises as users' runs do.
+# optimisation: most programs run a few times, on little. `make slow` optimises as users' runs do.
 for flag in (
     "--xla_force_host_platform_device_count=8",
     "--xla_backend_optimization_level=0",
