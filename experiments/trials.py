@@ -78,7 +78,7 @@ class Comparison:
             return trials[0]
         metric, best, chosen = f"valid/{self.metric}", None, None
         for number, trial in enumerate(trials):
-            score = cells[f"{method}/trial-{number}"].get("metrics", {}).get(metric)
+            score = cells.get(f"{method}/trial-{number}", {}).get("metrics", {}).get(metric)
             if score is not None and (best is None or is_better(metric, score, best)):
                 best, chosen = score, trial
         return chosen
@@ -111,6 +111,23 @@ class Comparison:
                 head = [data, *heads, "settings", "time"]
                 parts.append(markdown(head, [columns for _, columns in rows]))
         return parts
+
+    def unfinished(self, cells: dict) -> dict[str, tuple[int, dict]]:
+        """Methods without all seeds yet -> how many settings were tried, and the best cell."""
+        tried, *_ = self.data
+        found = {}
+        for method, (_, trials) in self.methods.items():
+            if f"{method}/{tried}-{SEEDS[-1]}" in cells:
+                continue
+            ended = [
+                number
+                for number in range(len(trials))
+                if "metrics" in cells.get(f"{method}/trial-{number}", {})
+            ]
+            best = self.best(cells, method)
+            if ended and best is not None:
+                found[method] = len(ended), cells[f"{method}/trial-{trials.index(best)}"]
+        return found
 
     def _settings(self, cells: dict, method: str) -> str:
         words = self.best(cells, method) or ()

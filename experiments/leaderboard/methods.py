@@ -44,7 +44,7 @@ METHODS: dict[str, tuple[str, Trials]] = {
     "Reptile": on_fedavg("reptile", grid(outer_learning_rate=(0.5, 1.0), **ITEM_RATES)),
     "FedPer": on_fedavg("fedper", grid(model=("gmf",), **RATES)),
     "FedRep": on_fedavg("fedrep", grid(model=("gmf",), **RATES)),
-    "Ditto": on_fedavg("ditto", grid(strength=(1e-4, 1e-3), **ITEM_RATES)),
+    "Ditto": on_fedavg("ditto", grid(strength=(1e-3, 4e-3), **ITEM_RATES)),
     "FedMF": (
         "ml-100k/fedmf",
         grid(user_learning_rate=(1.0, 3.0), item_learning_rate=(400.0, 800.0, 1600.0, 3200.0)),
