@@ -59,6 +59,18 @@ def test_the_table_of_an_experiment_is_made_from_its_cells(name):
     assert not any(facts["git"]["is_dirty"] for facts in ran)
 
 
+@pytest.mark.parametrize(("name", "methods"), [("leaderboard", "methods"), ("ratings", "run")])
+def test_a_trial_ran_with_the_settings_that_the_table_gives_it(name, methods):
+    cells = json.loads((ROOT / "experiments" / name / "results.json").read_text())
+    tried = import_module(f"experiments.{name}.{methods}").METHODS
+    for key, cell in cells.items():
+        method, _, number = key.rpartition("/trial-")
+        if method:
+            preset, trials = tried[method]
+            assert f"run {preset} " in cell["command"]
+            assert cell["command"].endswith(" ".join(trials[int(number)]))
+
+
 def test_every_cell_ran_under_the_protocol_that_its_name_says():
     cells = json.loads((EXPERIMENT / "results.json").read_text())
     assert len(cells) == 18
