@@ -67,6 +67,10 @@ METHODS: dict[str, tuple[str, Trials]] = {
         "ml-100k/pfedrec",
         grid(learning_rate=(0.05, 0.1), item_rate_factor=(10.0, 20.0, 40.0, 80.0)),
     ),
+    "FedRAP": (
+        "ml-100k/fedrap",
+        grid(head_learning_rate=(1.0, 3.0), server__learning_rate=(100.0, 300.0, 1000.0, 3000.0)),
+    ),
     "GPFedRec": (
         "ml-100k/gpfedrec",
         grid(regularization=(0.2, 1.0), rate_factor=(20.0, 40.0, 80.0, 160.0)),

@@ -41,7 +41,7 @@ def optax_server(optimizer: optax.GradientTransformation) -> ServerUpdate:
             shared=optax.apply_updates(state.shared, updates), opt_state=opt_state
         )
 
-    return ServerUpdate(init, apply, sgd_rate(optimizer))
+    return ServerUpdate(init, apply, sgd_rate(optimizer), takes_changes=True)
 
 
 def fedavg(

@@ -65,11 +65,14 @@ class ServerUpdate:
       apply: `(state, total, cohort) -> state`, given the decoded total.
       learning_rate: a promise that `apply` is `shared + learning_rate * total.update` and
         nothing else, so that only rows that change need to be visited.
+      takes_changes: a promise that clients send changes of the shared part, so that a client
+        without a server may keep its own instead.
     """
 
     init: Callable[[Part], PyTree]
     apply: Callable[[ServerState, Message, Cohort], ServerState]
     learning_rate: float | None = None
+    takes_changes: bool = False
 
 
 @dataclass(frozen=True)

@@ -30,20 +30,20 @@ def local_only(algorithm: FederatedAlgorithm) -> FederatedAlgorithm:
     shared and trains it on. Its score is what federation adds nothing to.
 
     Args:
-      algorithm: whose server sends its table and whose clients send a change of it.
+      algorithm: whose server sends its table and whose clients send changes of it, and remember
+        nothing as large.
 
     Returns:
       An algorithm whose shared part is empty. Each client stores whole tables.
 
     Raises:
-      ValueError: the server sends something else than its table.
+      ValueError: the algorithm is another kind.
 
-    >>> from fedjax_rec.baselines.popularity import popularity
-    >>> local_only(popularity(5)).template(Part({}, ()))
+    >>> from fedjax_rec.algorithms import fedmf
+    >>> local_only(fedmf(5)).template(Part({}, ()))
     Part(rows={}, dense=())
     """
-    if algorithm.broadcast is not None:
-        raise ValueError("local_only: the server sends more than its table")
+    _refuse_what_needs_a_server(algorithm)
     model, adapt = algorithm.model, algorithm.adapt
 
     def init(key: Key) -> tuple[Part, Part]:
@@ -94,6 +94,16 @@ def local_only(algorithm: FederatedAlgorithm) -> FederatedAlgorithm:
         adapt=adapt and adapt_inside,
         without_own=None,
     )
+
+
+def _refuse_what_needs_a_server(algorithm: FederatedAlgorithm) -> None:
+    if algorithm.broadcast is not None:
+        raise ValueError("local_only: the server sends more than its table")
+    if not algorithm.server_update.takes_changes:
+        raise ValueError("local_only: clients send something else than changes of a table")
+    shared, _ = jax.eval_shape(algorithm.model.init, jax.random.key(0))
+    if jax.tree.leaves(jax.eval_shape(algorithm.init_memory, shared)):
+        raise ValueError("local_only: clients remember what they need a server's table for")
 
 
 def _joined(left: Part, right: Part) -> Part:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fedjax_rec.algorithms import fedmf
+from fedjax_rec.algorithms import ALGORITHMS, fcf, fedmf
 from fedjax_rec.algorithms.pfedrec import pfedrec
 from fedjax_rec.base import (
     INIT,
@@ -27,7 +27,7 @@ from fedjax_rec.base import (
     empty,
     nothing_private,
 )
-from fedjax_rec.baselines import local_only, popularity
+from fedjax_rec.baselines import ease, ials, local_only, popularity
 from fedjax_rec.data import load
 from fedjax_rec.evaluation.personal import scores_of
 from fedjax_rec.simulation import Execution, build, evaluate, pad_cohort, simulate
@@ -147,6 +147,17 @@ def test_the_twin_keeps_every_law(factory: Any) -> None:
 
 
 def test_a_server_that_sends_more_is_refused() -> None:
-    sends = replace(popularity(5), broadcast=lambda state, entry, row_ids: (state.shared, empty()))
+    sends = replace(fedmf(5), broadcast=lambda state, entry, row_ids: (state.shared, empty()))
     with pytest.raises(ValueError, match="more than its table"):
         local_only(sends)
+
+
+@pytest.mark.parametrize("factory", [fcf, popularity, ease, ials])
+def test_clients_that_send_no_changes_are_refused(factory: Any) -> None:
+    with pytest.raises(ValueError, match="something else than changes"):
+        local_only(factory(5))
+
+
+def test_clients_that_remember_the_table_are_refused() -> None:
+    with pytest.raises(ValueError, match="remember"):
+        local_only(ALGORITHMS["ditto"](5))
