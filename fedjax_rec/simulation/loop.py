@@ -152,7 +152,7 @@ def simulate(
                     info = jax.device_get(info)
                 pin_threads()
                 num_before = progress.client_updates
-                lines = progress.add_rounds(info, down, up)
+                lines = progress.add_rounds(info, down, up, notice)
                 is_best = False
                 if end % evaluation.every == 0 or end == rounds:
                     with progress.clock("evaluate"):

@@ -3,7 +3,7 @@
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -31,6 +31,7 @@ class Progress:
       best_value: that value; without meaning before.
       num_stale: evaluations since then.
       is_stopped: an early stop was reached.
+      bad_updates: client updates left out because they were not finite.
     """
 
     communication: Communication
@@ -40,6 +41,7 @@ class Progress:
     num_stale: int = 0
     is_stopped: bool = False
     client_updates: int = 0
+    bad_updates: int = 0
     examples: float = 0.0
     steps_made: float = 0.0
     steps_needed: float = 0.0
@@ -58,8 +60,9 @@ class Progress:
 
     @staticmethod
     def from_record(record: dict[str, Any]) -> "Progress":
-        """The inverse of `record`."""
-        known = {name: record[name] for name in Progress.__dataclass_fields__}
+        """The inverse of `record`; what an older one lacks begins at its default."""
+        fields = Progress.__dataclass_fields__
+        known = {name: record[name] for name in fields if name in record}
         known["communication"] = Communication(**known["communication"])
         known["best_value"] = float(known["best_value"])
         return Progress(**known)
@@ -71,19 +74,23 @@ class Progress:
         yield
         self.seconds[name] += time.monotonic() - begin
 
-    def add_rounds(self, info: RoundInfo, down: Part, up: Part) -> list[dict[str, Any]]:
+    def add_rounds(
+        self, info: RoundInfo, down: Part, up: Part, notice: Callable[[str], None]
+    ) -> list[dict[str, Any]]:
         """Counts a stretch of rounds and returns their lines for the metrics log.
 
         Args:
           info: observations, every field `[rounds]`, on the host.
           down: what clients receive; its shapes give the bytes.
           up: what they send, likewise.
+          notice: is told when clients diverge for the first time.
         """
-        lines = []
+        lines, was_good = [], not self.bad_updates
         for number in range(len(info["clients"].total)):
             seen = {name: Stat(*(leaf[number] for leaf in stat)) for name, stat in info.items()}
             self.round += 1
             self.client_updates += round(float(seen["clients"].total))
+            self.bad_updates += round(float(seen["bad_clients"].total))
             self.examples += float(seen["examples"].total)
             self.steps_made += float(seen[PADDING].total)
             self.steps_needed += float(seen[PADDING].weight)
@@ -91,6 +98,11 @@ class Progress:
             lines.append(
                 {"round": self.round, "seconds": round(sum(self.seconds.values()), 3)}
                 | {f"train/{name}": _reported(name, stat) for name, stat in seen.items()}
+            )
+        if was_good and self.bad_updates:
+            notice(
+                f"by round {self.round}, {self.bad_updates:,} client updates were not finite and "
+                "were left out: lower the learning rates"
             )
         return lines
 
@@ -129,6 +141,7 @@ class Progress:
             "execution": {"padding": self.steps_made / max(self.steps_needed, 1)},
             "memory": {"peak_mb": peak_megabytes()},
             "rounds": self.round,
+            "bad_updates": self.bad_updates,
         }
 
 
