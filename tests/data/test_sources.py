@@ -1,7 +1,6 @@
 """Readers: the same rows whatever the format, and one line for every malformed file."""
 
 import gzip
-import time
 import zipfile
 from pathlib import Path
 
@@ -199,13 +198,3 @@ def test_zip_and_recbole_copy_of_ml_100k_are_row_for_row_equal(
     assert zipped.item_titles[0] == "Toy Story (1995)"
     assert atomic.item_titles is not None
     assert atomic.item_titles[0] == "Toy Story"
-
-
-def test_a_hundred_thousand_lines_are_read_in_a_moment(tmp_path: Path) -> None:
-    numbers = np.random.default_rng(0).integers(1, 1000, (100_000, 4))
-    path = tmp_path / "u.data"
-    path.write_text("\n".join("\t".join(map(str, row)) for row in numbers.tolist()))
-    start = time.perf_counter()
-    events = read_path(path, "mine")
-    assert time.perf_counter() - start < 2.0, "about 0.2 s on an idle machine"
-    assert events.num_events == 100_000
