@@ -3,6 +3,7 @@
 import atexit
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,3 +83,24 @@ def ml_100k_folder(data_folder: Path) -> Path:
     if not (data_folder / "ml-100k").is_dir():
         pytest.skip(f"needs real data: no ml-100k in {data_folder}")
     return data_folder / "ml-100k"
+
+
+@pytest.fixture
+def count_calls():
+    """`function -> calls` that Python makes in it: a bound on work that no busy machine moves."""
+
+    def count(function):
+        calls = 0
+
+        def note(frame, event, argument):
+            nonlocal calls
+            calls += event in ("call", "c_call")
+
+        sys.setprofile(note)
+        try:
+            function()
+        finally:
+            sys.setprofile(None)
+        return calls
+
+    return count

@@ -110,6 +110,18 @@ def test_the_test_of_uniformity_sees_a_sampler_that_moves_on_to_the_next_free_it
     assert statistic > freedom + 100 * np.sqrt(2 * freedom)
 
 
+def test_candidates_of_ten_times_as_many_clients_take_hardly_more_calls(count_calls):
+    rng = np.random.default_rng(0)
+    calls = []
+    for num_clients in (604, 6040):
+        users = np.repeat(np.arange(num_clients), 166)
+        lists = item_lists(users, rng.integers(0, 3706, len(users)), num_clients, 3706)
+        targets = rng.integers(0, 3706, (num_clients, 1))
+        calls.append(count_calls(lambda given=(lists, targets): uniform_candidates(*given, 3706)))
+    few, many = calls
+    assert many < 2 * few
+
+
 # ------------------------------------------------------------------- of a split
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -198,3 +199,18 @@ def test_zip_and_recbole_copy_of_ml_100k_are_row_for_row_equal(
     assert zipped.item_titles[0] == "Toy Story (1995)"
     assert atomic.item_titles is not None
     assert atomic.item_titles[0] == "Toy Story"
+
+
+def test_a_line_more_takes_one_call_more_at_most(
+    tmp_path: Path, count_calls: Callable[..., int]
+) -> None:
+    calls = []
+    for num_lines in (10_000, 100_000):
+        numbers = np.random.default_rng(0).integers(1, 1000, (num_lines, 4))
+        path = tmp_path / f"{num_lines}" / "u.data"
+        path.parent.mkdir()
+        path.write_text("\n".join("\t".join(map(str, row)) for row in numbers.tolist()))
+        assert read_path(path, "mine").num_events == num_lines
+        calls.append(count_calls(lambda path=path: read_path(path, "mine")))
+    few, many = calls
+    assert many - few <= 90_000

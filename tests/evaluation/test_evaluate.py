@@ -448,6 +448,17 @@ def test_the_evaluator_compiles_once_and_shares_one_table(problem):
     assert all(is_batched == [False, True] for is_batched in traced)
 
 
+def test_ten_times_as_many_clients_take_hardly_more_calls(count_calls):
+    calls = []
+    for num_clients in (604, 6040):
+        problem = Problem(num_clients=num_clients, num_items=3706, dim=64, per_client=330)
+        evaluate, arguments = evaluator(toy_mf(num_items=3706)), problem.arguments()
+        evaluate(*arguments)
+        calls.append(count_calls(lambda run=evaluate, given=arguments: run(*given)))
+    few, many = calls
+    assert many < 2 * few
+
+
 def test_nothing_held_out_is_refused(problem):
     problem.targets[:] = NUM_ITEMS
     with pytest.raises(UserError, match="no client has a held-out item"):
