@@ -39,8 +39,8 @@ def fedper(
       ValueError: a path names nothing, or nothing is left to share.
 
     Reference:
-      Arivazhagan et al. (2019), Algorithms 1 and 2. Difference: how clients are weighed is
-      the aggregate's choice.
+      Arivazhagan et al. (2019), Algorithms 1 and 2. Differences: how clients are weighed is
+      the aggregate's choice; W_Pk start alike, where the paper lets every client draw them.
 
     >>> from fedjax_rec.algorithms.recommender import recommender
     >>> fedper(*recommender(100, model="ncf"), paths="dense/output").model.num_rows

@@ -63,7 +63,8 @@ def fedrep(
         sampled, or `body_epochs` is out of range.
 
     Reference:
-      Collins et al. (2021), Algorithm 1. Difference: more than one step for phi.
+      Collins et al. (2021), Algorithm 1. Differences: more than one step for phi; heads start
+      alike, which the paper leaves open.
 
     >>> from fedjax_rec.algorithms.recommender import recommender
     >>> fedrep(*recommender(100, model="ncf"), paths="dense/output").client_update.support

@@ -20,16 +20,20 @@ from fedjax_rec.base import (
     Cohort,
     Entry,
     FederatedAlgorithm,
+    Inputs,
     Key,
     Message,
+    Model,
     Part,
+    Private,
     RowIds,
     Sampler,
     ServerState,
     ServerUpdate,
     View,
+    nothing_private,
 )
-from fedjax_rec.clients import by_role, local_training, trained_view
+from fedjax_rec.clients import local_training, trained_view
 from fedjax_rec.models import ncf
 from fedjax_rec.objectives import binary_cross_entropy, sampled, saturating_cross_entropy
 from fedjax_rec.optimizers import named_optimizer
@@ -55,9 +59,10 @@ def gpfedrec(
 ) -> FederatedAlgorithm:
     """Graph-guided personalisation.
 
-    Client u scores by a tower over `[p_u; v_i]`, keeps p_u and the tower, starts from the table
-    V of all and minimises `BCE + gamma mean (V_u - R_u)^2`, a mean over the whole table; p_u,
-    V_u and the tower step together. The server links u to every w with
+    Client u scores by a tower over `[p_u; v_i]` and keeps p_u and the tower, which start alike
+    everywhere. It starts a round from the table V of all and minimises
+    `BCE + gamma mean (V_u - R_u)^2`, a mean over the whole table, by V_u, p_u and the tower
+    together. The server links u to every w with
     `cos(V_u, V_w) > threshold * mean cos`, A_uw = 1 / degree, and sets `R = A^l (V_u)_u` and
     `V = mean_u R_u`. Recommendations come from the client's own V_u, after it has trained on
     what it received; `test_global` are those of V.
@@ -90,9 +95,9 @@ def gpfedrec(
     Reference:
       Zhang et al. (2024), Algorithm 1, and its released code for rates and graph. Differences:
       any cohort will do: the graph is that of the clients who took part, and the R_u of
-      others keep their distance from V; clients draw their first p_u and tower themselves;
-      no noise on what is sent; negatives do not recur within a client's round while others
-      are left; the table that a client is judged by is the one it would train next.
+      others keep their distance from V; no noise on what is sent; negatives do not recur
+      within a client's round while others are left; the table that a client is judged by is
+      the one it would train next.
 
     >>> gpfedrec(num_items=100, num_clients=5, dim=8).client_update.support
     'table'
@@ -102,13 +107,16 @@ def gpfedrec(
         raise ValueError(f"variant must be one of {', '.join(losses)}, got {variant!r}")
     refuse_outside("[0, inf)", regularization=regularization)
     refuse_outside("[1, inf)", num_clients=num_clients, graph_layers=graph_layers)
-    model = ncf(num_items, dim, init_stddev=init_stddev)
+    model = _with_shared_user(ncf(num_items, dim, init_stddev=init_stddev))
     sampler = Sampler(num_items, num_negatives, local_epochs, batch_size, is_sliced=False)
     objective = sampled(sampler, losses[variant])
-    optimizer = by_role(
-        shared=named_optimizer("sgd", learning_rate * num_items * rate_factor),
-        private=named_optimizer("sgd", learning_rate * rate_factor),
-        dense=named_optimizer("sgd", learning_rate),
+    optimizer = optax.partition(
+        {
+            "table": named_optimizer("sgd", learning_rate * num_items * rate_factor),
+            "user": named_optimizer("sgd", learning_rate * rate_factor),
+            "tower": named_optimizer("sgd", learning_rate),
+        },
+        (Part({"item": "table"}, ("tower", "user")), nothing_private()),
     )
 
     def broadcast(state: ServerState, entry: Entry, row_ids: RowIds) -> tuple[Part, Part]:
@@ -142,15 +150,30 @@ def gpfedrec(
         """`[N, I, D]` R_u - V."""
         return Part({}, jnp.zeros((num_clients, num_items, dim)))
 
-    own_towers = personalise(replace(averaging, adapt=trained_view(train)), "dense")
     return replace(
-        own_towers,
+        personalise(replace(averaging, adapt=trained_view(train)), "dense"),
         aggregate=AggregateTransform(is_stacked=True),
         server_update=ServerUpdate(server.init, mix),
         broadcast=broadcast,
         init_extra=init_extra,
         without_own=lambda view: view,
     )
+
+
+def _with_shared_user(model: Model) -> Model:
+    """The model with p beside its tower, so that both start alike everywhere."""
+
+    def init(key: Key) -> tuple[Part, Part]:
+        shared, frozen = model.init(key)
+        user = model.init_private(jax.random.fold_in(key, 1)).dense
+        return shared._replace(dense=(shared.dense, user)), frozen
+
+    def score(view: View, inputs: Inputs) -> Array:
+        tower, user = view.shared.dense
+        shared = view.shared._replace(dense=tower)
+        return model.score(view._replace(shared=shared, private=Private({}, user)), inputs)
+
+    return replace(model, init=init, init_private=lambda key: nothing_private(), score=score)
 
 
 def _graph(tables: Array, is_in: Array, threshold: float, is_released: bool) -> Array:

@@ -8,6 +8,7 @@ from fedjax_rec.clients.local import (
     shapes_of_parameters,
     trained_view,
 )
+from fedjax_rec.clients.own_copies import own_copies
 from fedjax_rec.clients.solve import solve_positive_definite
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "local_training",
     "loss_gradients",
     "masked_loop",
+    "own_copies",
     "shapes_of_parameters",
     "solve_positive_definite",
     "trained_view",

@@ -67,11 +67,11 @@ def test_heads_stay_at_home(problem, name):
     parts = problem.recommender()
     algorithm = {"fedper": fedper, "fedrep": fedrep}[name](*parts)
     before, (state, clients), _, fixed = problem.run(algorithm)
-    table, (heads, users) = before[0].shared, before[1].private.dense
-    assert table.dense is None
-    # heads are the clients' own draws
+    table, (distances, users) = before[0].shared, before[1].private.dense
+    assert table.dense == ()
+    common, _ = fixed.frozen.dense
     rows, heads, users = (
-        np.asarray(x, np.float64) for x in (table.rows["item"].ravel(), heads, users)
+        np.asarray(x, np.float64) for x in (table.rows["item"].ravel(), common + distances, users)
     )
     first_rows, first_heads, first_users = rows, heads.copy(), users.copy()
     is_head = np.arange(len(problem.rates)) >= problem.num_rows
@@ -90,7 +90,7 @@ def test_heads_stay_at_home(problem, name):
             heads[k], users[k] = w[is_head], p
         rows = rows + np.mean(deltas, axis=0)
     problem.assert_close(state.shared.rows["item"].ravel(), rows, first_rows)
-    problem.assert_close(clients.private.dense[0], heads, first_heads)
+    problem.assert_close(common + clients.private.dense[0], heads, first_heads)
     problem.assert_close(clients.private.dense[1], users, first_users)
     expected = [problem.scores(np.append(rows, h), p) for h, p in zip(heads, users, strict=True)]
     got = catalogue_scores(problem, algorithm, state, clients, fixed)
@@ -226,11 +226,15 @@ def test_fedrep_needs_epochs_to_count():
 def test_a_personalised_proximal_client_trains_as_it_did(problem):
     """What is private is pulled too: client update and optimizer see it where it was."""
     algorithm = personalise(fedprox(*problem.recommender(), mu=0.4), "dense")
-    before, (state, clients), _, _ = problem.run(algorithm, [[2]])
-    rows = np.asarray(before[0].shared.rows["item"], np.float64).ravel()
-    head, user = (np.asarray(leaf[2], np.float64) for leaf in before[1].private.dense)
+    before, (state, clients), _, fixed = problem.run(algorithm, [[2]])
+    common, _ = fixed.frozen.dense
+    rows, head = (
+        np.asarray(x, np.float64).ravel() for x in (before[0].shared.rows["item"], common)
+    )
+    user = np.asarray(before[1].private.dense[1][2], np.float64)
     start = np.append(rows, head)
     w, p = problem.train(start, user, problem.batches(0, 2), pull=lambda y: 0.4 * (y - start))
-    end = np.append(np.asarray(state.shared.rows["item"]).ravel(), clients.private.dense[0][2])
+    own = common + clients.private.dense[0][2]
+    end = np.append(np.asarray(state.shared.rows["item"]).ravel(), own)
     problem.assert_close(end, w, start)
     problem.assert_close(clients.private.dense[1][2], p, user)

@@ -1,0 +1,145 @@
+"""Shared parameters become each client's own copy, from one start."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fedjax_rec.base import (
+    Array,
+    ClientOutput,
+    FederatedAlgorithm,
+    Inputs,
+    Key,
+    Part,
+    Private,
+    PyTree,
+    Task,
+    View,
+)
+
+IsOwn = Callable[[Any], bool]
+"""Of a leaf's path in the shared part, as jax gives it."""
+
+
+def own_copies(algorithm: FederatedAlgorithm, is_own: IsOwn) -> FederatedAlgorithm:
+    """The algorithm with some of its shared parameters private.
+
+    Clients train as they did: model, objective and optimizer see the same parameters in the
+    same places. Only the change of what is still shared is sent; of the rest client k keeps
+    `start + distance_k`. The start is drawn once and frozen, for copies that were drawn apart
+    would pull what is shared in as many directions as there are clients; the distance is
+    private and 0 at first.
+
+    Args:
+      algorithm: whose server sends its table and whose clients send a change of it.
+      is_own: which leaves of the shared part move, by path. Of a table that moves the store
+        holds one for each client.
+
+    Returns:
+      The algorithm.
+
+    >>> from fedjax_rec.algorithms import fedmf
+    >>> model = own_copies(fedmf(100, dim=2), lambda path: True).model
+    >>> shared, start = model.init(jax.random.key(0))
+    >>> shared, start.rows["item"][0].shape
+    (Part(rows={}, dense=()), (100, 2))
+    """
+    model, adapt = algorithm.model, algorithm.adapt
+
+    def parted(whole: Part) -> tuple[Part, Part]:
+        """What is shared, and what is own; each with None in the other's places."""
+        return tuple(  # type: ignore[return-value]
+            _without_empty(
+                jax.tree_util.tree_map_with_path(
+                    lambda path, leaf, side=side: leaf if is_own(path) == side else None, whole
+                )
+            )
+            for side in (False, True)
+        )
+
+    def inside(view: View) -> View:
+        """What the algorithm's own functions see."""
+        (start, frozen), (distance, private) = _unpaired(view.frozen), _unpaired(view.private)
+        shared = _joined(view.shared, jax.tree.map(jnp.add, start, distance))
+        return view._replace(shared=shared, private=Private(*private), frozen=frozen)
+
+    def kept(view: View, own: Part, private: Private) -> Private:
+        """What the client keeps of its own copy."""
+        start, _ = _unpaired(view.frozen)
+        return Private(*_paired(jax.tree.map(jnp.subtract, own, start), private))
+
+    def init(key: Key) -> tuple[Part, Part]:
+        whole, frozen = model.init(key)
+        sent, start = parted(whole)
+        return sent, _paired(start, frozen)
+
+    def init_private(key: Key) -> Private:
+        _, start = parted(jax.eval_shape(model.init, key)[0])
+        distance = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), start)
+        return Private(*_paired(distance, model.init_private(key)))
+
+    def score(view: View, inputs: Inputs) -> Array:
+        return model.score(inside(view), inputs)
+
+    def run(key: Key, view: View, task: Task) -> ClientOutput:
+        before = inside(view)
+        output = algorithm.client_update.run(key, before, task)
+        sent, change = parted(output.update)
+        own = jax.tree.map(jnp.add, parted(before.shared)[1], change)
+        return output._replace(update=sent, private=kept(view, own, output.private))
+
+    def adapt_inside(key: Key, view: View, task: Task) -> View:
+        assert adapt is not None
+        after = adapt(key, inside(view), task)
+        shared, own = parted(after.shared)
+        private = kept(view, own, after.private)
+        return after._replace(shared=shared, private=private, frozen=view.frozen)
+
+    return replace(
+        algorithm,
+        model=replace(model, init=init, init_private=init_private, score=score, score_vjp=None),
+        client_update=replace(algorithm.client_update, run=run, local=None),
+        adapt=adapt and adapt_inside,
+        without_own=None,
+    )
+
+
+def _without_empty(part: Part) -> Part:
+    rows = {table: tree for table, tree in part.rows.items() if jax.tree.leaves(tree)}
+    return Part(rows, part.dense if jax.tree.leaves(part.dense) else ())
+
+
+def _joined(shared: Part, own: Part) -> Part:
+    """The way back of `parted`."""
+
+    def either(one: PyTree, other: PyTree) -> PyTree:
+        if not jax.tree.leaves(one):
+            return other
+        if not jax.tree.leaves(other):
+            return one
+        return jax.tree.map(
+            lambda a, b: b if a is None else a, one, other, is_leaf=lambda leaf: leaf is None
+        )
+
+    tables = sorted(shared.rows.keys() | own.rows.keys())
+    rows = {table: either(shared.rows.get(table), own.rows.get(table)) for table in tables}
+    return Part(rows, either(shared.dense, own.dense))
+
+
+def _paired(own: Part, rest: Part) -> Part:
+    """Two parts as one: tables and dense leaves in pairs, None where there is no such table."""
+    tables = sorted(own.rows.keys() | rest.rows.keys())
+    rows = {table: (own.rows.get(table), rest.rows.get(table)) for table in tables}
+    return Part(rows, (own.dense, rest.dense))
+
+
+def _unpaired(both: Part) -> tuple[Part, Part]:
+    """The way back."""
+    own, rest = (
+        Part({t: pair[side] for t, pair in both.rows.items() if pair[side] is not None}, dense)
+        for side, dense in enumerate(both.dense)
+    )
+    return own, rest
