@@ -1,7 +1,8 @@
 """When federation helps: two owners of data, 10 to 10,000 clients, and skewed labels.
 
 Runs every cell, stores it beside this file as `results.json` and prints the tables. A run
-that was stopped goes on; a cell that is stored is kept.
+that was stopped goes on; a cell that is stored is kept. All run in this one process, for a
+cell takes two seconds once its program is compiled.
 
     .venv/bin/python experiments/when_federation_helps/run.py [owners] [clients] [skew]
 """
