@@ -29,9 +29,8 @@ def own_copies(algorithm: FederatedAlgorithm, is_own: IsOwn) -> FederatedAlgorit
 
     Clients train as they did: model, objective and optimizer see the same parameters in the
     same places. Only the change of what is still shared is sent; of the rest client k keeps
-    `start + distance_k`. The start is drawn once and frozen, for copies that were drawn apart
-    would pull what is shared in as many directions as there are clients; the distance is
-    private and 0 at first.
+    `start + distance_k`. The start is drawn once for all and frozen; the distance is private
+    and 0 at first.
 
     Args:
       algorithm: whose server sends its table and whose clients send a change of it.

@@ -221,7 +221,7 @@ def test_where_all_are_neighbours_and_nothing_pulls_it_is_fedper():
 
 
 def test_towers_and_vectors_start_alike():
-    """Drawn apart, they would pull the table of all in as many directions as there are clients."""
+    """As in the released code; no client draws a tower of its own."""
     init = jax.jit(build(make()).init, static_argnums=1)
     _, clients, frozen = init(jax.random.key(4), DATA.num_clients)
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(clients.private))
