@@ -58,6 +58,13 @@ METHODS: dict[str, tuple[str, Trials]] = {
         grid(user_learning_rate=(1.0, 3.0), server__learning_rate=(0.01, 0.03, 0.1, 0.3)),
     ),
     "FedNCF": on_fedavg("fedncf", grid(dense_learning_rate=(0.05, 0.5), **ITEM_RATES)),
+    # the perceptron alone, and one for each client: what GPFedRec begins from
+    "FedNCF, MLP": on_fedavg(
+        "fedncf", grid(model=("ncf",), dense_learning_rate=(0.05, 0.5), **ITEM_RATES)
+    ),
+    "FedPer, MLP": on_fedavg(
+        "fedper", grid(model=("ncf",), dense_learning_rate=(0.05, 0.5), **ITEM_RATES)
+    ),
     "FedRecon": on_fedavg("fedrecon", grid(batch_size=(40,), **RATES)),
     "FCF": (
         "ml-100k/fcf",
