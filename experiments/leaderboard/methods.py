@@ -87,10 +87,10 @@ METHODS: dict[str, tuple[str, Trials]] = {
         "ml-100k/gpfedrec",
         [
             (*trial, "--rounds", "400")
-            for trial in grid(regularization=(0.2,), rate_factor=(160.0,))
+            for trial in grid(regularization=(0.2,), rate_factor=(40.0,))
         ],
     ),
-    "GPFedRec, no graph": ("ml-100k/gpfedrec", grid(regularization=(0.0,), rate_factor=(160.0,))),
+    "GPFedRec, no graph": ("ml-100k/gpfedrec", grid(regularization=(0.0,), rate_factor=(40.0,))),
     "CoLR, rank 8": (
         "ml-100k/colr",
         grid(learning_rate=(0.1, 0.2, 0.5, 1.0), weight_decay=(0.0, 5e-4)),
