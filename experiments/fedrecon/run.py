@@ -14,6 +14,7 @@ STANDARD = ("--split.holdout", "ratio", "--split.validation", "ratio")
 MEANS = ("ml-100k/rating_means", "--data.name", "ml-1m", "--split.max_events", "300")
 CELLS = {
     "split": ("ml-1m/fedrecon",),
+    "global": ("ml-1m/fedrecon", "--algorithm.training", "global"),
     "joint": ("ml-1m/fedrecon", "--algorithm.training", "joint"),
     "kept": ("ml-1m/fedrecon", "--algorithm.training", "kept"),
     "unsplit": ("ml-1m/fedrecon", "--algorithm.training", "unsplit"),
@@ -25,7 +26,8 @@ CELLS = {
 """What is run: a preset and what differs from it."""
 ROWS = {
     "split": ("new users", "FedRecon", (0.907, 43.3)),
-    "joint": ("new users", "FedAvg, vector drawn afresh each round", (0.934, 40.0)),
+    "global": ("new users", "FedAvg, one vector for everybody", (0.934, 40.0)),
+    "joint": ("new users", "FedAvg, vector drawn afresh each round", None),
     "kept": ("new users", "FedAvg, vector kept by its client", None),
     "unsplit": ("new users", "FedRecon, support and query the same", None),
     "split-standard": ("known users", "FedRecon", None),

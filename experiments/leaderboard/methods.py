@@ -85,10 +85,7 @@ METHODS: dict[str, tuple[str, Trials]] = {
     # why it is low: what was chosen of the above, with more rounds, and without its graph
     "GPFedRec, 400 rounds": (
         "ml-100k/gpfedrec",
-        [
-            (*trial, "--rounds", "400")
-            for trial in grid(regularization=(0.2,), rate_factor=(40.0,))
-        ],
+        [(*trial, "--rounds", "400") for trial in grid(regularization=(0.2,), rate_factor=(40.0,))],
     ),
     "GPFedRec, no graph": ("ml-100k/gpfedrec", grid(regularization=(0.0,), rate_factor=(40.0,))),
     "CoLR, rank 8": (

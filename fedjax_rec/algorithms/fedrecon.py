@@ -18,6 +18,7 @@ from fedjax_rec.base import (
     ClientOutput,
     ClientUpdate,
     FederatedAlgorithm,
+    Inputs,
     Key,
     Model,
     Objective,
@@ -25,13 +26,15 @@ from fedjax_rec.base import (
     Stat,
     Task,
     View,
+    nothing_private,
 )
 from fedjax_rec.clients import local_training, masked_loop
 from fedjax_rec.clients.gradients import loss_gradients
+from fedjax_rec.models import common_user
 from fedjax_rec.transforms import mean
 from fedjax_rec.tree import subtract, zeros_like
 
-Training = Literal["split", "unsplit", "joint", "kept"]
+Training = Literal["split", "unsplit", "joint", "kept", "global"]
 SHARED, PRIVATE = 0, 1
 """The roles, in the order of an optimizer's parameters."""
 
@@ -62,8 +65,9 @@ def fedrecon(
       optimizer: of `(shared, private)`, started afresh for each of the two.
       training: `split` is the above, of the paper. `unsplit` takes all batches for both sets.
         `joint` trains `g` and a fresh `l` together, one pass over all batches, and `kept` does
-        so with an `l` that clients keep over rounds (federated averaging); of these two only
-        what clients are scored by is rebuilt.
+        so with an `l` that clients keep over rounds (federated averaging). `global` averages one
+        `l` of everybody as it does `g`. Of these three only what clients are scored by is
+        rebuilt, from fresh private parameters.
       recon_epochs: passes over the support set, at least 1.
       recon_steps: the most steps that they make together; 0: as many as there are.
       aggregate: what happens to updates; `mean("example")` by default.
@@ -77,8 +81,9 @@ def fedrecon(
       ValueError: a number is out of range, or `training` is unknown.
 
     Reference:
-      Singhal et al. (2021), Algorithm 1, and the ablations of its section 5. Like the released
-      code it parts the data by batches; there they are the same in every round, here shuffled.
+      Singhal et al. (2021), Algorithm 1, and the ablations of its section 5; `global` is the
+      FedAvg of its released code. Like that it parts the data by batches; there they are the
+      same in every round, here shuffled.
 
     >>> from fedjax_rec.algorithms.recommender import recommender
     >>> fedrecon(*recommender(100)).model.num_rows
@@ -149,4 +154,35 @@ def fedrecon(
         aggregate or mean("example"),
         server_optimizer,
     )
-    return replace(algorithm, adapt=adapt)
+    algorithm = replace(algorithm, adapt=adapt)
+    return _with_one_user(algorithm, optimizer) if training == "global" else algorithm
+
+
+def _with_one_user(
+    algorithm: FederatedAlgorithm, optimizer: optax.GradientTransformation
+) -> FederatedAlgorithm:
+    """The algorithm, but what trains is one `l` for everybody; what is asked stays as it is."""
+    model, adapt = algorithm.model, cast(Any, algorithm.adapt)
+    of_all = common_user(model)
+    together = local_training(of_all, algorithm.objective, optimizer)
+
+    def run(key: Key, view: View, task: Task) -> ClientOutput:
+        output = together.run(key, view._replace(private=nothing_private()), task)
+        return output._replace(private=view.private)
+
+    def without_common(view: View) -> View:
+        dense, _ = view.shared.dense
+        return view._replace(shared=view.shared._replace(dense=dense))
+
+    def adapt_own(key: Key, view: View, task: Task) -> View:
+        return view._replace(private=adapt(key, without_common(view), task).private)
+
+    def score(view: View, inputs: Inputs) -> Array:
+        return model.score(without_common(view), inputs)
+
+    return replace(
+        algorithm,
+        model=replace(model, init=of_all.init, score=score, score_vjp=None),
+        client_update=ClientUpdate(run),
+        adapt=adapt_own,
+    )

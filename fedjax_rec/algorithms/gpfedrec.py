@@ -20,12 +20,9 @@ from fedjax_rec.base import (
     Cohort,
     Entry,
     FederatedAlgorithm,
-    Inputs,
     Key,
     Message,
-    Model,
     Part,
-    Private,
     RowIds,
     Sampler,
     ServerState,
@@ -34,7 +31,7 @@ from fedjax_rec.base import (
     nothing_private,
 )
 from fedjax_rec.clients import local_training, trained_view
-from fedjax_rec.models import ncf
+from fedjax_rec.models import common_user, ncf
 from fedjax_rec.objectives import binary_cross_entropy, sampled, saturating_cross_entropy
 from fedjax_rec.optimizers import named_optimizer
 from fedjax_rec.tree import take, zeros_like
@@ -107,7 +104,7 @@ def gpfedrec(
         raise ValueError(f"variant must be one of {', '.join(losses)}, got {variant!r}")
     refuse_outside("[0, inf)", regularization=regularization)
     refuse_outside("[1, inf)", num_clients=num_clients, graph_layers=graph_layers)
-    model = _with_shared_user(ncf(num_items, dim, init_stddev=init_stddev))
+    model = common_user(ncf(num_items, dim, init_stddev=init_stddev))
     sampler = Sampler(num_items, num_negatives, local_epochs, batch_size, is_sliced=False)
     objective = sampled(sampler, losses[variant])
     optimizer = optax.partition(
@@ -158,22 +155,6 @@ def gpfedrec(
         init_extra=init_extra,
         without_own=lambda view: view,
     )
-
-
-def _with_shared_user(model: Model) -> Model:
-    """The model with p beside its tower, so that both start alike everywhere."""
-
-    def init(key: Key) -> tuple[Part, Part]:
-        shared, frozen = model.init(key)
-        user = model.init_private(jax.random.fold_in(key, 1)).dense
-        return shared._replace(dense=(shared.dense, user)), frozen
-
-    def score(view: View, inputs: Inputs) -> Array:
-        tower, user = view.shared.dense
-        shared = view.shared._replace(dense=tower)
-        return model.score(view._replace(shared=shared, private=Private({}, user)), inputs)
-
-    return replace(model, init=init, init_private=lambda key: nothing_private(), score=score)
 
 
 def _graph(tables: Array, is_in: Array, threshold: float, is_released: bool) -> Array:

@@ -1,5 +1,6 @@
 """How items are scored: every factory returns a `Model`."""
 
+from fedjax_rec.models.common_user import common_user
 from fedjax_rec.models.gmf import gmf
 from fedjax_rec.models.lightgcn import lightgcn
 from fedjax_rec.models.mf import matrix_factorization
@@ -8,4 +9,13 @@ from fedjax_rec.models.neumf import neumf
 from fedjax_rec.models.perceptron import perceptron
 from fedjax_rec.models.sasrec import sasrec
 
-__all__ = ["gmf", "lightgcn", "matrix_factorization", "ncf", "neumf", "perceptron", "sasrec"]
+__all__ = [
+    "common_user",
+    "gmf",
+    "lightgcn",
+    "matrix_factorization",
+    "ncf",
+    "neumf",
+    "perceptron",
+    "sasrec",
+]

@@ -7,13 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fedjax_rec.algorithms import fedopt, fedrecon, recommender
+from fedjax_rec.algorithms import ALGORITHMS, fedopt, fedrecon, recommender
 from fedjax_rec.base import PREPARE, TRAIN, Fixed, LengthClass, derive_key
 from fedjax_rec.data import client_data, from_events, hold_out
 from fedjax_rec.evaluation.personal import scores_of
 from fedjax_rec.simulation import Execution, build, pad_cohort
+from fedjax_rec.testing import CHECKS, Subject
 
-ROOT, DIM, BATCH, USER_RATE, ITEM_RATE = jax.random.key(6), 3, 2, 0.3, 0.2
+ROOT, DIM, BATCH = jax.random.key(6), 3, 2
+USER_RATE, ITEM_RATE, DENSE_RATE = 0.3, 0.2, 0.1
 SIZES = (9, 4, 1, 2, 6)  # 5, 2, 1, 1 and 3 batches
 COHORTS = ([0, 1, 2, 4], [3, 4, 0])
 
@@ -38,6 +40,7 @@ PARTS = recommender(
     batch_size=BATCH,
     user_learning_rate=USER_RATE,
     item_learning_rate=ITEM_RATE,
+    dense_learning_rate=DENSE_RATE,
 )
 
 
@@ -57,7 +60,7 @@ def batches(round, client):
     ]
 
 
-def steps(table, user, batches, moves_items=False, moves_user=False):
+def steps(table, user, batches, moves_items=False, moves_user=False, user_rate=USER_RATE):
     """SGD on the mean squared error of each batch."""
     table, user = table.copy(), user.copy()
     for items, ratings in batches:
@@ -66,7 +69,7 @@ def steps(table, user, batches, moves_items=False, moves_user=False):
         if moves_items:
             np.add.at(table, items, -ITEM_RATE * to_items)
         if moves_user:
-            user -= USER_RATE * to_user
+            user -= user_rate * to_user
     return table, user
 
 
@@ -134,6 +137,33 @@ def test_joint_training_begins_afresh_in_every_round():
     jax.tree.map(np.testing.assert_array_equal, store, clients)
 
 
+def test_one_vector_of_everybody_is_averaged_and_clients_are_asked_with_their_own():
+    averaging = fedrecon(*PARTS, training="global", recon_epochs=2)
+    (first, store), (state, clients, fixed) = run(averaging)
+    (_, common), table = first.shared.dense, table_of(first)
+    common = np.asarray(common, np.float64)
+    for t, cohort in enumerate(COHORTS):
+        total, weight = [0, 0], 0
+        for client in cohort:
+            trained = steps(table, common, batches(t, client), True, True, user_rate=DENSE_RATE)
+            change = [
+                SIZES[client] * (a - b) for a, b in zip(trained, (table, common), strict=True)
+            ]
+            total, weight = (
+                [a + b for a, b in zip(total, change, strict=True)],
+                weight + SIZES[client],
+            )
+        table, common = table + total[0] / weight, common + total[1] / weight
+    np.testing.assert_allclose(table_of(state), table, rtol=0, atol=2e-6)
+    np.testing.assert_allclose(state.shared.dense[1], common, rtol=0, atol=2e-6)
+    assert np.abs(common - first.shared.dense[1]).max() > 0.05
+    jax.tree.map(np.testing.assert_array_equal, store, clients)
+    ids = jnp.arange(len(SIZES))
+    asked = scores_of(averaging, state, clients, fixed)(LENGTH, ids, ids)
+    user = rebuilt(table, len(COHORTS), 4, batches(len(COHORTS), 4), 2, 0)
+    np.testing.assert_allclose(asked[4], table @ user, rtol=0, atol=1e-5)
+
+
 def test_what_is_kept_is_federated_averaging_and_asks_rebuilt_clients():
     joint = fedrecon(*PARTS, training="kept", recon_epochs=2)
     (_, _), (state, clients, fixed) = run(joint)
@@ -165,3 +195,9 @@ def test_feedback_is_implicit_or_explicit():
     assert recommender(9, feedback="explicit").objective.sampler is None
     with pytest.raises(ValueError, match="feedback must be implicit or explicit, got 'both'"):
         recommender(9, feedback="both")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("check", CHECKS)
+def test_averaging_one_vector_of_everybody_keeps_the_law(check):
+    CHECKS[check](Subject(ALGORITHMS["fedrecon"], {"training": "global"}))

@@ -1,6 +1,7 @@
 """GMF, NCF and NeuMF, against their formulas in NumPy; what they refuse and how they start."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -10,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from fedjax_rec.base import Inputs, Model, Private, View, empty, nothing_private
-from fedjax_rec.models import gmf, ncf, neumf
+from fedjax_rec.models import common_user, gmf, ncf, neumf
 
 NUM_ITEMS, DIM = 7, 8
 FACTORIES: dict[str, Callable[..., Model]] = {"gmf": gmf, "ncf": ncf, "neumf": neumf}
@@ -133,3 +134,24 @@ def test_an_argument_out_of_range_is_refused(name: str, argument: dict[str, Any]
 def test_a_tower_without_layers_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=r"^num_layers must be at least 1"):
         FACTORIES[name](NUM_ITEMS, num_layers=0)
+
+
+def test_a_common_user_scores_as_a_private_one_would() -> None:
+    model = ncf(NUM_ITEMS, DIM)
+    of_all = common_user(model)
+    view = random_view(of_all)
+    tower, user = view.shared.dense
+    own = view._replace(shared=view.shared._replace(dense=tower), private=Private({}, user))
+    np.testing.assert_array_equal(of_all.score(view, Inputs(None)), model.score(own, Inputs(None)))
+    table, _ = model.init(jax.random.key(0))
+    np.testing.assert_array_equal(
+        of_all.init(jax.random.key(0))[0].rows["item"], table.rows["item"]
+    )
+
+
+def test_tables_of_clients_own_cannot_be_common() -> None:
+    model = replace(
+        gmf(NUM_ITEMS), init_private=lambda key: Private({"item": jnp.zeros((NUM_ITEMS, 1))}, ())
+    )
+    with pytest.raises(ValueError, match="tables of their own"):
+        common_user(model)
