@@ -78,8 +78,10 @@ def gpfedrec(
         from V_u to R_u: above 2 it overshoots for good.
       threshold: in units of the mean over pairs; a client without neighbours is its own.
       graph_layers: l, at least 1.
-      variant: `as_released` links by `1 - cos`, so that neighbours are those least alike, and
-        its cross-entropy has no slope at saturated probabilities.
+      variant: `as_released` links by `1 - cos`, so that neighbours are those least alike, its
+        cross-entropy has no slope at saturated probabilities, and negatives recur; `clean`
+        links by cos, takes the loss of the logits, and negatives recur only once the client's
+        pool is used up.
       server_optimizer: of V; `optax.sgd(1.0)` by default.
 
     Returns:
@@ -92,9 +94,8 @@ def gpfedrec(
     Reference:
       Zhang et al. (2024), Algorithm 1, and its released code for rates and graph. Differences:
       any cohort will do: the graph is that of the clients who took part, and the R_u of
-      others keep their distance from V; no noise on what is sent; negatives do not recur
-      within a client's round while others are left; the table that a client is judged by is
-      the one it would train next.
+      others keep their distance from V; no noise on what is sent; the table that a client is
+      judged by is the one it would train next.
 
     >>> gpfedrec(num_items=100, num_clients=5, dim=8).client_update.support
     'table'
@@ -105,7 +106,14 @@ def gpfedrec(
     refuse_outside("[0, inf)", regularization=regularization)
     refuse_outside("[1, inf)", num_clients=num_clients, graph_layers=graph_layers)
     model = common_user(ncf(num_items, dim, init_stddev=init_stddev))
-    sampler = Sampler(num_items, num_negatives, local_epochs, batch_size, is_sliced=False)
+    sampler = Sampler(
+        num_items,
+        num_negatives,
+        local_epochs,
+        batch_size,
+        is_sliced=False,
+        with_replacement=variant == "as_released",
+    )
     objective = sampled(sampler, losses[variant])
     optimizer = optax.partition(
         {

@@ -59,9 +59,9 @@ def step(cohort, **options):
     return program(**options)(state, clients, pad_cohort(cohort, DATA.num_clients), fixed)
 
 
-def batches_of(client):
+def batches_of(client, **options):
     """`(ids, labels)` of the real examples of each step."""
-    algorithm, (state, _, fixed) = make(), start()
+    algorithm, (state, _, fixed) = make(**options), start()
     key = derive_key(state.key, ROUND, client, PREPARE)
     _, plan = algorithm.objective.prepare(key, fixed.data.history(client, LONGEST))
     for number in range(int(algorithm.objective.num_steps(plan))):
@@ -154,7 +154,7 @@ def test_a_round_equals_plain_loops(variant, threshold, graph_layers):
     tables = []
     for client in COHORT:
         layers, user = layers_of(clients, client)
-        target, batches = common + own[client], batches_of(client)
+        target, batches = common + own[client], batches_of(client, variant=variant)
         table, layers, user = train(common, target, layers, user, batches, variant)
         tables.append(table)
         found_layers, found_user = layers_of(new_clients, client)
