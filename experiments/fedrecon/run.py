@@ -14,7 +14,10 @@ STANDARD = ("--split.holdout", "ratio", "--split.validation", "ratio")
 MEANS = ("ml-100k/rating_means", "--data.name", "ml-1m", "--split.max_events", "300")
 CELLS = {
     "split": ("ml-1m/fedrecon",),
-    "global": ("ml-1m/fedrecon", "--algorithm.training", "global"),
+    "global": (
+        *("ml-1m/fedrecon", "--algorithm.training", "global"),
+        *("--algorithm.dense_learning_rate", "0.03"),  # of the vector: 0.1 diverges
+    ),
     "joint": ("ml-1m/fedrecon", "--algorithm.training", "joint"),
     "kept": ("ml-1m/fedrecon", "--algorithm.training", "kept"),
     "unsplit": ("ml-1m/fedrecon", "--algorithm.training", "unsplit"),
