@@ -80,14 +80,14 @@ METHODS: dict[str, tuple[str, Trials]] = {
     ),
     "GPFedRec": (
         "ml-100k/gpfedrec",
-        grid(regularization=(0.2, 1.0), rate_factor=(20.0, 40.0, 80.0, 160.0)),
+        grid(regularization=(0.2, 1.0), rate_factor=(4.0, 8.0, 16.0, 32.0)),
     ),
-    # why it is low: what was chosen of the above, with more rounds, and without its graph
-    "GPFedRec, 400 rounds": (
+    # what was chosen of the above without its graph, and from vectors that start as released
+    "GPFedRec, no graph": ("ml-100k/gpfedrec", grid(regularization=(0.0,), rate_factor=(8.0,))),
+    "GPFedRec, start of 1": (
         "ml-100k/gpfedrec",
-        [(*trial, "--rounds", "400") for trial in grid(regularization=(0.2,), rate_factor=(40.0,))],
+        grid(init_stddev=(1.0,), regularization=(0.2,), rate_factor=(8.0,)),
     ),
-    "GPFedRec, no graph": ("ml-100k/gpfedrec", grid(regularization=(0.0,), rate_factor=(40.0,))),
     "CoLR, rank 8": (
         "ml-100k/colr",
         grid(learning_rate=(0.1, 0.2, 0.5, 1.0), weight_decay=(0.0, 5e-4)),
