@@ -25,8 +25,7 @@ test: $(INSTALLED_DEV)
 	$(BIN)/python -m pytest -n 2 --durations 15
 
 slow: $(INSTALLED_DEV)
-	XLA_FLAGS="--xla_backend_optimization_level=3 --xla_cpu_use_fusion_emitters=true" \
-	  $(BIN)/python -m pytest -n 2 -m slow
+	OPTIMISED_TESTS=1 $(BIN)/python -m pytest -n 2 -m slow
 
 check: $(INSTALLED_DEV)
 	$(BIN)/ruff format --check .
