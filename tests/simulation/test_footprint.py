@@ -116,8 +116,10 @@ def test_a_round_takes_its_arguments_and_what_it_works_with(data):
     assert len(jax.live_arrays()) == before
     cohorts = draw_cohorts(sampler, 0, 0, 3, data.training_clients)
     whole = nbytes((state, clients, cohorts, Fixed(frozen, data.clients)))
-    unused = nbytes((data.clients.values, data.clients.times))
-    assert whole - unused - 64 <= memory.arguments <= whole
+    held = data.clients
+    # popularity reads no more of the data; how much of the rest is dropped is jax's choice
+    read = nbytes((state, cohorts, held.items, held.offsets, held.rank, held.first))
+    assert read <= memory.arguments <= whole
     assert memory.aliased <= nbytes((state, clients)) <= memory.outputs
     assert memory.temporary > 0
     assert memory.total == memory.arguments + memory.working
