@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         evaluate,
         load_run,
         simulate,
+        simulate_many,
     )
 
 __version__ = "0.1.0"
@@ -44,6 +45,7 @@ _MODULES = {
         "evaluate",
         "load_run",
         "simulate",
+        "simulate_many",
     ),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
@@ -81,6 +83,7 @@ __all__ = [
     "load_run",
     "popularity",
     "simulate",
+    "simulate_many",
 ]
 
 

@@ -1,15 +1,23 @@
 """Optax optimizers by name, for clients and for the server."""
 
 import inspect
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from numpy.typing import NDArray
 
-from fedjax_rec.base import LocalSGD, Part, Private, PyTree
+from fedjax_rec.base import (
+    LocalSGD,
+    Part,
+    Private,
+    PyTree,
+    decided,
+    is_concrete,
+    is_repeating,
+    is_zero,
+)
 from fedjax_rec.errors import UserError, did_you_mean
 
 
@@ -36,12 +44,12 @@ def named_optimizer(
     known = _known_optimizers()
     if name not in known:
         raise UserError(f"unknown optimizer {name!r}{did_you_mean(name, known)}")
-    if not 0 < learning_rate < float("inf"):
+    if is_concrete(learning_rate) and not 0 < learning_rate < float("inf"):
         raise UserError(
             f"optimizer {name}: learning_rate must be above 0 and finite, got {learning_rate}"
         )
     factory = getattr(optax, name)
-    if not momentum:
+    if is_zero(momentum):
         return factory(learning_rate)
     if "momentum" not in inspect.signature(factory).parameters:
         raise UserError(f"optimizer {name} takes no momentum; leave it at 0 or use sgd")
@@ -96,14 +104,17 @@ def as_sgd(optimizer: optax.GradientTransformation, params: PyTree = TWO_PARTS) 
     >>> as_sgd(optax.adam(0.5)) is None
     True
     """
-    answer = sgd_rates(optimizer, params)
-    if answer is None:
+    found = _rates(optimizer, jax.tree.map(lambda _: PROBE, params))
+    if found is None:
         return None
-    rates, momentum = answer
-    shared, private = (set(jax.tree.leaves(part)) for part in rates)
+    shared, private = (
+        set(jax.tree.leaves(part))
+        for part in jax.tree.unflatten(jax.tree.structure(params), found.groups)
+    )
     if len(shared) > 1 or len(private) > 1:
         return None
-    return LocalSGD(max(shared, default=0.0), max(private, default=0.0), momentum)
+    rate = found.values
+    return LocalSGD(rate[max(shared, default=0)], rate[max(private, default=0)], found.momentum)
 
 
 def sgd_rates(
@@ -114,11 +125,11 @@ def sgd_rates(
     >>> sgd_rates(optax.sgd(0.5), {"a": 0, "b": 0})
     ({'a': 0.5, 'b': 0.5}, 0.0)
     """
-    answer = _rates(optimizer, jax.tree.map(lambda _: PROBE, params))
-    if answer is None:
+    found = _rates(optimizer, jax.tree.map(lambda _: PROBE, params))
+    if found is None:
         return None
-    rates, momentum = answer
-    return jax.tree.unflatten(jax.tree.structure(params), map(float, rates + 0.0)), momentum
+    rates = [found.values[group] for group in found.groups]
+    return jax.tree.unflatten(jax.tree.structure(params), rates), found.momentum
 
 
 def sgd_rate(optimizer: optax.GradientTransformation) -> float | None:
@@ -127,16 +138,53 @@ def sgd_rate(optimizer: optax.GradientTransformation) -> float | None:
     >>> sgd_rate(optax.sgd(0.5)), sgd_rate(optax.adam(0.5))
     (0.5, None)
     """
-    answer = _rates(optimizer, Part({"item": PROBE}, PROBE))
-    if answer is None or answer[1] or answer[0][0] != answer[0][1]:
+    found = _rates(optimizer, Part({"item": PROBE}, PROBE))
+    if found is None or not is_zero(found.momentum) or found.groups[0] != found.groups[1]:
         return None
-    return float(answer[0][0])
+    return found.values[found.groups[0]]
 
 
-def _rates(
-    optimizer: optax.GradientTransformation, probe: PyTree
-) -> tuple[NDArray[np.float64], float] | None:
-    """The learning rate of each leaf, and the momentum, of what is plain SGD."""
+class _Rates(NamedTuple):
+    """Of plain SGD: which leaves share a learning rate, those rates, and the momentum.
+
+    Group 0 never moves. Groups are structure, rates and momentum may be tracers.
+    """
+
+    groups: tuple[int, ...]
+    values: tuple[float, ...]
+    momentum: float
+
+
+def _rates(optimizer: optax.GradientTransformation, probe: PyTree) -> _Rates | None:
+    """What is known of an optimizer that is plain SGD; `None` for any other.
+
+    What it is follows from concrete numbers, once. Inside a program, where its numbers are
+    tracers, they are read off two steps of it.
+    """
+    found: list[_Rates | None] = []
+
+    def structure() -> tuple[tuple[int, ...], bool] | None:
+        found.append(rates := _measured_rates(optimizer, probe))
+        return rates and (rates.groups, is_zero(rates.momentum))
+
+    known = decided(structure)
+    if known is None or not is_repeating():
+        return found[0] if found else None
+    groups, has_no_momentum = known
+    ones, zeros = (
+        jax.tree.map(lambda leaf, n=n: jnp.full(leaf.shape, n), probe) for n in (1.0, 0.0)
+    )
+    first, state = optimizer.update(ones, optimizer.init(ones), ones)
+    second, _ = optimizer.update(zeros, state, ones)
+    moves = [-leaf[0, 0] for leaf in jax.tree.leaves(first)]
+    values = (0.0, *(moves[groups.index(group)] for group in range(1, max(groups) + 1)))
+    moving = next(place for place, group in enumerate(groups) if group)
+    momentum = 0.0 if has_no_momentum else -jax.tree.leaves(second)[moving][0, 0] / moves[moving]
+    return _Rates(groups, values, momentum)
+
+
+def _measured_rates(optimizer: optax.GradientTransformation, probe: PyTree) -> _Rates | None:
+    """The same, of an optimizer with concrete numbers."""
     with jax.ensure_compile_time_eval(), jax.enable_x64(True):
         runs = [
             _answers(optimizer, jax.tree.map(lambda leaf: scale * leaf, probe), start=2 * place)  # noqa: B023
@@ -153,7 +201,12 @@ def _rates(
     momentum = round(float(moves[1, 1, moving, 0, 0] / rates[moving]) - 1, 15)
     sums = np.cumsum(momentum ** np.arange(moves.shape[1]))
     expected = sums[:, None, None, None] * rates[:, None, None]
-    return (rates, momentum) if np.allclose(moves, expected, rtol=1e-9, atol=0) else None
+    if not np.allclose(moves, expected, rtol=1e-9, atol=0):
+        return None
+    values = [0.0]
+    values += [value for value in dict.fromkeys(map(float, rates)) if value]
+    groups = tuple(values.index(value) for value in map(float, rates + 0.0))
+    return _Rates(groups, tuple(values), momentum)
 
 
 def _answers(optimizer: optax.GradientTransformation, gradients: PyTree, start: float) -> Any:

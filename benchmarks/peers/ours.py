@@ -24,7 +24,8 @@ from fedjax_rec.models import matrix_factorization, ncf, sasrec
 from fedjax_rec.objectives import binary_cross_entropy, next_item, sampled
 from fedjax_rec.optimizers import named_optimizer
 from fedjax_rec.simulation.devices import Placement
-from fedjax_rec.simulation.rounds import Programs, draw_cohorts, host_seed
+from fedjax_rec.simulation.programs import Shared
+from fedjax_rec.simulation.rounds import draw_cohorts, host_seed
 from fedjax_rec.transforms import chain, clip_by_norm, mean
 
 
@@ -79,8 +80,9 @@ class Ours:
         asked = fedjax_rec.Execution(num_devices=1 if variant == "one-device" else 0)
         placement = Placement.of(asked, problem.num_clients)
         execution = fedjax_rec.Execution(num_devices=placement.num_devices, **options)
-        engine = fedjax_rec.build(algorithm_of(problem, variant), execution)
-        self.programs = Programs(engine, execution)
+        algorithm = algorithm_of(problem, variant)
+        engine = fedjax_rec.build(algorithm, execution)
+        self.execution, self.programs = execution, Shared(algorithm)
         self.key = jax.random.key(settings.seed)
         init = jax.jit(engine.init, static_argnums=1)
         state, clients, frozen = init(self.key, problem.num_clients)
@@ -101,16 +103,19 @@ class Ours:
 
     def compile(self, num_rounds: int) -> None:
         """The program of a stretch."""
-        self.programs.get(self.state, self.clients, self._cohorts(0, num_rounds), self.fixed)
+        self._program(self._cohorts(0, num_rounds))
 
     def run(self, first_round: int, num_rounds: int) -> None:
         """One stretch between evaluations."""
         cohorts = self._cohorts(first_round, num_rounds)
-        program = self.programs.get(self.state, self.clients, cohorts, self.fixed)
+        program = self._program(cohorts)
         self.state, self.clients, info = program(self.state, self.clients, cohorts, self.fixed)
         jax.device_get(info)
         jax.block_until_ready((self.state.shared, self.clients))
         pin_threads()
+
+    def _program(self, cohorts: fedjax_rec.base.Cohort) -> Any:
+        return self.programs.rounds(self.execution, self.state, self.clients, cohorts, self.fixed)
 
     def _cohorts(self, first_round: int, num_rounds: int) -> fedjax_rec.base.Cohort:
         end = first_round + num_rounds

@@ -31,6 +31,7 @@ from fedjax_rec.base import (
     Task,
     View,
     derive_key,
+    parametric,
 )
 from fedjax_rec.clients import masked_loop
 from fedjax_rec.models import matrix_factorization
@@ -39,6 +40,7 @@ from fedjax_rec.transforms import chain, mean
 from fedjax_rec.tree import take
 
 
+@parametric
 def colr(
     num_items: int,
     *,

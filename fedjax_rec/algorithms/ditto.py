@@ -24,10 +24,12 @@ from fedjax_rec.base import (
     Private,
     Task,
     View,
+    parametric,
 )
 from fedjax_rec.clients import local_training, trained_view
 
 
+@parametric
 def ditto(
     model: Model,
     objective: Objective,

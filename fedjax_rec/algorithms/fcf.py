@@ -27,12 +27,14 @@ from fedjax_rec.base import (
     Stat,
     Task,
     View,
+    parametric,
 )
 from fedjax_rec.clients import solve_positive_definite
 from fedjax_rec.models import matrix_factorization
 from fedjax_rec.transforms import chain, total
 
 
+@parametric
 def fcf(
     num_items: int,
     *,

@@ -7,13 +7,14 @@ decentralized data", Algorithm 1.
 import optax
 
 from fedjax_rec.algorithms.fedavg import fedavg
-from fedjax_rec.base import AggregateTransform, Array, FederatedAlgorithm
+from fedjax_rec.base import AggregateTransform, Array, FederatedAlgorithm, parametric
 from fedjax_rec.clients import local_training
 from fedjax_rec.models import perceptron
 from fedjax_rec.objectives import binary_cross_entropy, ratings
 from fedjax_rec.optimizers import named_optimizer
 
 
+@parametric
 def fedavg_records(
     num_items: int,
     *,

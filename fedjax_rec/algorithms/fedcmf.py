@@ -29,6 +29,7 @@ from fedjax_rec.base import (
     Stat,
     Task,
     View,
+    parametric,
 )
 from fedjax_rec.clients import masked_loop
 from fedjax_rec.clients.gradients import rows_of
@@ -47,6 +48,7 @@ class _Rates(NamedTuple):
     bridge: float
 
 
+@parametric
 def fedcmf(
     num_items: int,
     *,

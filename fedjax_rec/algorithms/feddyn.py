@@ -27,11 +27,13 @@ from fedjax_rec.base import (
     ServerUpdate,
     Task,
     View,
+    parametric,
 )
 from fedjax_rec.clients import local_training
 from fedjax_rec.tree import zeros_like
 
 
+@parametric
 def feddyn(
     model: Model,
     objective: Objective,

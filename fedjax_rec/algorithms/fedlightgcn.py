@@ -7,7 +7,7 @@ recommendation", SIGIR.
 import optax
 
 from fedjax_rec.algorithms.fedavg import fedavg
-from fedjax_rec.base import AggregateTransform, FederatedAlgorithm
+from fedjax_rec.base import AggregateTransform, FederatedAlgorithm, parametric
 from fedjax_rec.clients import by_role, local_training
 from fedjax_rec.models import lightgcn
 from fedjax_rec.objectives import LossName, Sampler, implicit, with_history
@@ -15,6 +15,7 @@ from fedjax_rec.optimizers import named_optimizer
 from fedjax_rec.transforms import mean
 
 
+@parametric
 def fedlightgcn(
     num_items: int,
     *,

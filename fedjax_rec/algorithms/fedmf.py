@@ -9,7 +9,7 @@ from typing import Literal
 import optax
 
 from fedjax_rec.algorithms.fedavg import fedavg
-from fedjax_rec.base import AggregateTransform, FederatedAlgorithm
+from fedjax_rec.base import AggregateTransform, FederatedAlgorithm, parametric
 from fedjax_rec.clients import by_role, local_training
 from fedjax_rec.models import matrix_factorization
 from fedjax_rec.objectives import LossName, Sampler, implicit
@@ -17,6 +17,7 @@ from fedjax_rec.optimizers import named_optimizer
 from fedjax_rec.transforms import mean
 
 
+@parametric
 def fedmf(
     num_items: int,
     *,

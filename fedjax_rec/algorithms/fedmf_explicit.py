@@ -20,12 +20,14 @@ from fedjax_rec.base import (
     Stat,
     Task,
     View,
+    parametric,
 )
 from fedjax_rec.models import matrix_factorization
 from fedjax_rec.objectives import ratings
 from fedjax_rec.transforms import total
 
 
+@parametric
 def fedmf_explicit(
     num_items: int,
     *,

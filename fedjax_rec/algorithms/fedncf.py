@@ -7,11 +7,12 @@ Systems.
 import optax
 
 from fedjax_rec.algorithms.fedavg import fedavg
-from fedjax_rec.base import AggregateTransform, FederatedAlgorithm, Model, Objective
+from fedjax_rec.base import AggregateTransform, FederatedAlgorithm, Model, Objective, parametric
 from fedjax_rec.clients import local_training
 from fedjax_rec.transforms import mean
 
 
+@parametric
 def fedncf(
     model: Model,
     objective: Objective,

@@ -12,10 +12,20 @@ import optax
 
 from fedjax_rec.algorithms.checks import refuse_outside
 from fedjax_rec.algorithms.fedavg import fedavg
-from fedjax_rec.base import AggregateTransform, Array, FederatedAlgorithm, Model, Objective, PyTree
+from fedjax_rec.base import (
+    AggregateTransform,
+    Array,
+    FederatedAlgorithm,
+    Model,
+    Objective,
+    PyTree,
+    is_zero,
+    parametric,
+)
 from fedjax_rec.clients import local_training
 
 
+@parametric
 def fedopt(
     model: Model,
     objective: Objective,
@@ -49,6 +59,7 @@ def fedopt(
     return fedavg(model, objective, client_update, aggregate, server_optimizer)
 
 
+@parametric
 def fedavgm(
     model: Model,
     objective: Objective,
@@ -83,10 +94,12 @@ def fedavgm(
     """
     refuse_outside("(0, inf)", server_learning_rate=server_learning_rate)
     refuse_outside("[0, 1)", server_momentum=server_momentum)
-    server = optax.sgd(server_learning_rate, momentum=server_momentum or None)
+    momentum = None if is_zero(server_momentum) else server_momentum
+    server = optax.sgd(server_learning_rate, momentum=momentum)
     return fedopt(model, objective, optimizer, aggregate=aggregate, server_optimizer=server)
 
 
+@parametric
 def fedadagrad(
     model: Model,
     objective: Objective,
@@ -130,6 +143,7 @@ def fedadagrad(
     return fedopt(model, objective, optimizer, aggregate=aggregate, server_optimizer=server)
 
 
+@parametric
 def fedadam(
     model: Model,
     objective: Objective,
@@ -175,6 +189,7 @@ def fedadam(
     return fedopt(model, objective, optimizer, aggregate=aggregate, server_optimizer=server)
 
 
+@parametric
 def fedyogi(
     model: Model,
     objective: Objective,

@@ -7,9 +7,10 @@ import optax
 
 from fedjax_rec.algorithms.fedopt import fedopt
 from fedjax_rec.algorithms.personalise import personalise
-from fedjax_rec.base import AggregateTransform, FederatedAlgorithm, Model, Objective
+from fedjax_rec.base import AggregateTransform, FederatedAlgorithm, Model, Objective, parametric
 
 
+@parametric
 def fedper(
     model: Model,
     objective: Objective,

@@ -8,10 +8,19 @@ import optax
 
 from fedjax_rec.algorithms.checks import refuse_outside
 from fedjax_rec.algorithms.fedavg import fedavg
-from fedjax_rec.base import AggregateTransform, FederatedAlgorithm, Model, Objective, Part, View
+from fedjax_rec.base import (
+    AggregateTransform,
+    FederatedAlgorithm,
+    Model,
+    Objective,
+    Part,
+    View,
+    parametric,
+)
 from fedjax_rec.clients import local_training
 
 
+@parametric
 def fedprox(
     model: Model,
     objective: Objective,

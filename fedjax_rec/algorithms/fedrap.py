@@ -28,6 +28,7 @@ from fedjax_rec.base import (
     Stat,
     Task,
     View,
+    parametric,
 )
 from fedjax_rec.clients import masked_loop
 from fedjax_rec.objectives import binary_cross_entropy, sampled, saturating_cross_entropy
@@ -65,6 +66,7 @@ class _Training(NamedTuple):
     seen: Stat
 
 
+@parametric
 def fedrap(
     num_items: int,
     *,

@@ -27,6 +27,7 @@ from fedjax_rec.base import (
     Task,
     View,
     nothing_private,
+    parametric,
 )
 from fedjax_rec.clients import local_training, masked_loop
 from fedjax_rec.clients.gradients import loss_gradients
@@ -39,6 +40,7 @@ SHARED, PRIVATE = 0, 1
 """The roles, in the order of an optimizer's parameters."""
 
 
+@parametric
 def fedrecon(
     model: Model,
     objective: Objective,

@@ -24,10 +24,12 @@ from fedjax_rec.base import (
     PyTree,
     Task,
     View,
+    parametric,
 )
 from fedjax_rec.clients import local_training
 
 
+@parametric
 def fedrep(
     model: Model,
     objective: Objective,

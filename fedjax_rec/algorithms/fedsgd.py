@@ -24,11 +24,13 @@ from fedjax_rec.base import (
     Stat,
     Task,
     View,
+    parametric,
 )
 from fedjax_rec.clients import loss_gradients, masked_loop
 from fedjax_rec.tree import zeros_like
 
 
+@parametric
 def fedsgd(
     model: Model,
     objective: Objective,

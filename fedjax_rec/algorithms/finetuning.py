@@ -8,10 +8,11 @@ from dataclasses import replace
 import optax
 
 from fedjax_rec.algorithms.fedopt import fedopt
-from fedjax_rec.base import AggregateTransform, FederatedAlgorithm, Model, Objective
+from fedjax_rec.base import AggregateTransform, FederatedAlgorithm, Model, Objective, parametric
 from fedjax_rec.clients import trained_view
 
 
+@parametric
 def finetuning(
     model: Model,
     objective: Objective,

@@ -29,6 +29,7 @@ from fedjax_rec.base import (
     ServerUpdate,
     View,
     nothing_private,
+    parametric,
 )
 from fedjax_rec.clients import local_training, trained_view
 from fedjax_rec.models import common_user, ncf
@@ -37,6 +38,7 @@ from fedjax_rec.optimizers import named_optimizer
 from fedjax_rec.tree import take, zeros_like
 
 
+@parametric
 def gpfedrec(
     num_items: int,
     *,

@@ -22,12 +22,14 @@ from fedjax_rec.base import (
     Private,
     Sampler,
     View,
+    parametric,
 )
 from fedjax_rec.clients import by_role, local_training, trained_view
 from fedjax_rec.objectives import binary_cross_entropy, sampled, saturating_cross_entropy
 from fedjax_rec.optimizers import named_optimizer
 
 
+@parametric
 def pfedrec(
     num_items: int,
     *,

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import optax
 
-from fedjax_rec.base import FederatedAlgorithm, Model, Objective
+from fedjax_rec.base import FederatedAlgorithm, Model, Objective, parametric
 from fedjax_rec.clients import by_role
 from fedjax_rec.models import gmf, matrix_factorization, ncf, neumf
 from fedjax_rec.objectives import LossName, Sampler, implicit, ratings
@@ -137,4 +137,4 @@ def on_recommender(
     functools.update_wrapper(factory, build)
     del factory.__wrapped__  # type: ignore[attr-defined]  # its signature is another
     factory.__signature__ = inspect.Signature([num_items, *taken, *own])  # type: ignore[attr-defined]
-    return factory
+    return parametric(factory)

@@ -7,9 +7,10 @@ import optax
 
 from fedjax_rec.algorithms.checks import refuse_outside
 from fedjax_rec.algorithms.finetuning import finetuning
-from fedjax_rec.base import AggregateTransform, FederatedAlgorithm, Model, Objective
+from fedjax_rec.base import AggregateTransform, FederatedAlgorithm, Model, Objective, parametric
 
 
+@parametric
 def reptile(
     model: Model,
     objective: Objective,

@@ -31,12 +31,15 @@ from fedjax_rec.base import (
     ServerUpdate,
     Task,
     View,
+    is_zero,
+    parametric,
 )
 from fedjax_rec.clients import local_training, shapes_of_parameters
 from fedjax_rec.optimizers import sgd_rates
 from fedjax_rec.tree import subtract, take, zeros_like
 
 
+@parametric
 def scaffold(
     model: Model,
     objective: Objective,
@@ -76,9 +79,9 @@ def scaffold(
     """
     refuse_outside("[1, inf)", num_clients=num_clients)
     rates, momentum = sgd_rates(optimizer, shapes_of_parameters(model)) or (None, 0.0)
-    if rates is None or momentum:
+    if rates is None or not is_zero(momentum):
         raise ValueError("scaffold needs plain SGD on its clients: c_i divides by its rate")
-    if not all(jax.tree.leaves(rates[0])):
+    if any(map(is_zero, jax.tree.leaves(rates[0]))):
         raise ValueError("scaffold needs learning rates above 0 for all that is shared")
 
     def correction(view: View, shared: Part) -> Part:

@@ -21,6 +21,15 @@ from fedjax_rec.base.parts import (
     empty,
     nothing_private,
 )
+from fedjax_rec.base.recipes import (
+    Recipe,
+    decided,
+    is_concrete,
+    is_repeating,
+    is_zero,
+    made_from,
+    parametric,
+)
 from fedjax_rec.base.rounds import (
     DECODE,
     ENCODE,
@@ -88,6 +97,7 @@ __all__ = [
     "Private",
     "Pullback",
     "PyTree",
+    "Recipe",
     "RoundInfo",
     "RowIds",
     "Sampled",
@@ -99,7 +109,13 @@ __all__ = [
     "Support",
     "Task",
     "View",
+    "decided",
     "derive_key",
     "empty",
+    "is_concrete",
+    "is_repeating",
+    "is_zero",
+    "made_from",
     "nothing_private",
+    "parametric",
 ]

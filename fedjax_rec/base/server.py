@@ -1,7 +1,7 @@
 """States, the server's step, and the algorithm that holds all slots."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from fedjax_rec.base.aggregation import AggregateTransform, Message
@@ -17,6 +17,7 @@ from fedjax_rec.base.parts import (
     empty,
     nothing_private,
 )
+from fedjax_rec.base.recipes import Recipe
 from fedjax_rec.base.slots import ClientUpdate, Cohort, Entry, Model, Objective, Stat, Task
 
 
@@ -89,6 +90,8 @@ class FederatedAlgorithm:
         is asked for recommendations; `None`: nothing.
       without_own: `view -> view` of what all clients share, for methods that also give each
         client item parameters of its own: they are evaluated with and without.
+      recipe: how a factory made it; `dataclasses.replace` leaves it behind, for what it
+        returns was made otherwise.
     """
 
     model: Model
@@ -102,3 +105,4 @@ class FederatedAlgorithm:
     init_extra: Callable[[Key, Part], Part] = lambda key, shared: empty()
     adapt: Callable[[Key, View, Task], View] | None = None
     without_own: Callable[[View], View] | None = None
+    recipe: Recipe | None = field(default=None, init=False, compare=False, repr=False)

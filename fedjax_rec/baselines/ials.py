@@ -23,6 +23,7 @@ from fedjax_rec.base import (
     Stat,
     Task,
     View,
+    parametric,
 )
 from fedjax_rec.baselines.neighbours import distinct_items
 from fedjax_rec.clients import solve_positive_definite
@@ -49,6 +50,7 @@ class Weighting(NamedTuple):
     penalty: Callable[[Array, Array | int], Array]
 
 
+@parametric
 def ials(
     num_items: int,
     *,

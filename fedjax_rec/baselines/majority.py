@@ -20,10 +20,12 @@ from fedjax_rec.base import (
     ServerUpdate,
     Task,
     View,
+    parametric,
 )
 from fedjax_rec.transforms import total
 
 
+@parametric
 def majority(num_items: int) -> FederatedAlgorithm:
     """The majority class: one probability for all records, their share of positive labels.
 

@@ -20,10 +20,12 @@ from fedjax_rec.base import (
     ServerUpdate,
     Task,
     View,
+    parametric,
 )
 from fedjax_rec.transforms import total
 
 
+@parametric
 def rating_means(
     num_items: int, *, item_damping: float = 25.0, user_damping: float = 10.0
 ) -> FederatedAlgorithm:

@@ -28,10 +28,12 @@ from fedjax_rec.base import (
     Task,
     View,
     empty,
+    parametric,
 )
 from fedjax_rec.transforms import total
 
 
+@parametric
 def ease(
     num_items: int, *, regularization: float = 300.0, is_sliced: bool = True
 ) -> FederatedAlgorithm:
@@ -73,6 +75,7 @@ def ease(
     return _from_gram(num_items, solve, is_sliced=is_sliced)
 
 
+@parametric
 def item_knn(
     num_items: int,
     *,

@@ -2,7 +2,15 @@
 
 import optax
 
-from fedjax_rec.base import ClientData, FederatedAlgorithm, Model, Sampler
+from fedjax_rec.base import (
+    ClientData,
+    FederatedAlgorithm,
+    Model,
+    Sampler,
+    is_concrete,
+    is_zero,
+    parametric,
+)
 from fedjax_rec.baselines.centralised import pooled
 from fedjax_rec.models import gmf as gmf_model
 from fedjax_rec.models import matrix_factorization
@@ -12,6 +20,7 @@ from fedjax_rec.objectives import binary_cross_entropy, bpr, ratings, sampled
 from fedjax_rec.optimizers import named_optimizer
 
 
+@parametric
 def bpr_mf(
     num_items: int,
     *,
@@ -57,6 +66,7 @@ def bpr_mf(
     return pooled(model, objective, data, chosen, batch_size)
 
 
+@parametric
 def gmf(
     num_items: int,
     *,
@@ -80,6 +90,7 @@ def gmf(
     return _pointwise(model, num_items, data, num_negatives, batch_size, chosen)
 
 
+@parametric
 def mlp(
     num_items: int,
     *,
@@ -104,6 +115,7 @@ def mlp(
     return _pointwise(model, num_items, data, num_negatives, batch_size, chosen)
 
 
+@parametric
 def neumf(
     num_items: int,
     *,
@@ -128,6 +140,7 @@ def neumf(
     return _pointwise(model, num_items, data, num_negatives, batch_size, chosen)
 
 
+@parametric
 def mf_explicit(
     num_items: int,
     *,
@@ -165,9 +178,9 @@ def _pointwise(
 def _optimizer(
     name: str, learning_rate: float, regularization: float
 ) -> optax.GradientTransformation:
-    if not 0 <= regularization < float("inf"):
+    if is_concrete(regularization) and not 0 <= regularization < float("inf"):
         raise ValueError(f"regularization must be at least 0 and finite, got {regularization}")
     chosen = named_optimizer(name, learning_rate)
-    if not regularization:
+    if is_zero(regularization):
         return chosen
     return optax.chain(optax.add_decayed_weights(regularization), chosen)

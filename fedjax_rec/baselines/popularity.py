@@ -20,10 +20,12 @@ from fedjax_rec.base import (
     ServerUpdate,
     Task,
     View,
+    parametric,
 )
 from fedjax_rec.transforms import total
 
 
+@parametric
 def popularity(num_items: int) -> FederatedAlgorithm:
     """Popularity: an item scores the number of clients of the last cohort that have it.
 

@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import jax
 
-from fedjax_rec.base import FederatedAlgorithm, Message, PyTree, ServerUpdate, empty
+from fedjax_rec.base import FederatedAlgorithm, Message, PyTree, ServerUpdate, empty, parametric
 from fedjax_rec.clients import own_copies
 from fedjax_rec.transforms import total
 
 
+@parametric
 def local_only(algorithm: FederatedAlgorithm) -> FederatedAlgorithm:
     """The same clients, models and local training, and nothing is ever sent.
 

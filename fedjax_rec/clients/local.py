@@ -23,6 +23,7 @@ from fedjax_rec.base import (
     Support,
     Task,
     View,
+    is_zero,
 )
 from fedjax_rec.clients.gradients import loss_gradients, rows_of
 from fedjax_rec.optimizers import as_sgd
@@ -133,7 +134,7 @@ def local_training(
     params = shapes_of_parameters(model)
     known = [as_sgd(optimizer, params) for optimizer in optimizers if pull is None]
     plain = [local for local in known if local]
-    is_plain = len(plain) == len(optimizers) and not any(local.momentum for local in plain)
+    is_plain = len(plain) == len(optimizers) and all(is_zero(local.momentum) for local in plain)
     if is_plain and model.is_row_wise and objective.sampler:
         run = _sparse_steps(model, objective, objective.sampler.table, plain)
     else:
@@ -236,7 +237,7 @@ def _sparse_steps(model: Model, objective: Objective, table: str, turns: Sequenc
 
 def _descend(part: PartT, grads: PartT, learning_rate: float, table: str, ids: Array) -> PartT:
     """`w <- w - learning_rate g`, g given for the rows `ids` of one table."""
-    if not learning_rate:
+    if is_zero(learning_rate):
         return part
 
     def move(leaf: Array, grad: Array) -> Array:

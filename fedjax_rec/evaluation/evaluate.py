@@ -58,6 +58,17 @@ def build_evaluator(
       `UserError` when no client has a held-out item.
     """
     asked = question or Ranking()
+    return evaluator(over(asker(algorithm, asked, chunk_size)), asked)
+
+
+def asker(algorithm: FederatedAlgorithm, asked: Question, chunk_size: int | None = None) -> Asker:
+    """Puts a question to every client that holds an item out, for `build_evaluator`.
+
+    Args:
+      algorithm: whose model scores.
+      asked: of the scores.
+      chunk_size: clients scored at a time; by default as many as fit.
+    """
 
     def ask(state: ServerState, clients: Clients, fixed: Fixed, splits: Splits) -> dict[str, Found]:
         num_items, num_clients = fixed.data.num_ranked, fixed.data.num_clients
@@ -92,7 +103,11 @@ def build_evaluator(
             found = ask_group(begin, end, length, found)
         return found
 
-    ask_all = over(ask)
+    return ask
+
+
+def evaluator(ask_all: Asker, asked: Question) -> Evaluator:
+    """The evaluation of what `ask_all` answers."""
 
     def evaluate(
         state: ServerState, clients: Clients, fixed: Fixed, splits: Splits

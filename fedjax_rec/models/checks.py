@@ -1,5 +1,7 @@
 """What every model refuses."""
 
+from fedjax_rec.base import is_concrete
+
 
 def refuse_out_of_range(*, init_stddev: float | None = None, **counts: int) -> None:
     """Raises `ValueError` for a count below 1 or a deviation that is negative or not finite.
@@ -12,5 +14,6 @@ def refuse_out_of_range(*, init_stddev: float | None = None, **counts: int) -> N
     for name, count in counts.items():
         if count < 1:
             raise ValueError(f"{name} must be at least 1, got {count}")
-    if init_stddev is not None and not 0 <= init_stddev < float("inf"):
+    is_given = init_stddev is not None and is_concrete(init_stddev)
+    if is_given and not 0 <= init_stddev < float("inf"):  # type: ignore[operator]
         raise ValueError(f"init_stddev must be at least 0 and finite, got {init_stddev}")

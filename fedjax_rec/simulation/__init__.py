@@ -12,6 +12,7 @@ from fedjax_rec.simulation.plans import (
 )
 from fedjax_rec.simulation.records import write_atomically, write_json
 from fedjax_rec.simulation.scoring import evaluate
+from fedjax_rec.simulation.trials import simulate_many
 
 __all__ = [
     "CheckpointPlan",
@@ -26,6 +27,7 @@ __all__ = [
     "load_run",
     "pad_cohort",
     "simulate",
+    "simulate_many",
     "write_atomically",
     "write_json",
 ]

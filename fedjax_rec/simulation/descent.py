@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fedjax_rec import tree
-from fedjax_rec.base import Array, Inputs, Private, PyTree, Sampled, Stat, View
+from fedjax_rec.base import Array, Inputs, Private, PyTree, Sampled, Stat, View, is_zero
 from fedjax_rec.clients.gradients import Loss, loss_gradients, rows_of
 from fedjax_rec.objectives.stream import block_of, free_items
 from fedjax_rec.simulation.context import PADDING, Round, steps_made
@@ -95,7 +95,7 @@ def train_chunk(
     padding = steps_made(made, jnp.sum(num_examples) / sampler.batch_size)[PADDING]
     sums = sums._replace(padding=sums.padding.merge(padding))
     zeros = tree.zeros_like(private)
-    start = Descent(private, zeros if local_of(this).momentum else (), zeros)
+    start = Descent(private, () if is_zero(local_of(this).momentum) else zeros, zeros)
     loop = (start, sums, chunk.num_positives >= 0)
     descent, sums, is_finite = jax.lax.fori_loop(0, num_blocks, block, loop)
     # the last batch may have ended before its last block
@@ -196,7 +196,7 @@ def _changes(this: Round, chunk: Chunk, to_rows: PyTree, step: Array) -> PyTree:
     """
     local = local_of(this)
     factor = -local.shared_learning_rate * chunk.encoding.scale
-    if local.momentum:
+    if not is_zero(local.momentum):
         num_left = jnp.maximum(_num_steps(this, chunk) - step, 0)
         factor *= (1 - local.momentum**num_left) / (1 - local.momentum)
     return jax.tree.map(
@@ -224,7 +224,7 @@ def _step(this: Round, chunk: Chunk, descent: Descent, step: Array) -> Descent:
     """`v <- momentum v + g`, `p <- p - learning_rate v`, for whom this step is real."""
     local = local_of(this)
     velocity = descent.gradient
-    if local.momentum:
+    if not is_zero(local.momentum):
         velocity = jax.tree.map(
             lambda v, g: local.momentum * v + g, descent.velocity, descent.gradient
         )
@@ -236,7 +236,7 @@ def _step(this: Round, chunk: Chunk, descent: Descent, step: Array) -> Descent:
 
     return Descent(
         jax.tree.map(move, descent.private, velocity),
-        velocity if local.momentum else (),
+        () if is_zero(local.momentum) else velocity,
         tree.zeros_like(descent.gradient),
     )
 

@@ -28,7 +28,8 @@ from fedjax_rec.evaluation.communication import received
 from fedjax_rec.simulation.devices import BY_CLIENT, EVERYWHERE, Placement
 from fedjax_rec.simulation.engine import build
 from fedjax_rec.simulation.execution import Execution
-from fedjax_rec.simulation.rounds import Programs, draw_cohorts
+from fedjax_rec.simulation.programs import Shared
+from fedjax_rec.simulation.rounds import draw_cohorts
 
 
 class Size(NamedTuple):
@@ -191,8 +192,9 @@ def round_memory(
     cohorts = placement.everywhere(draw_cohorts(sampler, 0, 0, num_rounds, data.training_clients))
     fixed = placement.spread_fixed(Fixed(empty(), data.clients))._replace(frozen=frozen)
     begin = time.monotonic()
-    programs = Programs(build(algorithm, execution), execution)
-    program: Any = programs.get(state, clients, cohorts, fixed)
+    if execution.is_debug:
+        return None
+    program = Shared(algorithm).rounds(execution, state, clients, cohorts, fixed).compiled
     seconds = time.monotonic() - begin
     analyse = getattr(program, "memory_analysis", lambda: None)
     if (analysis := analyse()) is None:

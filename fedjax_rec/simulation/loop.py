@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import jax
 
@@ -27,6 +28,7 @@ from fedjax_rec.data.reading import print_notice
 from fedjax_rec.errors import UserError
 from fedjax_rec.evaluation import Communication, Payload, spread, worst_keys
 from fedjax_rec.evaluation.communication import received
+from fedjax_rec.program_cache import keep_programs
 from fedjax_rec.sampling import AllClients
 from fedjax_rec.simulation.checkpoint import Checkpointer
 from fedjax_rec.simulation.compilation import cuda_warning
@@ -41,8 +43,9 @@ from fedjax_rec.simulation.plans import (
     Result,
     protocol_of,
 )
+from fedjax_rec.simulation.programs import Shared
 from fedjax_rec.simulation.progress import Progress
-from fedjax_rec.simulation.rounds import Programs, draw_cohorts, host_seed, stretch_ends
+from fedjax_rec.simulation.rounds import draw_cohorts, host_seed, stretch_ends
 from fedjax_rec.simulation.scoring import Scorer
 from fedjax_rec.simulation.storage import (
     FolderStorage,
@@ -106,15 +109,15 @@ def simulate(
     sampler = sampler or AllClients(len(data.training_clients))
     protocol = protocol_of(data.protocol, evaluation, stop)
     placement = Placement.of(execution, data.num_clients)
-    scorer = Scorer(algorithm, data, evaluation, notice, placement)
+    keep_programs()
+    programs = Shared(algorithm, notice)
+    scorer = Scorer(programs, data, evaluation, notice, placement)
     if stop:
         scorer.watch(stop)
     for line in filter(None, (missing_settings_line(), cuda_warning())):
         notice(line)
     execution = replace(execution, num_devices=placement.num_devices)
-    engine = build(algorithm, execution)
-    programs = Programs(engine, execution)
-    state, clients, frozen = _initial(algorithm, data, key)
+    state, clients, frozen = _initial(programs, data, key)
     fixed = Fixed(frozen, data.clients)
     down, up = received(algorithm, state), jax.eval_shape(algorithm.template, state.shared)
     progress = Progress(Communication(payload))
@@ -146,7 +149,7 @@ def simulate(
                 )
                 cohorts = placement.everywhere(cohorts)
                 with progress.clock("compile"):
-                    program = programs.get(state, clients, cohorts, placed)
+                    program = _stretch(programs, execution, state, clients, cohorts, placed)
                 with progress.clock("train"):
                     state, clients, info = program(state, clients, cohorts, placed)
                     info = jax.device_get(info)
@@ -209,7 +212,7 @@ def load_run(
     Raises:
       UserError: there is no whole checkpoint.
     """
-    state, clients, frozen = _initial(algorithm, data, key)
+    state, clients, frozen = _initial(Shared(algorithm), data, key)
     checkpointer = Checkpointer(output / "checkpoints")
     try:
         restored = restore_latest(checkpointer, (state, clients), notice=lambda line: None)
@@ -223,12 +226,26 @@ def load_run(
     return state, clients, frozen
 
 
-def _initial(
-    algorithm: FederatedAlgorithm, data: FederatedData, key: Key
-) -> tuple[ServerState, Clients, Part]:
-    init = jax.jit(build(algorithm).init, static_argnums=1)
-    initial: tuple[ServerState, Clients, Part] = init(key, data.num_clients)
+def _initial(shared: Shared, data: FederatedData, key: Key) -> tuple[ServerState, Clients, Part]:
+    num_clients = data.num_clients
+
+    def make(algorithm: FederatedAlgorithm) -> Callable[[Key], Any]:
+        return lambda key: build(algorithm).init(key, num_clients)
+
+    initial: tuple[ServerState, Clients, Part] = shared.call(("init", num_clients), make, key)
     return initial
+
+
+def _stretch(shared: Shared, execution: Execution, *args: Any) -> Callable[..., Any]:
+    """The program of a stretch of rounds; in debugging, the functions themselves."""
+    if not execution.is_debug:
+        return shared.rounds(execution, *args)
+
+    def unjitted(*args: Any) -> Any:
+        with jax.disable_jit():
+            return build(shared.algorithm, execution).rounds(*args)
+
+    return unjitted
 
 
 @contextmanager

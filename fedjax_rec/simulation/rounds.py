@@ -1,28 +1,18 @@
 """Stretches of rounds: which they are, their cohorts, and one program for each length."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import jax
 import numpy as np
 import numpy.typing as npt
 
 from fedjax_rec.base import (
-    Clients,
     Cohort,
     CohortSampler,
     Entry,
-    Fixed,
     Key,
-    RoundInfo,
-    ServerState,
 )
 from fedjax_rec.errors import UserError
-from fedjax_rec.simulation.compilation import compile_program
-from fedjax_rec.simulation.engine import Engine
-from fedjax_rec.simulation.execution import Execution
-
-Program = Callable[[ServerState, Clients, Cohort, Fixed], tuple[ServerState, Clients, RoundInfo]]
 
 
 def stretch_ends(first: int, rounds: int, intervals: Sequence[int]) -> list[int]:
@@ -88,26 +78,3 @@ def draw_cohorts(
         ids[row, : len(drawn)] = training_clients[drawn]
         is_valid[row, : len(drawn)] = True
     return Entry(jax.numpy.asarray(ids), jax.numpy.asarray(ids.copy()), jax.numpy.asarray(is_valid))
-
-
-class Programs:
-    """A compiled program for each length of stretch; state and store are donated."""
-
-    def __init__(self, engine: Engine, execution: Execution) -> None:
-        """Compiles nothing yet."""
-        self._rounds, self._is_debug = engine.rounds, execution.is_debug
-        self._compiled: dict[int, Program] = {}
-
-    def get(self, *args: Any) -> Program:
-        """The program for these `(state, clients, cohorts, fixed)`."""
-        if self._is_debug:
-            return self._unjitted
-        num_rounds = args[2].client_id.shape[0]
-        if num_rounds not in self._compiled:
-            jitted = jax.jit(self._rounds, donate_argnums=(0, 1))
-            self._compiled[num_rounds] = compile_program(jitted.lower(*args))
-        return self._compiled[num_rounds]
-
-    def _unjitted(self, *args: Any) -> tuple[ServerState, Clients, RoundInfo]:
-        with jax.disable_jit():
-            return self._rounds(*args)

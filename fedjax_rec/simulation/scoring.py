@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 
 import jax
 import jax.numpy as jnp
@@ -16,12 +16,11 @@ from fedjax_rec.evaluation import (
     Consumption,
     Evaluation,
     HeldOutSet,
-    build_evaluator,
     consumption,
     list_metrics,
     without_own,
 )
-from fedjax_rec.evaluation.evaluate import Asker, Splits
+from fedjax_rec.evaluation.evaluate import Asker, Splits, asker, evaluator
 from fedjax_rec.evaluation.questions import Found
 from fedjax_rec.simulation.devices import (
     BY_CLIENT,
@@ -32,6 +31,7 @@ from fedjax_rec.simulation.devices import (
     own,
 )
 from fedjax_rec.simulation.plans import EarlyStop, EvaluationPlan, Result
+from fedjax_rec.simulation.programs import Shared
 
 
 class Scorer:
@@ -43,7 +43,7 @@ class Scorer:
 
     def __init__(
         self,
-        algorithm: FederatedAlgorithm,
+        programs: Shared,
         data: FederatedData,
         plan: EvaluationPlan,
         notice: Callable[[str], None],
@@ -56,11 +56,10 @@ class Scorer:
             devices than there are.
         """
         question = plan.question
-        over = partial(_where_they_live, placement)
-        build = partial(build_evaluator, question=question, over=over)
-        self._evaluators = {"": build(algorithm)}
-        if algorithm.without_own is not None:
-            self._evaluators["_global"] = build(without_own(algorithm))
+        kinds = ["", "_global"] if programs.algorithm.without_own else [""]
+        self._evaluators = {
+            kind: evaluator(_asking(programs, placement, plan, kind), question) for kind in kinds
+        }
         sets = held_out_sets(data, plan)
         self._sets = {split: _spread(placement, held_out) for split, held_out in sets.items()}
         self._data, self._plan, self._notice = data, plan, notice
@@ -149,7 +148,7 @@ def evaluate(
       UserError: terms that cannot be met.
     """
     placement = Placement(1, data.num_clients)
-    scorer = Scorer(algorithm, data, plan, lambda line: None, placement)
+    scorer = Scorer(Shared(algorithm), data, plan, lambda line: None, placement)
     return scorer.evaluations(result.state, result.clients, Fixed(result.frozen, data.clients))
 
 
@@ -212,33 +211,44 @@ def _candidates(
     return candidate_lists(data.split, plan.candidates, plan.candidates_seed)
 
 
+def _asking(programs: Shared, placement: Placement, plan: EvaluationPlan, kind: str) -> Asker:
+    """Puts the plan's question to every client, by a program shared with other runs.
+
+    Args:
+      kind: `_global` asks for what is left without a client's own item parameters.
+    """
+    question = plan.question
+
+    def make(algorithm: FederatedAlgorithm) -> Asker:
+        asked = without_own(algorithm) if kind else algorithm
+        return _where_they_live(placement, asker(asked, question))
+
+    def ask(state: ServerState, clients: Clients, fixed: Fixed, splits: Splits) -> dict[str, Found]:
+        name = ("ask", kind, placement, plan.task, plan.at_k, plan.score_ties)
+        found = jax.device_get(programs.call(name, make, state, clients, fixed, splits))
+        answered: dict[str, Found] = jax.tree.map(placement.undeal, found)
+        return answered
+
+    return ask
+
+
 def _where_they_live(placement: Placement, ask: Asker) -> Asker:
     """Asks every client on the device that holds it, all devices at once."""
     if placement.num_devices == 1:
-        return jax.jit(ask)
+        return ask
 
     def ask_own(
         state: ServerState, clients: Clients, fixed: Fixed, splits: Splits
     ) -> dict[str, Found]:
         return ask(state, clients, Fixed(fixed.frozen, own(fixed.data)), splits)
 
-    run = jax.jit(
-        over_devices(
-            ask_own,
-            placement.num_devices,
-            in_specs=(EVERYWHERE, BY_CLIENT, FIXED_SPECS, BY_CLIENT),
-            out_specs=BY_CLIENT,
-        )
+    spread: Asker = over_devices(
+        ask_own,
+        placement.num_devices,
+        in_specs=(EVERYWHERE, BY_CLIENT, FIXED_SPECS, BY_CLIENT),
+        out_specs=BY_CLIENT,
     )
-
-    def ask_all(
-        state: ServerState, clients: Clients, fixed: Fixed, splits: Splits
-    ) -> dict[str, Found]:
-        found = jax.device_get(run(state, clients, fixed, splits))
-        answered: dict[str, Found] = jax.tree.map(placement.undeal, found)
-        return answered
-
-    return ask_all
+    return spread
 
 
 def _spread(placement: Placement, held_out: HeldOutSet) -> HeldOutSet:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from fedjax_rec.base import AggregateTransform, Array, Key, Message, PyTree
+from fedjax_rec.base import AggregateTransform, Array, Key, Message, PyTree, is_concrete
 
 
 def clip_by_norm(clip_norm: float) -> AggregateTransform:
@@ -36,7 +36,7 @@ def clip_by_norm(clip_norm: float) -> AggregateTransform:
     >>> [round(float(x), 4) for x in clipped.update.dense]
     [0.6, 0.8]
     """
-    if not 0 < clip_norm < float("inf"):
+    if is_concrete(clip_norm) and not 0 < clip_norm < float("inf"):
         raise ValueError(f"clip_norm must be positive and finite, got {clip_norm}")
 
     def encode(
@@ -48,6 +48,7 @@ def clip_by_norm(clip_norm: float) -> AggregateTransform:
         return message._replace(update=update), residual
 
     def bound_after(bound: Any, state: PyTree) -> Any:
-        return jnp.minimum(bound, clip_norm) if state is not None else min(bound, clip_norm)
+        is_known = state is None and is_concrete(clip_norm)
+        return min(bound, clip_norm) if is_known else jnp.minimum(bound, clip_norm)
 
     return AggregateTransform(encode=encode, bound=bound_after)

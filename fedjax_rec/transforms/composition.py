@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from fedjax_rec.base import AggregateTransform, Array, Key, Message, Part, PyTree
+from fedjax_rec.base import AggregateTransform, Array, Key, Message, Part, PyTree, decided
 
 
 def chain(*links: AggregateTransform) -> AggregateTransform:
@@ -36,7 +36,7 @@ def chain(*links: AggregateTransform) -> AggregateTransform:
     ...     print(error)
     noise needs a bounded update: put clip_by_norm before it
     """
-    _refuse_unsound(links)
+    decided(lambda: _refuse_unsound(links))  # its bounds are concrete once
     _refuse_beside_stacked(links)
 
     def init(template: Part) -> PyTree:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from fedjax_rec.base import AggregateTransform, Array, Key, Message, Part, PyTree
+from fedjax_rec.base import AggregateTransform, Array, Key, Message, Part, PyTree, is_concrete
 from fedjax_rec.tree import touched
 
 
@@ -50,7 +50,7 @@ def mean(
     """
     if by not in ("client", "example", "row"):
         raise ValueError(f"mean: by must be 'client', 'example' or 'row', got {by!r}")
-    if divisor is not None and (by != "client" or not divisor > 0):
+    if divisor is not None and (by != "client" or (is_concrete(divisor) and not divisor > 0)):
         raise ValueError("mean: divisor goes with by='client' and must be positive")
 
     def encode(

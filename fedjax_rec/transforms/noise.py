@@ -2,7 +2,7 @@
 
 import jax
 
-from fedjax_rec.base import AggregateTransform, Array, Key, Message, PyTree
+from fedjax_rec.base import AggregateTransform, Array, Key, Message, PyTree, is_concrete
 
 
 def gaussian_noise(noise_multiplier: float) -> AggregateTransform:
@@ -36,7 +36,7 @@ def gaussian_noise(noise_multiplier: float) -> AggregateTransform:
     >>> round(float(noised.update.rows["item"].std()), 1)
     1.0
     """
-    if not 0 <= noise_multiplier < float("inf"):
+    if is_concrete(noise_multiplier) and not 0 <= noise_multiplier < float("inf"):
         raise ValueError(f"noise_multiplier must be at least 0, got {noise_multiplier}")
 
     def decode(key: Key, total: Message, state: PyTree, bound: Array) -> tuple[Message, PyTree]:

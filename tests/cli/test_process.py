@@ -8,10 +8,16 @@ import warnings
 
 import pytest
 
-from fedjax_rec import cpu
+from fedjax_rec import cpu, program_cache
 from fedjax_rec.cli import process
 
-CHOICES = (cpu.SWITCH, *cpu.THREADS, "XLA_FLAGS", cpu.DEVICES_VARIABLE, process.CACHE_VARIABLE)
+CHOICES = (
+    cpu.SWITCH,
+    *cpu.THREADS,
+    "XLA_FLAGS",
+    cpu.DEVICES_VARIABLE,
+    program_cache.CACHE_VARIABLE,
+)
 PRESET = """
 [data]
 name = "synthetic"
@@ -41,7 +47,7 @@ def test_a_verb_that_computes_sets_devices_and_keeps_programs(tmp_path):
     preset = tmp_path / "counting.toml"
     preset.write_text(PRESET)
     words = ["plan", str(preset), "--json"]
-    keep = {process.LEAST_SECONDS_VARIABLE: "0", "FEDJAX_REC_CACHE": str(tmp_path)}
+    keep = {program_cache.LEAST_SECONDS_VARIABLE: "0", "FEDJAX_REC_CACHE": str(tmp_path)}
     first = in_fresh_process(*words, **keep)
     assert first.returncode == 0, first.stderr
     assert json.loads(first.stdout)["devices"]["count"] == cpu.usable_cores()
@@ -70,7 +76,7 @@ def test_a_mistake_is_still_one_line():
 def unchosen(monkeypatch, tmp_path):
     """No jax, an empty cache folder, and changes that are undone."""
     monkeypatch.setattr(os, "environ", os.environ.copy())
-    for name in (process.CACHE_VARIABLE, process.LEAST_SECONDS_VARIABLE):
+    for name in (program_cache.CACHE_VARIABLE, program_cache.LEAST_SECONDS_VARIABLE):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("FEDJAX_REC_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
@@ -80,37 +86,37 @@ def unchosen(monkeypatch, tmp_path):
 
 def test_programs_are_kept_by_kind_of_processor(unchosen, tmp_path):
     process.prepare_process()
-    folder = tmp_path / "cache" / "xla" / process.processor_tag()
-    assert os.environ[process.CACHE_VARIABLE] == str(folder)
-    assert os.environ[process.LEAST_SECONDS_VARIABLE] == "0.5"
+    folder = tmp_path / "cache" / "xla" / program_cache.processor_tag()
+    assert os.environ[program_cache.CACHE_VARIABLE] == str(folder)
+    assert os.environ[program_cache.LEAST_SECONDS_VARIABLE] == "0.5"
     assert folder.is_dir()
 
 
 @pytest.mark.parametrize("chosen", ["elsewhere", ""])
 def test_a_cache_that_was_chosen_is_left_alone(unchosen, tmp_path, chosen):
-    unchosen.setenv(process.CACHE_VARIABLE, chosen)
+    unchosen.setenv(program_cache.CACHE_VARIABLE, chosen)
     process.prepare_process()
-    assert os.environ[process.CACHE_VARIABLE] == chosen
+    assert os.environ[program_cache.CACHE_VARIABLE] == chosen
     assert not (tmp_path / "cache").exists()
 
 
 def test_once_jax_is_there_the_cache_is_left_alone(unchosen, tmp_path):
     unchosen.setitem(sys.modules, "jax", object())
     process.prepare_process()
-    assert process.CACHE_VARIABLE not in os.environ
+    assert program_cache.CACHE_VARIABLE not in os.environ
 
 
 def test_a_cache_that_cannot_be_written_is_no_matter(unchosen, tmp_path):
     (tmp_path / "cache").write_text("a file")
     process.prepare_process()
-    assert process.CACHE_VARIABLE not in os.environ
+    assert program_cache.CACHE_VARIABLE not in os.environ
 
 
 def test_only_what_cannot_be_read_is_dropped_and_other_warnings_are_shown(unchosen, tmp_path):
     shown = []
     unchosen.setattr(warnings, "showwarning", lambda message, *where: shown.append(str(message)))
     process.prepare_process()
-    folder = tmp_path / "cache" / "xla" / process.processor_tag()
+    folder = tmp_path / "cache" / "xla" / program_cache.processor_tag()
     for name in ("jit_a-1-cache", "jit_ab-2-cache"):
         (folder / name).touch()
     said = "Error reading persistent compilation cache entry for 'jit_a': error: Error -5"

@@ -200,23 +200,6 @@ PLAN = EvaluationPlan(every=2, at_k=(10,))
 ALGORITHM = fedmf(data().num_items, dim=3, batch_size=32)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_compilation() -> Any:
-    """Runs on as many devices have the same programs."""
-    programs: dict[Any, Any] = {}
-    original = simulation.rounds.Programs.get
-
-    def get(self: Any, state: Any, clients: Any, cohorts: Any, fixed: Any) -> Any:
-        shape = self._rounds.args[1].num_devices, cohorts.client_id.shape
-        if shape not in programs:
-            programs[shape] = original(self, state, clients, cohorts, fixed)
-        return programs[shape]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(simulation.rounds.Programs, "get", get)
-        yield
-
-
 def run(num_devices: int, rounds: int = ROUNDS, output: Path | None = None) -> Any:
     return simulation.simulate(
         ALGORITHM,

@@ -26,23 +26,6 @@ ROUNDS = 9
 PLAN = EvaluationPlan(every=3, at_k=(10,))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_compilation():
-    """Every run of this module has the same programs: compile each of them once."""
-    programs = {}
-    original = simulation.loop.Programs.get
-
-    def get(self, state, clients, cohorts, fixed):
-        shape = (id(self._rounds.args[0]), self._is_debug, cohorts.client_id.shape)
-        if shape not in programs:
-            programs[shape] = original(self, state, clients, cohorts, fixed)
-        return programs[shape]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(simulation.loop.Programs, "get", get)
-        yield
-
-
 def run(**changes):
     settings = {
         "key": jax.random.key(4),
