@@ -6,6 +6,7 @@ a loss written here and a model without an analytic gradient, as a user's own wo
 
 import dataclasses
 import sys
+from typing import Any
 
 import jax
 import jax.numpy as jnp

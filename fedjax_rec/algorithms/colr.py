@@ -30,6 +30,7 @@ from fedjax_rec.base import (
     Stat,
     Task,
     View,
+    decided,
     derive_key,
     parametric,
 )
@@ -95,7 +96,7 @@ def colr(
     >>> algorithm.template(shared).rows["item"].shape
     (100, 2)
     """
-    if not (1 <= rank <= dim and learning_rate > 0 and weight_decay >= 0):
+    if not decided(lambda: 1 <= rank <= dim and learning_rate > 0 and weight_decay >= 0):
         raise ValueError("rank must be 1 to dim, learning_rate above 0, weight_decay at least 0")
     sampler = Sampler(num_items, num_negatives, local_epochs, batch_size, is_sliced=is_sliced)
     objective = sampled(sampler, binary_cross_entropy)

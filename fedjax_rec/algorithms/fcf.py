@@ -27,6 +27,7 @@ from fedjax_rec.base import (
     Stat,
     Task,
     View,
+    decided,
     parametric,
 )
 from fedjax_rec.clients import solve_positive_definite
@@ -78,7 +79,7 @@ def fcf(
     >>> fcf(num_items=100, dim=8).model.num_rows
     {'item': 100}
     """
-    if not (regularization > 0 and alpha >= 0):
+    if not decided(lambda: regularization > 0 and alpha >= 0):
         raise ValueError("regularization must be above 0 and alpha at least 0")
     optimizer = server_optimizer or optax.adam(0.01)
 

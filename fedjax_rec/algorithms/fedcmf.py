@@ -29,6 +29,7 @@ from fedjax_rec.base import (
     Stat,
     Task,
     View,
+    decided,
     parametric,
 )
 from fedjax_rec.clients import masked_loop
@@ -123,10 +124,10 @@ def fedcmf(
         raise ValueError(f"num_other must be 0 to num_items - 1, got {num_other} of {num_items}")
     if bridge not in ("none", "linear"):
         raise ValueError(f"bridge must be none or linear, got {bridge!r}")
-    if regularization < 0 or other_weight < 0:
+    if decided(lambda: regularization < 0 or other_weight < 0):
         raise ValueError("regularization and other_weight must be at least 0")
     rates = _Rates(item_learning_rate, user_learning_rate, bridge_learning_rate)
-    if min(rates) <= 0:
+    if decided(lambda: min(rates) <= 0):
         raise ValueError(f"learning rates must be above 0, got {tuple(rates)}")
 
     def sampler(size: int) -> Sampler:

@@ -23,6 +23,8 @@ from fedjax_rec.base import (
     Stat,
     Task,
     View,
+    decided,
+    is_concrete,
     parametric,
 )
 from fedjax_rec.baselines.neighbours import distinct_items
@@ -102,12 +104,12 @@ def ials(
     >>> ials(num_items=3, dim=2).model.num_rows
     {'item': 3}
     """
-    if init_stddev <= 0:
+    if decided(lambda: init_stddev <= 0):
         raise ValueError(f"init_stddev must be above 0, got {init_stddev}")
-    if not 0 <= penalty_exponent <= 1:
+    if not decided(lambda: 0 <= penalty_exponent <= 1):
         raise ValueError(f"penalty_exponent must be from 0 to 1, got {penalty_exponent}")
     for name, value in (("alpha", alpha), ("regularization", regularization)):
-        if not 0 < value < float("inf"):
+        if is_concrete(value) and not 0 < value < float("inf"):
             raise ValueError(f"{name} must be above 0 and finite, got {value}")
     model = matrix_factorization(
         num_items, dim, init_stddev=init_stddev**0.5 * max(dim, 1) ** -0.25

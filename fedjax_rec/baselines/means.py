@@ -20,6 +20,7 @@ from fedjax_rec.base import (
     ServerUpdate,
     Task,
     View,
+    is_concrete,
     parametric,
 )
 from fedjax_rec.transforms import total
@@ -55,7 +56,7 @@ def rating_means(
     {'item': 3}
     """
     for name, damping in (("item_damping", item_damping), ("user_damping", user_damping)):
-        if not 0 <= damping < float("inf"):
+        if is_concrete(damping) and not 0 <= damping < float("inf"):
             raise ValueError(f"{name} must be at least 0 and finite, got {damping}")
 
     def init(key: Key) -> tuple[Part, Part]:

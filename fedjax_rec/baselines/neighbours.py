@@ -27,6 +27,7 @@ from fedjax_rec.base import (
     ServerUpdate,
     Task,
     View,
+    decided,
     empty,
     parametric,
 )
@@ -63,7 +64,7 @@ def ease(
     >>> ease(num_items=3).model.num_rows
     {'item': 3}
     """
-    if not 0 < regularization < float("inf"):
+    if not decided(lambda: 0 < regularization < float("inf")):
         raise ValueError(f"regularization must be above 0 and finite, got {regularization}")
 
     def solve(gram: Array) -> Array:
@@ -113,7 +114,7 @@ def item_knn(
     """
     if num_neighbours < 1:
         raise ValueError(f"num_neighbours must be at least 1, got {num_neighbours}")
-    if not 0 <= shrinkage < float("inf"):
+    if not decided(lambda: 0 <= shrinkage < float("inf")):
         raise ValueError(f"shrinkage must be at least 0 and finite, got {shrinkage}")
 
     def nearest(gram: Array) -> Array:

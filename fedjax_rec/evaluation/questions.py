@@ -144,7 +144,6 @@ class Ranking:
         self.keys = metrics.metric_keys(at_k)
         self._at_k = tuple(at_k)
         self._ranks = jax.vmap(partial(ranking.ranks, ties=ties))
-        self._measure = jax.jit(self._measured)
 
     def nothing(self, held_out: HeldOutSet, num_items: int) -> Ranked:
         """Nobody has a rank."""
@@ -179,7 +178,7 @@ class Ranking:
         """Means over the clients that have a held-out item."""
         has_target = np.asarray(found.num_relevant) > 0
         refuse_nothing(has_target)
-        found_values = jax.device_get(self._measure(found._replace(lists=None)))
+        found_values = jax.device_get(_measured(found._replace(lists=None, self._at_k)))
         values = {
             key: np.where(has_target, found_values[key], np.float32(np.nan))
             for key in metrics.client_keys(self._at_k)
@@ -198,10 +197,12 @@ class Ranking:
     def _length(self, num_items: int) -> int:
         return min(max(self._at_k, default=0), num_items)
 
-    def _measured(self, found: Ranked) -> dict[str, Array]:
-        values = metrics.at_cutoffs(found.ranks, found.num_relevant, self._at_k)
-        area = metrics.auc(found.ranks, found.num_relevant, found.num_candidates)
-        return values | {"auc": area}
+
+@partial(jax.jit, static_argnames="at_k")
+def _measured(found: Ranked, at_k: tuple[int, ...]) -> dict[str, Array]:
+    values = metrics.at_cutoffs(found.ranks, found.num_relevant, at_k)
+    area = metrics.auc(found.ranks, found.num_relevant, found.num_candidates)
+    return values | {"auc": area}
 
 
 def _unseen(held_out: HeldOutSet, slots: Array, num_items: int) -> Array:

@@ -11,9 +11,10 @@ import pytest
 from fedjax_rec.algorithms import ALGORITHMS, fedmf
 from fedjax_rec.algorithms.fedopt import fedavgm
 from fedjax_rec.algorithms.recommender import recommender
-from fedjax_rec.base import FederatedAlgorithm, Fixed, parametric
+from fedjax_rec.base import FederatedAlgorithm, Fixed, LengthClass, parametric
 from fedjax_rec.baselines import BASELINES, local_only
 from fedjax_rec.data import load
+from fedjax_rec.evaluation.personal import scores_of
 from fedjax_rec.simulation import EvaluationPlan, simulate, simulate_many
 from fedjax_rec.simulation.engine import build, pad_cohort
 from fedjax_rec.simulation.programs import Shared, clear_programs
@@ -164,7 +165,8 @@ def test_who_branches_on_a_number_gets_a_constant_and_one_line(compiled):
 
 @cache
 def subject(name):
-    return Subject(FACTORIES[name], data=toy_data_for(FACTORIES[name]))
+    options = {"bridge": "linear"} if name == "fedcmf" else {}
+    return Subject(FACTORIES[name], options, data=toy_data_for(FACTORIES[name]))
 
 
 @pytest.mark.parametrize("name", FACTORIES)
@@ -182,7 +184,11 @@ def test_every_number_of_every_algorithm_can_be_an_input(name):
         engine = build(built)
         state, clients, frozen = engine.init(jax.random.key(0), num_clients)
         cohort = pad_cohort(jnp.arange(num_clients), num_clients)
-        return engine.step(state, clients, cohort, Fixed(frozen, data.clients))
+        fixed = Fixed(frozen, data.clients)
+        moved, kept, _ = engine.step(state, clients, cohort, fixed)
+        length = LengthClass.covering(data.clients.classes)
+        one = jnp.array([0])
+        return moved, kept, scores_of(built, moved, kept, fixed)(length, one, one)
 
     traced = jax.make_jaxpr(everything)(programs.numbers)
     used = {id(v) for eqn in traced.jaxpr.eqns for v in eqn.invars}
