@@ -11,25 +11,17 @@ import jax.numpy as jnp
 
 from fedjax_rec.base import (
     Array,
-    ClientOutput,
-    ClientUpdate,
-    Cohort,
     FederatedAlgorithm,
     History,
     Inputs,
     Key,
-    Message,
     Model,
-    Objective,
     Part,
     RowIds,
-    ServerState,
-    ServerUpdate,
-    Task,
     View,
     empty,
 )
-from fedjax_rec.transforms import total
+from fedjax_rec.baselines.counting import counted
 
 
 def ease(
@@ -154,24 +146,18 @@ def _from_gram(
             weights if inputs.ids is None else weights[:, inputs.ids]
         )
 
-    def prepare(key: Key, history: History) -> tuple[RowIds, tuple[Array, Array]]:
+    def plan(history: History) -> tuple[RowIds, Array]:
         items = distinct_items(history, num_items)
-        return {"item": items if is_sliced else None}, (items, history.num_events)
+        return {"item": items if is_sliced else None}, items
 
-    def count(key: Key, view: View, task: Task) -> ClientOutput:
-        items, num_events = task.plan
+    def count(items: Array) -> Part:
         own = held(items)
         is_row = (items < num_items).astype(own.dtype) if is_sliced else own
-        update = Part({"item": jnp.outer(is_row, own)}, ())
-        return ClientOutput(update, view.private, view.memory, num_events.astype(jnp.float32), {})
+        return Part({"item": jnp.outer(is_row, own)}, ())
 
-    def solve_for_weights(state: ServerState, total: Message, cohort: Cohort) -> ServerState:
-        return state._replace(shared=Part({"item": solve(total.update.rows["item"])}, ()))
-
-    return FederatedAlgorithm(
+    return counted(
         Model({"item": num_items}, init, score, needs_history=True),
-        Objective(prepare),
-        ClientUpdate(count),
-        total(),
-        ServerUpdate(lambda shared: (), solve_for_weights),
+        count,
+        lambda gram: Part({"item": solve(gram.rows["item"])}, ()),
+        plan=plan,
     )
