@@ -1,4 +1,4 @@
-"""Baselines that are counted: clients send sums, and the server makes its table of their total."""
+"""Baselines computed in one round: clients send counts or sums, the server uses their total."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Means of ratings: what a model of ratings has to beat. One round counts them."""
+"""Means of ratings: what a model of ratings has to beat. One round computes them."""
 
 import jax.numpy as jnp
 

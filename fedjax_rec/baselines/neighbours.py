@@ -1,6 +1,6 @@
-"""EASE and item-kNN: closed forms of which items are held together. One round counts that.
+"""EASE and item-kNN: closed forms of item co-occurrences, which one round counts.
 
-Both score `s_u = x_u B`: x_u in {0, 1}^I says what the client has, and B is solved for from
+Both score `s_u = x_u B`: x_u in {0, 1}^I says what the client has, and B is computed from
 the Gram matrix `G = sum_u x_u^T x_u`.
 """
 
