@@ -18,9 +18,10 @@ def candidates(problem: Problem) -> NDArray[np.int64]:
     rng = np.random.default_rng(CANDIDATES_SEED)
     drawn = np.zeros((problem.num_clients, NUM_CANDIDATES), np.int64)
     for client in range(problem.num_clients):
-        touched = np.append(problem.positives(client), max(problem.test[client], 0))
-        free = np.delete(np.arange(problem.num_items), touched)
-        drawn[client] = rng.choice(free, NUM_CANDIDATES, replace=False)
+        touched = np.union1d(problem.positives(client), max(problem.test[client], 0))
+        rank = rng.choice(problem.num_items - len(touched), NUM_CANDIDATES, replace=False)
+        gaps = touched - np.arange(len(touched))  # how many free items are below each
+        drawn[client] = rank + np.searchsorted(gaps, rank, side="right")
     return drawn
 
 

@@ -1,4 +1,4 @@
-"""What a federated model has to beat, and what it gives up against pooled data."""
+"""Baselines: what a federated model has to beat, and what training on pooled data would reach."""
 
 from fedjax_rec.baselines.centralised import centralised
 from fedjax_rec.baselines.ials import ials

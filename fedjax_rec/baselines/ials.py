@@ -1,4 +1,4 @@
-"""iALS: matrix factorisation by alternating closed forms, one sweep a round."""
+"""iALS: matrix factorisation by alternating least squares, one sweep a round."""
 
 from collections.abc import Callable
 from typing import Literal, NamedTuple

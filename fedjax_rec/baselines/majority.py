@@ -4,25 +4,16 @@ import jax.numpy as jnp
 
 from fedjax_rec.base import (
     Array,
-    ClientOutput,
-    ClientUpdate,
-    Cohort,
     FederatedAlgorithm,
     History,
     Inputs,
     Key,
-    Message,
     Model,
-    Objective,
     Part,
-    RowIds,
-    ServerState,
-    ServerUpdate,
-    Task,
     View,
     parametric,
 )
-from fedjax_rec.transforms import total
+from fedjax_rec.baselines.counting import counted
 
 
 @parametric
@@ -54,26 +45,18 @@ def majority(num_items: int) -> FederatedAlgorithm:
     def score(view: View, inputs: Inputs) -> Array:
         return jnp.full(num_items if inputs.ids is None else inputs.ids.shape, view.shared.dense)
 
-    def prepare(key: Key, history: History) -> tuple[RowIds, History]:
-        return {}, history
-
-    def count(key: Key, view: View, task: Task) -> ClientOutput:
-        history: History = task.plan
-        num_records = history.num_events.astype(jnp.float32)
+    def count(history: History) -> Part:
         num_positive = (history.values > 0.5).sum()  # padding is 0
-        counts = Part({}, jnp.stack([num_positive, num_records]))
-        return ClientOutput(counts, view.private, view.memory, num_records, {})
+        return Part({}, jnp.stack([num_positive, history.num_events.astype(jnp.float32)]))
 
-    def set_logit(state: ServerState, total: Message, cohort: Cohort) -> ServerState:
-        num_positive, num_records = total.update.dense
-        logit = jnp.log(num_positive + 1) - jnp.log(num_records - num_positive + 1)
-        return state._replace(shared=Part({}, logit))
+    def logit(counts: Part) -> Part:
+        num_positive, num_records = counts.dense
+        return Part({}, jnp.log(num_positive + 1) - jnp.log(num_records - num_positive + 1))
 
-    return FederatedAlgorithm(
+    return counted(
         Model({"item": num_items}, init, score),
-        Objective(prepare),
-        ClientUpdate(count),
-        total(),
-        ServerUpdate(lambda shared: (), set_logit),
+        count,
+        logit,
+        plan=lambda history: ({}, history),
         template=lambda shared: Part({}, jnp.zeros(2)),
     )

@@ -1,29 +1,20 @@
-"""Means of ratings: what a model of ratings has to beat. One round counts them."""
+"""Means of ratings: what a model of ratings has to beat. One round computes them."""
 
 import jax.numpy as jnp
 
 from fedjax_rec.base import (
     Array,
-    ClientOutput,
-    ClientUpdate,
-    Cohort,
     FederatedAlgorithm,
     History,
     Inputs,
     Key,
-    Message,
     Model,
-    Objective,
     Part,
-    RowIds,
-    ServerState,
-    ServerUpdate,
-    Task,
     View,
     is_concrete,
     parametric,
 )
-from fedjax_rec.transforms import total
+from fedjax_rec.baselines.counting import counted, every_item
 
 
 @parametric
@@ -71,34 +62,23 @@ def rating_means(
         scores: Array = by_item + error.sum() / _at_least_one(user_damping + history.num_events)
         return scores if inputs.ids is None else scores[inputs.ids]
 
-    def prepare(key: Key, history: History) -> tuple[RowIds, History]:
-        return {"item": None}, history
-
-    def add_up(key: Key, view: View, task: Task) -> ClientOutput:
-        history: History = task.plan
+    def add_up(history: History) -> Part:
         nothing = jnp.zeros(num_items)  # padding ids fall off its end
         sums = nothing.at[history.items].add(history.values, mode="drop")
         counts = nothing.at[history.items].add(1.0, mode="drop")
-        weight = history.num_events.astype(jnp.float32)
-        update = Part({"item": (sums, counts)}, ())
-        return ClientOutput(update, view.private, view.memory, weight, {})
+        return Part({"item": (sums, counts)}, ())
 
-    def divide(state: ServerState, total: Message, cohort: Cohort) -> ServerState:
-        sums, counts = total.update.rows["item"]
+    def divide(added: Part) -> Part:
+        sums, counts = added.rows["item"]
         mean = sums.sum() / _at_least_one(counts.sum())
-        biases = (sums - counts * mean) / _at_least_one(item_damping + counts)
-        return state._replace(shared=Part({"item": biases}, mean))
+        return Part({"item": (sums - counts * mean) / _at_least_one(item_damping + counts)}, mean)
 
-    def template(shared: Part) -> Part:
-        return Part({"item": (jnp.zeros(num_items), jnp.zeros(num_items))}, ())
-
-    return FederatedAlgorithm(
+    return counted(
         Model({"item": num_items}, init, score, needs_history=True),
-        Objective(prepare),
-        ClientUpdate(add_up),
-        total(),
-        ServerUpdate(lambda shared: (), divide),
-        template=template,
+        add_up,
+        divide,
+        plan=every_item,
+        template=lambda shared: Part({"item": (jnp.zeros(num_items), jnp.zeros(num_items))}, ()),
     )
 
 

@@ -1,6 +1,6 @@
-"""EASE and item-kNN: closed forms of which items are held together. One round counts that.
+"""EASE and item-kNN: closed forms of item co-occurrences, which one round counts.
 
-Both score `s_u = x_u B`: x_u in {0, 1}^I says what the client has, and B is solved for from
+Both score `s_u = x_u B`: x_u in {0, 1}^I says what the client has, and B is computed from
 the Gram matrix `G = sum_u x_u^T x_u`.
 """
 
@@ -11,27 +11,19 @@ import jax.numpy as jnp
 
 from fedjax_rec.base import (
     Array,
-    ClientOutput,
-    ClientUpdate,
-    Cohort,
     FederatedAlgorithm,
     History,
     Inputs,
     Key,
-    Message,
     Model,
-    Objective,
     Part,
     RowIds,
-    ServerState,
-    ServerUpdate,
-    Task,
     View,
     decided,
     empty,
     parametric,
 )
-from fedjax_rec.transforms import total
+from fedjax_rec.baselines.counting import counted
 
 
 @parametric
@@ -158,24 +150,18 @@ def _from_gram(
             weights if inputs.ids is None else weights[:, inputs.ids]
         )
 
-    def prepare(key: Key, history: History) -> tuple[RowIds, tuple[Array, Array]]:
+    def plan(history: History) -> tuple[RowIds, Array]:
         items = distinct_items(history, num_items)
-        return {"item": items if is_sliced else None}, (items, history.num_events)
+        return {"item": items if is_sliced else None}, items
 
-    def count(key: Key, view: View, task: Task) -> ClientOutput:
-        items, num_events = task.plan
+    def count(items: Array) -> Part:
         own = held(items)
         is_row = (items < num_items).astype(own.dtype) if is_sliced else own
-        update = Part({"item": jnp.outer(is_row, own)}, ())
-        return ClientOutput(update, view.private, view.memory, num_events.astype(jnp.float32), {})
+        return Part({"item": jnp.outer(is_row, own)}, ())
 
-    def solve_for_weights(state: ServerState, total: Message, cohort: Cohort) -> ServerState:
-        return state._replace(shared=Part({"item": solve(total.update.rows["item"])}, ()))
-
-    return FederatedAlgorithm(
+    return counted(
         Model({"item": num_items}, init, score, needs_history=True),
-        Objective(prepare),
-        ClientUpdate(count),
-        total(),
-        ServerUpdate(lambda shared: (), solve_for_weights),
+        count,
+        lambda gram: Part({"item": solve(gram.rows["item"])}, ()),
+        plan=plan,
     )

@@ -4,25 +4,16 @@ import jax.numpy as jnp
 
 from fedjax_rec.base import (
     Array,
-    ClientOutput,
-    ClientUpdate,
-    Cohort,
     FederatedAlgorithm,
     History,
     Inputs,
     Key,
-    Message,
     Model,
-    Objective,
     Part,
-    RowIds,
-    ServerState,
-    ServerUpdate,
-    Task,
     View,
     parametric,
 )
-from fedjax_rec.transforms import total
+from fedjax_rec.baselines.counting import counted, every_item
 
 
 @parametric
@@ -51,23 +42,9 @@ def popularity(num_items: int) -> FederatedAlgorithm:
         counts: Array = view.shared.rows["item"]
         return counts if inputs.ids is None else counts[inputs.ids]
 
-    def prepare(key: Key, history: History) -> tuple[RowIds, History]:
-        return {"item": None}, history
-
-    def count(key: Key, view: View, task: Task) -> ClientOutput:
-        history: History = task.plan
+    def count(history: History) -> Part:
         # an item counts once however often it recurs; padding ids fall off the end
-        has_item = jnp.zeros(num_items).at[history.items].set(1.0, mode="drop")
-        weight = history.num_events.astype(jnp.float32)
-        return ClientOutput(Part({"item": has_item}, ()), view.private, view.memory, weight, {})
+        return Part({"item": jnp.zeros(num_items).at[history.items].set(1.0, mode="drop")}, ())
 
-    def replace_counts(state: ServerState, total: Message, cohort: Cohort) -> ServerState:
-        return state._replace(shared=total.update)
-
-    return FederatedAlgorithm(
-        Model({"item": num_items}, init, score),
-        Objective(prepare),
-        ClientUpdate(count),
-        total(),
-        ServerUpdate(lambda shared: (), replace_counts),
-    )
+    model = Model({"item": num_items}, init, score)
+    return counted(model, count, lambda counts: counts, plan=every_item)

@@ -1,4 +1,4 @@
-"""What a federated algorithm is measured against: itself without federation."""
+"""The local twin of a federated algorithm: the same training without federation."""
 
 from dataclasses import replace
 

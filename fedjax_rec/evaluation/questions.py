@@ -178,7 +178,7 @@ class Ranking:
         """Means over the clients that have a held-out item."""
         has_target = np.asarray(found.num_relevant) > 0
         refuse_nothing(has_target)
-        found_values = jax.device_get(_measured(found._replace(lists=None, self._at_k)))
+        found_values = jax.device_get(_measured(found._replace(lists=None), self._at_k))
         values = {
             key: np.where(has_target, found_values[key], np.float32(np.nan))
             for key in metrics.client_keys(self._at_k)

@@ -1,4 +1,4 @@
-"""Examples of two domains whose items share one range of numbers."""
+"""Examples of two domains whose items share one range of ids."""
 
 from dataclasses import replace
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Objectives of implicit feedback by the name of their loss: what configurations choose."""
+"""Objectives of implicit feedback, which configurations choose by the name of their loss."""
 
 from typing import Literal
 

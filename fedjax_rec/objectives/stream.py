@@ -1,4 +1,4 @@
-"""The examples of one client's round as a stream: example number s, in constant time.
+"""The examples of one client's round as a stream: example s is computed in constant time.
 
 Both executors read it: the general one lays out a client's rows and looks its examples up
 in them, the streaming one goes through the examples and keeps nothing.

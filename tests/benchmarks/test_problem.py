@@ -134,3 +134,20 @@ def test_quality_equals_a_plain_loop(ranked):
 def test_equal_and_broken_scores_are_no_hits(ranked, score):
     items = np.full((150, 1), score, np.float32)
     assert quality.measure(ranked, {"users": np.ones((20, 1)), "items": items}) == (0, 0)
+
+
+def test_candidates_are_drawn_from_the_items_that_a_client_has_not_touched():
+    rng = np.random.default_rng(0)
+    own = [np.sort(rng.choice(300, size, replace=False)) for size in (1, 40, 150)]
+    problem = Problem(
+        Settings("W1", "made by hand", clients=3, dim=1),
+        np.append(0, np.cumsum([len(items) for items in own])),
+        np.concatenate(own),
+        np.array([5, -1, own[2][0]]),
+        np.zeros((3, 1), np.float32),
+        np.zeros((300, 1), np.float32),
+    )
+    draws = np.random.default_rng(quality.CANDIDATES_SEED)
+    for items, held, drawn in zip(own, (5, 0, own[2][0]), quality.candidates(problem), strict=True):
+        free = [item for item in range(300) if item not in {*items.tolist(), int(held)}]
+        assert drawn.tolist() == draws.choice(free, 99, replace=False).tolist()
