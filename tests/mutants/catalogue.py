@@ -1,0 +1,5 @@
+"""All mutants, by theme."""
+
+from tests.mutants import evaluation, inputs, training
+
+MUTANTS = training.MUTANTS + evaluation.MUTANTS + inputs.MUTANTS
