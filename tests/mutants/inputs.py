@@ -110,8 +110,7 @@ ROWS = (
         "simulation/general.py",
         "bad = Stat((entry.is_valid & ~is_good)",
         "bad = Stat((entry.is_valid & is_good & ~is_good)",
-        "simulation/test_progress.py::"
-        "test_clients_that_diverge_are_counted_and_told_of_once_even_over_a_stop",
+        "integration/test_resume_of_states.py::test_bytes_of_clients_that_diverge_are_counted",
     ),
 )
 

@@ -117,7 +117,7 @@ CLIENTS = (
         "clients/local.py",
         '"dense": dense or shared}',
         '"dense": shared}',
-        "clients/test_local.py::test_each_role_has_its_own_optimizer_and_state",
+        "clients/test_local.py::test_dense_parameters_may_have_an_optimizer_of_their_own",
     ),
     Mutant(
         "the-pull-is-left-out",
@@ -160,7 +160,7 @@ CLIENTS = (
         "clients/own_copies.py",
         "_joined(view.shared, jax.tree.map(jnp.add, start, distance))",
         "_joined(view.shared, jax.tree.map(lambda s, d: d, start, distance))",
-        "clients/test_own_copies.py::test_all_start_from_what_was_shared",
+        "clients/test_own_copies.py::test_a_client_alone_trains_as_if_all_were_shared",
     ),
 )
 
