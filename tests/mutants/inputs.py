@@ -186,7 +186,7 @@ PARTITIONS = (
         "optimizers.py",
         "if len(shared) > 1 or len(private) > 1:",
         "if len(shared) > 1:",
-        "test_optimizers.py",
+        "test_optimizers.py::test_private_leaves_of_two_rates_are_not_plain_sgd",
     ),
 )
 
