@@ -93,7 +93,7 @@ def rounds(ran):
     return ran.summary["rounds"]
 
 
-def tested(ran):
+def asked_for(ran):
     return ran.split.test.items.tolist()
 
 
@@ -171,7 +171,7 @@ class Case:
 NOISE = QUICK | {"aggregate.mean": "client", "aggregate.clip_norm": 0.5}
 CASES = {
     "preset": Case("synthetic/fedmf", (written_config,)),
-    "seed": Case(1, (parameters,), QUICK, same=(tested, trained_on)),
+    "seed": Case(1, (parameters,), QUICK, same=(asked_for, trained_on)),
     "rounds": Case(3, (rounds,)),
     "data.name": Case("mine", (num_clients, num_items, metrics), also=OWN | {"data.path": "OWN"}),
     "data.path": Case("OTHER", (num_clients, metrics), OWN | {"data.path": "OWN"}),
@@ -180,18 +180,18 @@ CASES = {
     "data.mean_events": Case(12.0, (trained_on, metrics)),
     "data.seed": Case(1, (trained_on, metrics)),
     "split.holdout": Case(
-        "leave_one_out_hash", (tested, metrics, stated("holdout")), {"split.validation": "hash"}
+        "leave_one_out_hash", (asked_for, metrics, stated("holdout")), {"split.validation": "hash"}
     ),
     "split.validation": Case("hash", (validated, metrics, stated("validation"))),
-    "split.ties": Case("item_id", (tested, stated("time_ties")), OWN | {"data.path": "OWN"}),
+    "split.ties": Case("item_id", (asked_for, stated("time_ties")), OWN | {"data.path": "OWN"}),
     "split.seed": Case(
         1,
-        (tested, metrics, stated("split_seed")),
+        (asked_for, metrics, stated("split_seed")),
         {"split.holdout": "leave_one_out_hash", "split.validation": "hash"},
     ),
     "split.share": Case(
         0.3,
-        (tested, metrics, stated("holdout_share")),
+        (asked_for, metrics, stated("holdout_share")),
         {"split.holdout": "ratio", "split.validation": "ratio"},
     ),
     "split.max_events": Case(5, (trained_on, metrics, stated("max_events"))),
@@ -237,8 +237,8 @@ CASES = {
     "checkpoint.every": Case(3, (checkpoints,), {"rounds": 4}),
     "checkpoint.seconds": Case(1e6, (checkpoints,)),
     "checkpoint.keep": Case(1, (checkpoints,)),
-    "execution.executor": Case("general", (padding,), FEDMF, same=(tested, examples)),
-    "execution.chunk_size": Case(5, (padding,), FEDMF, same=(tested, examples)),
+    "execution.executor": Case("general", (padding,), FEDMF, same=(asked_for, examples)),
+    "execution.chunk_size": Case(5, (padding,), FEDMF, same=(asked_for, examples)),
     "communication.payload": Case("rows", (sent,), QUICK, same=(parameters,)),
 }
 BY_THEMSELVES = {
