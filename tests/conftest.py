@@ -28,9 +28,11 @@ for flag in FLAGS:
 # What the command line chooses in its process would hold for the tests that come after.
 os.environ.setdefault("FEDJAX_REC_CPU", "off")
 # A program that several tests need is compiled once; a folder for each process, for jax does not
-# write its files at one stroke.
-COMPILED = tempfile.mkdtemp(prefix="fedjax-rec-compiled-")
-atexit.register(shutil.rmtree, COMPILED, ignore_errors=True)
+# write its files at one stroke. Processes that run one after another may name one for all.
+COMPILED = os.environ.get("FEDJAX_REC_COMPILED_TESTS", "")
+if not COMPILED:
+    COMPILED = tempfile.mkdtemp(prefix="fedjax-rec-compiled-")
+    atexit.register(shutil.rmtree, COMPILED, ignore_errors=True)
 os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from fedjax_rec.base import LocalSGD
+from fedjax_rec.base import LocalSGD, Part, Private
 from fedjax_rec.clients import by_role
 from fedjax_rec.errors import UserError
 from fedjax_rec.optimizers import as_sgd, named_optimizer, sgd_rate
@@ -178,3 +178,10 @@ def test_an_optimizer_is_recognised_also_while_a_program_is_traced() -> None:
         return x * found.private_learning_rate
 
     assert float(rate(2.0)) == 0.5
+
+
+def test_private_leaves_of_two_rates_are_not_plain_sgd() -> None:
+    params = (Part({}, 0), Private({}, {"a": 0, "b": 0}))
+    labels = (Part({}, "slow"), Private({}, {"a": "slow", "b": "fast"}))
+    optimizer = optax.partition({"slow": optax.sgd(0.1), "fast": optax.sgd(0.2)}, labels)
+    assert as_sgd(optimizer, params) is None

@@ -306,3 +306,12 @@ def test_each_role_has_its_own_optimizer_and_state() -> None:
         np.testing.assert_allclose(shared.rows["item"], np.full((2, 2), expected))
         np.testing.assert_allclose(shared.dense["head"], [expected])
         np.testing.assert_allclose(private.dense, [-0.1] * 3, rtol=1e-6)
+
+
+def test_dense_parameters_may_have_an_optimizer_of_their_own() -> None:
+    optimizer = by_role(optax.sgd(1.0), optax.sgd(0.1), dense=optax.sgd(0.25))
+    grads = (Part({"item": jnp.ones((2, 2))}, {"head": jnp.ones(1)}), Private({}, jnp.ones(3)))
+    (shared, private), _ = optimizer.update(grads, optimizer.init(grads))
+    np.testing.assert_allclose(shared.rows["item"], np.full((2, 2), -1.0))
+    np.testing.assert_allclose(shared.dense["head"], [-0.25])
+    np.testing.assert_allclose(private.dense, [-0.1] * 3, rtol=1e-6)
