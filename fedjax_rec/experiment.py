@@ -11,7 +11,7 @@ import jax
 from fedjax_rec.algorithms import ALGORITHMS
 from fedjax_rec.base import AggregateTransform, CohortSampler, FederatedAlgorithm
 from fedjax_rec.baselines import BASELINES, local_only
-from fedjax_rec.config import RunConfig
+from fedjax_rec.config import RunConfig, to_toml
 from fedjax_rec.config.schema import AggregateConfig, CohortConfig, Scalar, StopConfig
 from fedjax_rec.data import FederatedData, Silos, load, load_records, synthetic
 from fedjax_rec.data.reading import print_notice
@@ -97,6 +97,7 @@ class Experiment:
             execution=self.execution,
             report=report,
             notice=notice,
+            config=to_toml(self.config),
         )
 
 
