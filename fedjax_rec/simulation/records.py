@@ -59,9 +59,7 @@ class MetricsLog:
         if self.path is None:
             return
         data = self.path.read_bytes() if self.path.exists() else b""
-        found = [_line(text) for text in data.decode(errors="replace").split("\n")[:-1]]
-        if not data.endswith(b"\n") and data:  # an append that a crash cut off
-            found.append(None)
+        found = [_line(text) for text in data.decode(errors="replace").splitlines()]
         if broken := [str(number) for number, line in enumerate(found, 1) if line is None]:
             some = ", ".join(broken[:5]) + (", ..." if len(broken) > 5 else "")
             notice(f"warning: {self.path}: {len(broken)} broken (line {some}); dropped")
