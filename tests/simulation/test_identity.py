@@ -226,5 +226,3 @@ def test_a_thread_may_ask_for_its_own_folder_again(tmp_path):
     with only_run_in(tmp_path), only_run_in(tmp_path):
         assert (tmp_path / ".lock").exists()
     assert not (tmp_path / ".lock").exists()
-
-
