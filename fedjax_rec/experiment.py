@@ -8,11 +8,22 @@ from typing import Any
 
 import jax
 
-from fedjax_rec.algorithms import ALGORITHMS
-from fedjax_rec.base import AggregateTransform, CohortSampler, FederatedAlgorithm
-from fedjax_rec.baselines import BASELINES, local_only
+from fedjax_rec.assembly import (
+    aggregate_transform,
+    build_algorithm,
+    check_settings,
+    check_unused,
+    find_factory,
+    own_settings,
+    parameters_of,
+    refuse_negatives,
+)
+from fedjax_rec.base import (
+    CohortSampler,
+    FederatedAlgorithm,
+)
 from fedjax_rec.config import RunConfig, to_toml
-from fedjax_rec.config.schema import AggregateConfig, CohortConfig, Scalar, StopConfig
+from fedjax_rec.config.schema import CohortConfig, StopConfig
 from fedjax_rec.data import FederatedData, Silos, load, load_records, synthetic
 from fedjax_rec.data.reading import print_notice
 from fedjax_rec.errors import UserError, did_you_mean
@@ -29,9 +40,6 @@ from fedjax_rec.simulation import (
     simulate,
 )
 from fedjax_rec.simulation.plans import SPLIT_OF
-from fedjax_rec.transforms import chain, clip_by_norm, gaussian_noise, mean, total
-
-Factory = Callable[..., FederatedAlgorithm]
 
 SIZES = ("num_users", "num_items", "mean_events", "seed")
 """Options of generated data; 0 stands for the generator's own default."""
@@ -140,7 +148,7 @@ def build(config: RunConfig, notice: Callable[[str], None] = print_notice) -> Ex
     factory = find_factory(config.algorithm.name)
     settings = check_settings(config.algorithm.name, factory, config.algorithm.settings)
     check_unused(config, factory)
-    if config.split.holdout == "users" and "data" in _parameters(factory):
+    if config.split.holdout == "users" and "data" in parameters_of(factory):
         raise UserError(
             f"split.holdout: {config.algorithm.name} trains on everybody's events, and 'users' "
             "holds some users out; choose another hold-out, such as ratio"
@@ -162,21 +170,21 @@ def build(config: RunConfig, notice: Callable[[str], None] = print_notice) -> Ex
         "num_other": data.clients.num_other,
         "data": data.clients,
         "features": data.features,
-        "aggregate": aggregate_transform(config.aggregate, sampler.event.expected_size),
-        "server_optimizer": named_optimizer(
+        "aggregate": lambda config: aggregate_transform(
+            config.aggregate, sampler.event.expected_size
+        ),
+        "server_optimizer": lambda config: named_optimizer(
             config.server.optimizer, config.server.learning_rate, config.server.momentum
         ),
     }
-    parts = {name: part for name, part in parts.items() if name in _parameters(factory)}
+    parts = {name: part for name, part in parts.items() if name in parameters_of(factory)}
     if parts.get("features", ()) is None:
         raise UserError(
             f"algorithm {config.algorithm.name}: reads features of records, which {data.name} has "
             "none of as it is; set silos.number"
         )
     try:
-        algorithm = factory(data.clients.num_items, **settings, **parts)
-        if config.silos.exchange == "nothing":
-            algorithm = local_only(algorithm)
+        algorithm = build_algorithm(config, factory, data.clients.num_items, settings, parts)
     except ValueError as error:
         raise UserError(f"algorithm {config.algorithm.name}: {error}") from error
     if config.silos.number:
@@ -200,111 +208,6 @@ def build(config: RunConfig, notice: Callable[[str], None] = print_notice) -> Ex
             is_debug=config.execution.debug,
         ),
     )
-
-
-# ------------------------------------------------------------------ algorithm
-
-
-def find_factory(name: str) -> Factory:
-    """The factory of an algorithm or baseline.
-
-    Raises:
-      UserError: there is none of that name.
-
-    >>> find_factory("fedmf").__name__
-    'fedmf'
-    """
-    known = ALGORITHMS | BASELINES
-    if name not in known:
-        raise UserError(f"unknown algorithm {name!r}{did_you_mean(name, known)}")
-    return known[name]
-
-
-def own_settings(factory: Factory) -> dict[str, Scalar]:
-    """A factory's own settings with their defaults: the keys that `[algorithm]` may hold.
-
-    >>> own_settings(find_factory("fedmf"))["dim"]
-    32
-    """
-    return {
-        name: parameter.default
-        for name, parameter in _parameters(factory).items()
-        if isinstance(parameter.default, int | float | str | bool)
-    }
-
-
-def _parameters(factory: Factory) -> dict[str, inspect.Parameter]:
-    return dict(inspect.signature(factory).parameters)
-
-
-def check_settings(name: str, factory: Factory, settings: dict[str, Scalar]) -> dict[str, Scalar]:
-    """The settings in the types of their defaults.
-
-    Raises:
-      UserError: an unknown setting or a wrong type.
-    """
-    known = own_settings(factory)
-    checked: dict[str, Scalar] = {}
-    for key, value in settings.items():
-        if key not in known:
-            hint = did_you_mean(key, known) if known else " (it has none)"
-            raise UserError(f"algorithm.{key}: {name} has no such setting{hint}")
-        kind = type(known[key])
-        if kind is float and type(value) is int:
-            value = float(value)
-        if type(value) is not kind:
-            words = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
-            raise UserError(f"algorithm.{key}: expected {words[kind]}, got {value!r}")
-        checked[key] = value
-    return checked
-
-
-def check_unused(config: RunConfig, factory: Factory) -> None:
-    """Refuses what an algorithm would ignore.
-
-    Raises:
-      UserError: `[aggregate]` or `[server]` is set for a factory that does not take it.
-    """
-    for section, parameter in (("aggregate", "aggregate"), ("server", "server_optimizer")):
-        chosen = getattr(config, section)
-        if parameter not in _parameters(factory) and chosen != type(chosen)():
-            raise UserError(
-                f"{section}: {config.algorithm.name} takes none; leave the table [{section}] out"
-            )
-
-
-def aggregate_transform(config: AggregateConfig, expected_size: float) -> AggregateTransform:
-    """Clip, mean and noise as one transform.
-
-    Args:
-      config: which of them.
-      expected_size: expected cohort size: the public divisor that noise needs.
-
-    Raises:
-      UserError: an unsound choice.
-    """
-    is_noisy = config.noise_multiplier > 0
-    if is_noisy and config.mean not in ("client", "sum"):
-        raise UserError(
-            f"aggregate.mean: {config.mean!r} divides by private counts, which noise does not "
-            "hide; set it to client (divides by the expected cohort size) or sum"
-        )
-    try:
-        links = [clip_by_norm(config.clip_norm)] if config.clip_norm else []
-        if config.mean == "sum":
-            links.append(total())
-        elif config.mean == "client" and is_noisy:
-            links.append(mean("client", divisor=expected_size))
-        else:
-            links.append(mean(config.mean))
-        if is_noisy:
-            links.append(gaussian_noise(config.noise_multiplier))
-        return chain(*links)
-    except ValueError as error:
-        raise UserError(f"aggregate: {error}") from error
-
-
-# --------------------------------------------------------------- other parts
 
 
 def load_data(config: RunConfig, notice: Callable[[str], None] = print_notice) -> FederatedData:
@@ -347,19 +250,6 @@ def _load_records(config: RunConfig, notice: Callable[[str], None]) -> Federated
         path=config.data.path,
         notice=notice,
     )
-
-
-def refuse_negatives(name: str, algorithm: FederatedAlgorithm) -> None:
-    """Refuses to put an algorithm of implicit feedback to records.
-
-    Raises:
-      UserError: it draws items that a client has not met.
-    """
-    if algorithm.objective.sampler is not None:
-        raise UserError(
-            f"algorithm {name}: draws negatives among items, and records have labels; use "
-            "fedavg_records or majority, or set silos.number to 0"
-        )
 
 
 def build_sampler(config: CohortConfig, num_clients: int) -> CohortSampler:

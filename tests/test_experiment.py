@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from fedjax_rec.assembly import aggregate_transform, own_settings
 from fedjax_rec.config import from_dict
 from fedjax_rec.errors import UserError
-from fedjax_rec.experiment import aggregate_transform, build, early_stop, own_settings
+from fedjax_rec.experiment import build, early_stop
 from fedjax_rec.sampling import AllClients, TruncatedPoisson, Uniform
 from fedjax_rec.simulation import EarlyStop, EvaluationPlan
 

@@ -29,6 +29,7 @@ from fedjax_rec.base.recipes import (
     is_zero,
     made_from,
     parametric,
+    structure_of,
 )
 from fedjax_rec.base.rounds import (
     DECODE,
@@ -118,4 +119,5 @@ __all__ = [
     "made_from",
     "nothing_private",
     "parametric",
+    "structure_of",
 ]

@@ -234,6 +234,15 @@ class _ById:
         return id(self.value)
 
 
+def structure_of(arguments: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """Named arguments as structure: equal where they are hashable, else the same objects.
+
+    >>> structure_of({"dim": 4})
+    (('dim', 4),)
+    """
+    return tuple((name, _hashable(value)) for name, value in arguments.items())
+
+
 def _hashable(value: Any) -> Any:
     if isinstance(value, dict):
         return tuple((key, _hashable(each)) for key, each in value.items())

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from fedjax_rec.base import ClientUpdate
+from fedjax_rec.base import INIT, SERVER, ClientUpdate, derive_key
 from fedjax_rec.cli.run import prepare_folder
 from fedjax_rec.config import from_dict
 from fedjax_rec.config.schema import OPTIONS
@@ -314,6 +314,18 @@ def test_noise_is_in_proportion_to_its_multiplier(ran):
         for z in (0.0, 20.0, 40.0)
     ]
     np.testing.assert_allclose(moved[2] - moved[0], 2 * (moved[1] - moved[0]), rtol=1e-3, atol=1e-4)
+
+
+def test_a_client_is_clipped_before_it_is_weighed(ran):
+    """One client alone moves the table by the whole bound, however many examples it has."""
+    flat = QUICK | {"rounds": 1, "aggregate.mean": "example", "aggregate.clip_norm": 0.01}
+    left = ran(flat | {"cohort.sampler": "uniform", "cohort.size": 1})
+    key = derive_key(left.experiment.key, 0, SERVER, INIT)
+    start, _ = left.experiment.algorithm.model.init(key)
+    moved = jax.tree.map(lambda one, other: one - other, left.result.state.shared, start)
+    norm = np.sqrt(sum(np.square(leaf).sum() for leaf in jax.tree.leaves(moved)))
+    assert examples(left)[0] > 1
+    assert norm == pytest.approx(0.01, rel=1e-3)
 
 
 def test_debug_runs_client_by_client_without_jit(tmp_path, monkeypatch):

@@ -113,9 +113,10 @@ BASELINES = (
     ),
     Mutant(
         "popularity-adds-up-rounds",
-        "baselines/popularity.py",
-        "return state._replace(shared=total.update)",
-        "return state._replace(shared=jax.tree.map(jnp.add, state.shared, total.update))",
+        "baselines/counting.py",
+        "return state._replace(shared=conclude(message.update))",
+        "return state._replace(shared=jax.tree.map(lambda a, b: a + b, state.shared,"
+        " conclude(message.update)))",
         "baselines/test_popularity.py::test_the_last_cohort_replaces_the_counts_of_the_one_before",
     ),
     Mutant(

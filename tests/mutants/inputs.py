@@ -177,8 +177,8 @@ PARTITIONS = (
     Mutant(
         "a-server-of-two-rates-is-plain",
         "optimizers.py",
-        "if answer is None or answer[1] or answer[0][0] != answer[0][1]:",
-        "if answer is None or answer[0][0] != answer[0][1]:",
+        "if found is None or not is_zero(found.momentum) or found.groups[0] != found.groups[1]:",
+        "if found is None or found.groups[0] != found.groups[1]:",
         "test_optimizers.py::test_a_server_is_plain_sgd_without_momentum_only",
     ),
     Mutant(

@@ -38,21 +38,21 @@ BUILD = (
     ),
     Mutant(
         "build-ignores-the-mean",
-        "experiment.py",
+        "assembly.py",
         "links.append(mean(config.mean))",
         'links.append(mean("row"))',
         f"{SETTING}[aggregate.mean]",
     ),
     Mutant(
         "build-clips-only-beside-noise",
-        "experiment.py",
-        "[clip_by_norm(config.clip_norm)] if config.clip_norm else []",
+        "assembly.py",
+        "[] if is_zero(config.clip_norm) else [clip_by_norm(config.clip_norm)]",
         "[clip_by_norm(config.clip_norm)] if is_noisy else []",
         f"{SETTING}[aggregate.clip_norm]",
     ),
     Mutant(
         "build-adds-noise-of-one",
-        "experiment.py",
+        "assembly.py",
         "gaussian_noise(config.noise_multiplier)",
         "gaussian_noise(1.0)",
         f"{SETTING}[aggregate.noise_multiplier]",
@@ -80,17 +80,17 @@ BUILD = (
     ),
     Mutant(
         "noise-is-divided-by-one",
-        "experiment.py",
+        "assembly.py",
         'mean("client", divisor=expected_size)',
         'mean("client", divisor=1.0)',
         f"{RANDOM}::test_a_noisy_mean_divides_the_noise_by_the_expected_cohort",
     ),
     Mutant(
         "mean-before-clip",
-        "experiment.py",
+        "assembly.py",
         "return chain(*links)",
         "return chain(*links[1:2], *links[:1], *links[2:])",
-        f"{RANDOM}::test_a_noisy_mean_divides_the_noise_by_the_expected_cohort",
+        "integration/test_every_setting.py::test_a_client_is_clipped_before_it_is_weighed",
     ),
 )
 
@@ -112,8 +112,8 @@ ROUNDS = (
     Mutant(
         "global-metrics-are-personal",
         "simulation/scoring.py",
-        'self._evaluators["_global"] = build(without_own(algorithm))',
-        'self._evaluators["_global"] = build(algorithm)',
+        "asked = without_own(algorithm) if kind else algorithm",
+        "asked = algorithm",
         "integration/test_what_is_evaluated.py",
     ),
     Mutant(
