@@ -297,7 +297,7 @@ def test_the_digest_of_own_data_stands_in_every_file(own, tmp_path):
     summary = json.loads((tmp_path / "own" / "summary.json").read_text())
     table = tomllib.loads((tmp_path / "own" / "config.toml").read_text())
     assert table["recorded"]["data"] == summary["data"]
-    assert summary["data"]["num_clients"] == 6
+    assert summary["data"]["num_users"] == 6
     assert len(summary["data"]["sha256"]) == 64
     again = load_preset(str(tmp_path / "own" / "config.toml"))  # what is recorded is no setting
     assert again.data.name == "mine"
