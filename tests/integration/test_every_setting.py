@@ -269,11 +269,11 @@ def own_data(tmp_path_factory):
             for user in range(10 + number)
             for item in rng.permutation(30)[:8]
         ]
-        if name == "AGAIN":  # three of the eight are met again, the last two as the latest
+        if name == "AGAIN":  # every second person ends with three items met before
             rows += [
                 f"{row.rsplit(maxsplit=1)[0]}\t{8 + number % 3}"
                 for number, row in enumerate(rows[1:])
-                if number % 8 < 3
+                if number % 16 < 3
             ]
         (folder / "mine.inter").write_text("\n".join(rows))
         folders[name] = str(folder)
