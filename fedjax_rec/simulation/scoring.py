@@ -65,6 +65,7 @@ class Scorer:
             _tell_dropped(data, notice)
         self._sets = {split: _spread(placement, held_out) for split, held_out in sets.items()}
         self._data, self._plan, self._notice = data, plan, notice
+        self.is_lost = False  # whether, at the last call, nobody had scores that are finite
         self._counted = "rank last" if plan.task == "ranking" else "count as 0"
         self.keys = [
             f"{split}{kind}/{metric}"
@@ -105,7 +106,9 @@ class Scorer:
                     f"warning: {evaluation.num_non_finite} of {evaluation.num_clients} clients "
                     f"have scores that are not finite; they {self._counted} ({split})"
                 )
-        return metrics, evaluations["test"].per_client
+        tested = evaluations["test"]
+        self.is_lost = tested.num_non_finite == tested.num_clients
+        return metrics, tested.per_client
 
     def evaluations(
         self, state: ServerState, clients: Clients, fixed: Fixed
