@@ -1,6 +1,7 @@
 """Optax optimizers by name, for clients and for the server."""
 
 import inspect
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -104,17 +105,13 @@ def as_sgd(optimizer: optax.GradientTransformation, params: PyTree = TWO_PARTS) 
     >>> as_sgd(optax.adam(0.5)) is None
     True
     """
-    found = _rates(optimizer, jax.tree.map(lambda _: PROBE, params))
-    if found is None:
+    shared, private = map(jax.tree.leaves, params)
+    roles = [0] * len(shared) + [1] * len(private)
+    found = _rates(optimizer, jax.tree.map(lambda _: PROBE, params), roles)
+    if found is None or len(set(found.groups)) > len(set(roles)):
         return None
-    shared, private = (
-        set(jax.tree.leaves(part))
-        for part in jax.tree.unflatten(jax.tree.structure(params), found.groups)
-    )
-    if len(shared) > 1 or len(private) > 1:
-        return None
-    rate = found.values
-    return LocalSGD(rate[max(shared, default=0)], rate[max(private, default=0)], found.momentum)
+    of_role = {0: 0.0, 1: 0.0} | dict(zip(roles, found.values, strict=True))
+    return LocalSGD(of_role[0], of_role[1], found.momentum)
 
 
 def sgd_rates(
@@ -125,11 +122,12 @@ def sgd_rates(
     >>> sgd_rates(optax.sgd(0.5), {"a": 0, "b": 0})
     ({'a': 0.5, 'b': 0.5}, 0.0)
     """
-    found = _rates(optimizer, jax.tree.map(lambda _: PROBE, params))
+    structure = jax.tree.structure(params)
+    probe = jax.tree.map(lambda _: PROBE, params)
+    found = _rates(optimizer, probe, range(structure.num_leaves))
     if found is None:
         return None
-    rates = [found.values[group] for group in found.groups]
-    return jax.tree.unflatten(jax.tree.structure(params), rates), found.momentum
+    return jax.tree.unflatten(structure, found.values), found.momentum
 
 
 def sgd_rate(optimizer: optax.GradientTransformation) -> float | None:
@@ -138,16 +136,17 @@ def sgd_rate(optimizer: optax.GradientTransformation) -> float | None:
     >>> sgd_rate(optax.sgd(0.5)), sgd_rate(optax.adam(0.5))
     (0.5, None)
     """
-    found = _rates(optimizer, Part({"item": PROBE}, PROBE))
-    if found is None or not is_zero(found.momentum) or found.groups[0] != found.groups[1]:
+    found = _rates(optimizer, Part({"item": PROBE}, PROBE), [0, 0])
+    if found is None or not is_zero(found.momentum) or len(set(found.groups)) > 1:
         return None
-    return found.values[found.groups[0]]
+    return found.values[0]
 
 
 class _Rates(NamedTuple):
-    """Of plain SGD: which leaves share a learning rate, those rates, and the momentum.
+    """Of plain SGD, by leaf: which share a learning rate, and that rate; and the momentum.
 
-    Group 0 never moves. Groups are structure, rates and momentum may be tracers.
+    A group is the place of the first leaf of the same role with the same rate. Groups, and
+    what is 0, are structure; other rates and the momentum may be tracers.
     """
 
     groups: tuple[int, ...]
@@ -155,35 +154,44 @@ class _Rates(NamedTuple):
     momentum: float
 
 
-def _rates(optimizer: optax.GradientTransformation, probe: PyTree) -> _Rates | None:
+def _rates(
+    optimizer: optax.GradientTransformation, probe: PyTree, roles: Sequence[int]
+) -> _Rates | None:
     """What is known of an optimizer that is plain SGD; `None` for any other.
 
     What it is follows from concrete numbers, once. Inside a program, where its numbers are
     tracers, they are read off two steps of it.
+
+    Args:
+      optimizer: what is asked.
+      probe: a gradient for each leaf.
+      roles: of the leaves; whether rates are equal is asked within a role only.
     """
     found: list[_Rates | None] = []
 
-    def structure() -> tuple[tuple[int, ...], bool] | None:
-        found.append(rates := _measured_rates(optimizer, probe))
-        return rates and (rates.groups, is_zero(rates.momentum))
+    def structure() -> tuple[tuple[int, ...], tuple[bool, ...], bool] | None:
+        found.append(known := _measured_rates(optimizer, probe, roles))
+        return known and (known.groups, tuple(map(is_zero, known.values)), is_zero(known.momentum))
 
     known = decided(structure)
     if known is None or not is_repeating():
         return found[0] if found else None
-    groups, has_no_momentum = known
+    groups, is_still, has_no_momentum = known
     ones, zeros = (
         jax.tree.map(lambda leaf, n=n: jnp.full(leaf.shape, n), probe) for n in (1.0, 0.0)
     )
     first, state = optimizer.update(ones, optimizer.init(ones), ones)
     second, _ = optimizer.update(zeros, state, ones)
     moves = [-leaf[0, 0] for leaf in jax.tree.leaves(first)]
-    values = (0.0, *(moves[groups.index(group)] for group in range(1, max(groups) + 1)))
-    moving = next(place for place, group in enumerate(groups) if group)
+    values = tuple(0.0 if is_still[group] else moves[group] for group in groups)
+    moving = is_still.index(False)
     momentum = 0.0 if has_no_momentum else -jax.tree.leaves(second)[moving][0, 0] / moves[moving]
     return _Rates(groups, values, momentum)
 
 
-def _measured_rates(optimizer: optax.GradientTransformation, probe: PyTree) -> _Rates | None:
+def _measured_rates(
+    optimizer: optax.GradientTransformation, probe: PyTree, roles: Sequence[int]
+) -> _Rates | None:
     """The same, of an optimizer with concrete numbers."""
     with jax.ensure_compile_time_eval(), jax.enable_x64(True):
         runs = [
@@ -203,10 +211,9 @@ def _measured_rates(optimizer: optax.GradientTransformation, probe: PyTree) -> _
     expected = sums[:, None, None, None] * rates[:, None, None]
     if not np.allclose(moves, expected, rtol=1e-9, atol=0):
         return None
-    values = [0.0]
-    values += [value for value in dict.fromkeys(map(float, rates)) if value]
-    groups = tuple(values.index(value) for value in map(float, rates + 0.0))
-    return _Rates(groups, tuple(values), momentum)
+    values = tuple(map(float, rates + 0.0))
+    kinds = list(zip(roles, values, strict=True))
+    return _Rates(tuple(map(kinds.index, kinds)), values, momentum)
 
 
 def _answers(optimizer: optax.GradientTransformation, gradients: PyTree, start: float) -> Any:

@@ -116,6 +116,13 @@ def test_a_zero_is_structure(compiled):
     assert with_momentum.server_update.learning_rate is None
 
 
+def test_equal_rates_of_two_roles_are_no_structure():
+    """That the items' rate happens to be the users' is not a kind of optimizer."""
+    rates = [{"user_learning_rate": 5.0, "item_learning_rate": item} for item in (5.0, 6.0)]
+    one, other = (fedmf(DATA.num_items, **SMALL, **each).recipe.key for each in rates)
+    assert one == other
+
+
 def test_numbers_of_an_algorithm_inside_another_are_inputs_too(compiled):
     one, other = (
         local_only(fedmf(DATA.num_items, item_learning_rate=rate, **SMALL)) for rate in (5.0, 50.0)
