@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from fedjax_rec.baselines import BASELINES, popularity
     from fedjax_rec.cpu import configure_cpu
     from fedjax_rec.errors import UserError
+    from fedjax_rec.registry import register
     from fedjax_rec.sampling import AllClients, Rotating, TruncatedPoisson, Uniform
     from fedjax_rec.simulation import (
         CheckpointPlan,
@@ -34,6 +35,7 @@ _MODULES = {
     "baselines": ("BASELINES", "popularity"),
     "cpu": ("configure_cpu",),
     "errors": ("UserError",),
+    "registry": ("register",),
     "sampling": ("AllClients", "Rotating", "TruncatedPoisson", "Uniform"),
     "simulation": (
         "CheckpointPlan",
@@ -82,6 +84,7 @@ __all__ = [
     "fedmf",
     "load_run",
     "popularity",
+    "register",
     "simulate",
     "simulate_many",
 ]

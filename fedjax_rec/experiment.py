@@ -8,14 +8,13 @@ from typing import Any
 
 import jax
 
+from fedjax_rec.aggregates import aggregate_transform, checked_aggregate
 from fedjax_rec.assembly import (
-    aggregate_transform,
     build_algorithm,
     check_settings,
     check_unused,
     find_factory,
     own_settings,
-    parameters_of,
     refuse_negatives,
 )
 from fedjax_rec.base import (
@@ -29,7 +28,8 @@ from fedjax_rec.data.reading import print_notice
 from fedjax_rec.errors import UserError, did_you_mean
 from fedjax_rec.evaluation import is_better
 from fedjax_rec.optimizers import named_optimizer
-from fedjax_rec.sampling import AllClients, Rotating, TruncatedPoisson, Uniform
+from fedjax_rec.registry import SAMPLERS
+from fedjax_rec.settings import parameters_of
 from fedjax_rec.simulation import (
     CheckpointPlan,
     EarlyStop,
@@ -120,9 +120,7 @@ def resolve(config: RunConfig) -> RunConfig:
     >>> resolve(load_preset("synthetic/fedmf")).algorithm.settings["local_epochs"]
     1
     """
-    name, data = config.algorithm.name, config.data
-    factory = find_factory(name)
-    settings = own_settings(factory) | check_settings(name, factory, config.algorithm.settings)
+    config, data = with_settings(config), config.data
     if data.name == "synthetic":
         defaults = {
             size: parameter.default
@@ -130,7 +128,20 @@ def resolve(config: RunConfig) -> RunConfig:
             if size in SIZES and not getattr(data, size)
         }
         data = replace(data, **defaults)
-    return replace(config, data=data, algorithm=replace(config.algorithm, settings=settings))
+    return replace(config, data=data)
+
+
+def with_settings(config: RunConfig) -> RunConfig:
+    """The configuration with the settings of algorithm and transforms checked and written out."""
+    name = config.algorithm.name
+    factory = find_factory(name)
+    checked = check_settings(name, factory, config.algorithm.settings)
+    settings = own_settings(factory, checked) | checked
+    return replace(
+        config,
+        algorithm=replace(config.algorithm, settings=settings),
+        aggregate=checked_aggregate(config.aggregate),
+    )
 
 
 def build(config: RunConfig, notice: Callable[[str], None] = print_notice) -> Experiment:
@@ -144,8 +155,8 @@ def build(config: RunConfig, notice: Callable[[str], None] = print_notice) -> Ex
       UserError: an unknown algorithm, setting, data set, metric or optimizer, or parts
         that do not go together.
     """
-    factory = find_factory(config.algorithm.name)
-    settings = check_settings(config.algorithm.name, factory, config.algorithm.settings)
+    config = with_settings(config)
+    factory, settings = find_factory(config.algorithm.name), config.algorithm.settings
     check_unused(config, factory)
     if config.split.holdout == "users" and "data" in parameters_of(factory):
         raise UserError(
@@ -160,7 +171,7 @@ def build(config: RunConfig, notice: Callable[[str], None] = print_notice) -> Ex
         candidates_seed=config.evaluate.candidates_seed,
         score_ties=config.evaluate.score_ties,
     )
-    stop = early_stop(config.stop, evaluation)
+    stop = early_stop(config.stop, evaluation, is_given=bool(config.is_given("stop")))
     data = load_data(config, notice)
     num_training = len(data.training_clients)
     sampler = build_sampler(config.cohort, num_training)
@@ -258,19 +269,31 @@ def build_sampler(config: CohortConfig, num_clients: int) -> CohortSampler:
       UserError: more clients than there are.
     """
     try:
-        if config.sampler == "uniform":
-            return Uniform(num_clients, config.size)
-        if config.sampler == "rotating":
-            return Rotating(num_clients, config.size)
-        if config.sampler == "poisson":
-            return TruncatedPoisson(num_clients, config.size)
+        factory = SAMPLERS.find(config.sampler)
+    except UserError as error:
+        raise UserError(f"cohort.sampler: {error}") from None
+    size = [*parameters_of(factory).values()][1:2]
+    if config.size and not size:
+        raise UserError(f"cohort.size: {config.sampler} takes none; leave it out")
+    if size and not config.size and size[0].default is size[0].empty:
+        raise UserError(f"cohort.size: {config.sampler} needs at least 1 client")
+    chosen = (config.size,) if config.size else ()
+    try:
+        sampler: CohortSampler = factory(num_clients, *chosen)
     except ValueError as error:
         raise UserError(f"cohort.size: {error}") from error
-    return AllClients(num_clients)
+    return sampler
 
 
-def early_stop(config: StopConfig, evaluation: EvaluationPlan) -> EarlyStop | None:
+def early_stop(
+    config: StopConfig, evaluation: EvaluationPlan, *, is_given: bool = False
+) -> EarlyStop | None:
     """When training ends early; `None` when it never does.
+
+    Args:
+      config: of the configuration.
+      evaluation: what is measured.
+      is_given: whether any of it was asked for.
 
     Raises:
       UserError: an unknown metric, one that is not measured on what `select` names, or a
@@ -278,7 +301,7 @@ def early_stop(config: StopConfig, evaluation: EvaluationPlan) -> EarlyStop | No
     """
     is_used = bool(config.patience or config.target or config.select == "test_as_released")
     known = [f"{SPLIT_OF[config.select]}/{key}" for key in evaluation.question.keys]
-    if config.metric not in known and (is_used or config != StopConfig()):
+    if config.metric not in known and (is_used or is_given or config != StopConfig()):
         hint = did_you_mean(config.metric, known)
         items = " on test items" if config.select == "test_as_released" else ""
         raise UserError(f"stop.metric: {config.metric!r} is not measured{items}{hint}")

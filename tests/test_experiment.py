@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from fedjax_rec.assembly import aggregate_transform, own_settings
+from fedjax_rec.aggregates import aggregate_transform
+from fedjax_rec.assembly import own_settings
 from fedjax_rec.config import from_dict
 from fedjax_rec.errors import UserError
 from fedjax_rec.experiment import build, early_stop

@@ -21,6 +21,7 @@ from fedjax_rec.data.sources.movielens_dat import read_movielens_dat
 from fedjax_rec.data.sources.ncf import read_ncf
 from fedjax_rec.data.sources.recbole import read_recbole
 from fedjax_rec.errors import UserError
+from fedjax_rec.registry import READERS
 
 ARCHIVES = (".zip", ".whl")
 
@@ -63,9 +64,20 @@ FORMATS = (
     Format("ratings.dat", read_comma, lambda line: b"," in line, by_content=True),
     Format("train.txt", read_disencdr),
 )
-"""All formats; where a folder holds several, the first is read."""
+"""The package's own formats; where a folder holds several, the first is read."""
 
-KNOWN = ", ".join(dict.fromkeys(form.pattern for form in FORMATS))
+for form in FORMATS:
+    READERS.register(form.read.__name__.removeprefix("read_"), form)
+
+
+def formats() -> tuple[Format, ...]:
+    """All formats, those of plug-ins last."""
+    return tuple(READERS.values())
+
+
+def known() -> str:
+    """The names of files that are read, for messages."""
+    return ", ".join(dict.fromkeys(form.pattern for form in formats()))
 
 
 def read_path(path: Path, name: str) -> Interactions:
@@ -102,10 +114,10 @@ def read_features(path: Path, name: str) -> tuple[Features, Features]:
     """
     form, files, member = _locate(path, name)
     if form.features is None:
-        known = " or ".join(form.pattern for form in FORMATS if form.features)
+        listed = " or ".join(form.pattern for form in formats() if form.features)
         raise UserError(
             f"{files.label(member)}: features of people and items are not read from this "
-            f"format; records need data with {known}"
+            f"format; records need data with {listed}"
         )
     return form.features(files, member)
 
@@ -114,7 +126,7 @@ def _locate(path: Path, name: str) -> tuple[Format, Files, str]:
     """The format of a data set, the files and the main one among them."""
     if not path.exists():
         raise UserError(
-            f"{path}: no such file or folder; give one that exists: one of {KNOWN}, "
+            f"{path}: no such file or folder; give one that exists: one of {known()}, "
             "a folder, zip or wheel with one of them"
         )
     if path.is_dir() or path.suffix in ARCHIVES:
@@ -129,8 +141,8 @@ def holds_data(folder: Path) -> bool:
 
 
 def _patterns(name: str) -> list[str]:
-    own = [form.pattern.replace("*", name) for form in FORMATS] if name else []
-    return own + [form.pattern for form in FORMATS]
+    own = [form.pattern.replace("*", name) for form in formats()] if name else []
+    return own + [form.pattern for form in formats()]
 
 
 def _locate_inside(files: Files, name: str) -> tuple[Format, Files, str]:
@@ -140,15 +152,15 @@ def _locate_inside(files: Files, name: str) -> tuple[Format, Files, str]:
     if len(archives) == 1 and not files.is_zip:
         return _locate_inside(open_files(files.where / archives[0]), name)
     raise UserError(
-        f"{files.where}: holds no data in a known format; give one of {KNOWN}, "
+        f"{files.where}: holds no data in a known format; give one of {known()}, "
         "or a folder, zip or wheel with one of them"
     )
 
 
 def _format_of(files: Files, member: str) -> Format:
     """By name and first line; else by name; else by the first line; else as `u.data`."""
-    named = [form for form in FORMATS if fits(member, form.pattern)]
+    named = [form for form in formats() if fits(member, form.pattern)]
     line = files.first_line(member)
     fitting = [form for form in named if form.looks_right(line)]
-    known = [form for form in FORMATS if form.by_content and form.looks_right(line)]
-    return (fitting or named or known or list(FORMATS))[0]
+    fitting_content = [form for form in formats() if form.by_content and form.looks_right(line)]
+    return (fitting or named or fitting_content or list(formats()))[0]
