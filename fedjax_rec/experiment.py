@@ -21,7 +21,7 @@ from fedjax_rec.base import (
     CohortSampler,
     FederatedAlgorithm,
 )
-from fedjax_rec.config import RunConfig
+from fedjax_rec.config import RunConfig, to_toml
 from fedjax_rec.config.schema import CohortConfig, StopConfig
 from fedjax_rec.data import FederatedData, Silos, load, load_records, synthetic
 from fedjax_rec.data.reading import print_notice
@@ -105,6 +105,7 @@ class Experiment:
             execution=self.execution,
             report=report,
             notice=notice,
+            config=to_toml(self.config),
         )
 
 
