@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from fedjax_rec.baselines import BASELINES, popularity
     from fedjax_rec.cpu import configure_cpu
     from fedjax_rec.errors import UserError
+    from fedjax_rec.plugins import load_plugin
     from fedjax_rec.registry import register
     from fedjax_rec.sampling import AllClients, Rotating, TruncatedPoisson, Uniform
     from fedjax_rec.simulation import (
@@ -35,6 +36,7 @@ _MODULES = {
     "baselines": ("BASELINES", "popularity"),
     "cpu": ("configure_cpu",),
     "errors": ("UserError",),
+    "plugins": ("load_plugin",),
     "registry": ("register",),
     "sampling": ("AllClients", "Rotating", "TruncatedPoisson", "Uniform"),
     "simulation": (
@@ -82,6 +84,7 @@ __all__ = [
     "evaluate",
     "fedavg",
     "fedmf",
+    "load_plugin",
     "load_run",
     "popularity",
     "register",

@@ -21,13 +21,14 @@ from fedjax_rec.base import (
     CohortSampler,
     FederatedAlgorithm,
 )
-from fedjax_rec.config import RunConfig, to_toml
-from fedjax_rec.config.schema import CohortConfig, StopConfig
+from fedjax_rec.config import RunConfig, flatten, to_toml
+from fedjax_rec.config.schema import CohortConfig, PluginRecord, StopConfig
 from fedjax_rec.data import FederatedData, Silos, load, load_records, synthetic
 from fedjax_rec.data.reading import print_notice
 from fedjax_rec.errors import UserError, did_you_mean
 from fedjax_rec.evaluation import is_better
 from fedjax_rec.optimizers import named_optimizer
+from fedjax_rec.plugins import plugins_used, refuse_missing
 from fedjax_rec.registry import SAMPLERS
 from fedjax_rec.settings import parameters_of
 from fedjax_rec.simulation import (
@@ -106,6 +107,7 @@ class Experiment:
             report=report,
             notice=notice,
             config=to_toml(self.config),
+            plugins={plugin.name: plugin.sha256 for plugin in self.config.plugins},
         )
 
 
@@ -121,6 +123,7 @@ def resolve(config: RunConfig) -> RunConfig:
     >>> resolve(load_preset("synthetic/fedmf")).algorithm.settings["local_epochs"]
     1
     """
+    refuse_missing(config.plugins, "this configuration")
     config, data = with_settings(config), config.data
     if data.name == "synthetic":
         defaults = {
@@ -129,7 +132,15 @@ def resolve(config: RunConfig) -> RunConfig:
             if size in SIZES and not getattr(data, size)
         }
         data = replace(data, **defaults)
-    return replace(config, data=data)
+    return replace(config, data=data, plugins=_recorded_plugins(config))
+
+
+def _recorded_plugins(config: RunConfig) -> tuple[PluginRecord, ...]:
+    """What of others' code a run depends on."""
+    words = [word for word in flatten(config).values() if isinstance(word, str)]
+    return tuple(
+        PluginRecord(name=plugin.name, sha256=plugin.sha256) for plugin in plugins_used(words)
+    )
 
 
 def with_settings(config: RunConfig) -> RunConfig:
@@ -156,6 +167,7 @@ def build(config: RunConfig, notice: Callable[[str], None] = print_notice) -> Ex
       UserError: an unknown algorithm, setting, data set, metric or optimizer, or parts
         that do not go together.
     """
+    refuse_missing(config.plugins, "this configuration")
     config = with_settings(config)
     factory, settings = find_factory(config.algorithm.name), config.algorithm.settings
     check_unused(config, factory)

@@ -31,7 +31,11 @@ VERBS: dict[str, Any] = {
 ACTIONS = {"data": ("list", "get", "describe"), "audit": ("evaluation",)}
 HELP = {"-h", "--help"}
 OWN_FLAGS = {"run": {"--no-resume"}, "plan": {"--json"}, "audit": {"--no-resume"}}
-OWN_OPTIONS = {"run": {"--output"}, "plan": {"--memory"}, "audit": {"--output"}}
+OWN_OPTIONS = {
+    "run": {"--output", "--plugin"},
+    "plan": {"--memory", "--plugin"},
+    "audit": {"--output", "--plugin"},
+}
 """What the verbs that take a preset have beside the keys of its configuration."""
 
 
