@@ -6,7 +6,8 @@ its registry; a package outside can run them over its algorithms.
 
 import inspect
 import itertools
-from collections.abc import Callable
+import unittest
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
@@ -52,6 +53,10 @@ QUICK = {"xla_backend_optimization_level": 0}
 """Compiler options of the checks' programs: each runs a few times, on little."""
 
 Round = tuple[ServerState, Clients, RoundInfo]
+
+
+class NotApplicable(unittest.SkipTest):
+    """A law that has nothing to look at in this algorithm; the message says why."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,6 +151,10 @@ def assert_same_movement(
         assert error <= allowed, f"{what}: {path} differs by {error:.2e} of {moved:.2e}"
 
 
+def _can_be_nan(leaf: Any) -> bool:
+    return bool(jnp.issubdtype(jnp.result_type(leaf), jnp.inexact))
+
+
 def _as_numbers(leaf: Any) -> np.ndarray:
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         leaf = jax.random.key_data(leaf)
@@ -217,10 +226,10 @@ def ignores_chunks(subject: Subject) -> None:
 
 
 def ignores_devices(subject: Subject) -> None:
-    """Clients over several devices give the same round; with one device there is no check."""
+    """Clients over several devices give the same round."""
     num_devices = min(jax.device_count(), 3)
     if num_devices == 1:
-        return
+        raise NotApplicable("there is one device")
     spread = subject.program(execution=replace(CHUNKED, num_devices=num_devices))
     other = spread(pad_cohort(COHORT, subject.data.num_clients))
     subject.assert_same(subject.round(), other, "the number of devices matters")
@@ -231,8 +240,8 @@ def ignores_the_executor(subject: Subject) -> None:
     takes_epochs = "local_epochs" in inspect.signature(subject.factory).parameters
     algorithm = subject.make(local_epochs=1) if takes_epochs else subject.algorithm
     state, clients, _ = subject.start
-    if refusal(algorithm, state.shared, clients.private):
-        return
+    if why := refusal(algorithm, state.shared, clients.private):
+        raise NotApplicable(f"its clients are not streamed: {why}")
     cohort = pad_cohort(COHORT, subject.data.num_clients)
     one, other = (
         subject.program(algorithm, replace(CHUNKED, executor=executor))(cohort)
@@ -253,9 +262,10 @@ def equals_debug(subject: Subject) -> None:
 
 def equals_whole_table(subject: Subject) -> None:
     """With slices or the whole table, the round is the same, and untouched rows stay."""
-    is_optional = "is_sliced" in inspect.signature(subject.factory).parameters
-    if not is_optional or subject.algorithm.client_update.support == "lazy":
-        return
+    if "is_sliced" not in inspect.signature(subject.factory).parameters:
+        raise NotApplicable("its factory takes no is_sliced")
+    if subject.algorithm.client_update.support == "lazy":
+        raise NotApplicable("its rows act only where they are touched (support='lazy')")
     whole = subject.program(subject.make(is_sliced=False))
     one, other = subject.round(), whole(pad_cohort(COHORT, subject.data.num_clients))
     subject.assert_same(one, other, "slices and the whole table differ", tolerance=1e-6)
@@ -272,7 +282,10 @@ def survives_a_bad_client(subject: Subject) -> None:
 
     def diverge(key: Key, view: View, task: Task) -> ClientOutput:
         spoil = jnp.where(task.entry.client_id == victim, jnp.nan, 1.0)
-        spoilt: ClientOutput = jax.tree.map(lambda leaf: leaf * spoil, honest.run(key, view, task))
+        spoilt: ClientOutput = jax.tree.map(
+            lambda leaf: leaf * spoil.astype(jnp.result_type(leaf)) if _can_be_nan(leaf) else leaf,
+            honest.run(key, view, task),
+        )
         return spoilt
 
     # what diverges no longer does the steps that were promised
@@ -291,14 +304,16 @@ def survives_an_empty_cohort(subject: Subject) -> None:
 
 
 def learns(subject: Subject) -> None:
-    """Where a loss is observed, it falls over ten rounds of everyone."""
+    """The observed loss falls over ten rounds of everyone."""
     state, clients, fixed = subject.start
     everyone = pad_cohort(np.arange(subject.data.num_clients), subject.data.num_clients)
     losses = []
     for _ in range(10):
         state, clients, info = subject.step(state, clients, everyone, fixed)
         losses += [info["loss"].mean()] if "loss" in info else []
-    assert not losses or losses[-1] < 0.95 * losses[0], f"the loss does not fall: {losses}"
+    if not losses:
+        raise NotApplicable("no client observes a loss: info has no Stat named 'loss'")
+    assert losses[-1] < 0.95 * losses[0], f"the loss does not fall: {losses}"
 
 
 CHECKS: dict[str, Callable[[Subject], None]] = {
@@ -322,21 +337,81 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
 """Every law that an algorithm is put to, by name."""
 
 
-def check_algorithm(factory: Callable[..., FederatedAlgorithm], **options: Any) -> None:
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one law.
+
+    Attributes:
+      law: its name in `CHECKS`.
+      verdict: `passed`, `failed` or `not applicable`.
+      why: of the last two.
+    """
+
+    law: str
+    verdict: str
+    why: str = ""
+
+
+def put_to_laws(factory: Callable[..., FederatedAlgorithm], **options: Any) -> Iterator[Outcome]:
+    """Puts an algorithm to every check, one after another; nothing is raised.
+
+    Args:
+      factory: as of `check_algorithm`.
+      **options: its keyword arguments.
+
+    Yields:
+      What became of each law, as soon as it is known.
+    """
+    subject = Subject(factory, options, toy_data_for(factory))
+    for law, check in CHECKS.items():
+        try:
+            check(subject)
+        except NotApplicable as reason:
+            yield Outcome(law, "not applicable", str(reason))
+        except Exception as error:  # noqa: BLE001  whatever an author's code may raise
+            is_law = isinstance(error, AssertionError)
+            yield Outcome(law, "failed", str(error) if is_law else _in_one_line(error))
+        else:
+            yield Outcome(law, "passed")
+
+
+def _in_one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+
+
+def check_algorithm(
+    factory: Callable[..., FederatedAlgorithm],
+    progress: Callable[[Outcome], None] = lambda outcome: None,
+    /,
+    **options: Any,
+) -> list[Outcome]:
     """Puts an algorithm to every check.
 
     Args:
       factory: `(num_items, **options) -> FederatedAlgorithm`. Where it takes `is_sliced`,
         slices are compared with whole tables; where it takes `data`, it gets the clients',
         and where it takes `num_other`, two domains.
+      progress: is told what became of each law, as soon as it is known.
       **options: its keyword arguments.
+
+    Returns:
+      What became of each law: a law that has nothing to look at is not applicable.
 
     Raises:
       AssertionError: a law is broken; the message says which.
+      Exception: whatever the algorithm raises.
     """
     subject = Subject(factory, options, toy_data_for(factory))
-    for check in CHECKS.values():
-        check(subject)
+    outcomes = []
+    for law, check in CHECKS.items():
+        try:
+            check(subject)
+        except NotApplicable as reason:
+            outcomes.append(Outcome(law, "not applicable", str(reason)))
+        else:
+            outcomes.append(Outcome(law, "passed"))
+        progress(outcomes[-1])
+    return outcomes
 
 
 def check_transform(transform: AggregateTransform, seed: int = 0) -> None:
