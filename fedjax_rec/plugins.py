@@ -172,6 +172,8 @@ def _registered(
 ) -> Plugin:
     """Executes a plug-in; one that fails leaves nothing behind."""
     forget_plugin(name)
+    for registry in SLOTS.values():
+        registry.load()  # now: what the package itself registers is not the plug-in's
     try:
         with registering(name):
             module = execute()
