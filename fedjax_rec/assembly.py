@@ -4,12 +4,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from fedjax_rec.aggregates import link_numbers, link_structure, with_numbers
+from fedjax_rec.aggregates import aggregate_transform, link_numbers, link_structure, with_numbers
 from fedjax_rec.base import FederatedAlgorithm, made_from, structure_of
 from fedjax_rec.baselines import local_only
 from fedjax_rec.config import RunConfig
 from fedjax_rec.config.schema import Scalar
+from fedjax_rec.data import FederatedData
 from fedjax_rec.errors import UserError, did_you_mean
+from fedjax_rec.optimizers import named_optimizer
 from fedjax_rec.registry import ALGORITHMS, BASELINES, registrations
 from fedjax_rec.settings import checked_settings, parameters_of, scalar_defaults
 
@@ -66,7 +68,46 @@ def build_algorithm(
         "num_items": num_items,
         "registered": registrations(),
     }
-    return made_from(config.algorithm.name, make, numbers, structure_of(rest))
+    try:
+        algorithm = made_from(config.algorithm.name, make, numbers, structure_of(rest))
+    except ValueError as error:
+        raise UserError(f"algorithm {config.algorithm.name}: {error}") from error
+    if config.silos.number:
+        refuse_negatives(config.algorithm.name, algorithm)
+    return algorithm
+
+
+def parts_for(
+    config: RunConfig, factory: Factory, data: FederatedData, expected_size: float
+) -> dict[str, Any]:
+    """What a factory takes beside its settings, by the names of its parameters.
+
+    Args:
+      config: names aggregate and server.
+      factory: of the algorithm.
+      data: of the run.
+      expected_size: expected cohort size.
+
+    Raises:
+      UserError: it reads features, and the data have none.
+    """
+    every: dict[str, Any] = {
+        "num_clients": len(data.training_clients),
+        "num_other": data.clients.num_other,
+        "data": data.clients,
+        "features": data.features,
+        "aggregate": lambda config: aggregate_transform(config.aggregate, expected_size),
+        "server_optimizer": lambda config: named_optimizer(
+            config.server.optimizer, config.server.learning_rate, config.server.momentum
+        ),
+    }
+    parts = {name: part for name, part in every.items() if name in parameters_of(factory)}
+    if parts.get("features", ()) is None:
+        raise UserError(
+            f"algorithm {config.algorithm.name}: reads features of records, which {data.name} has "
+            "none of as it is; set silos.number"
+        )
+    return parts
 
 
 def _within(section: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -122,11 +163,17 @@ def check_settings(name: str, factory: Factory, settings: dict[str, Scalar]) -> 
 
 
 def check_unused(config: RunConfig, factory: Factory) -> None:
-    """Refuses what an algorithm would ignore, be it set to its default.
+    """Refuses what an algorithm would ignore, be it set to its default, or cannot do.
 
     Raises:
-      UserError: `[aggregate]` or `[server]` is set for a factory that does not take it.
+      UserError: `[aggregate]` or `[server]` is set for a factory that does not take it, or
+        users are held out of what trains on everybody's events.
     """
+    if config.split.holdout == "users" and "data" in parameters_of(factory):
+        raise UserError(
+            f"split.holdout: {config.algorithm.name} trains on everybody's events, and 'users' "
+            "holds some users out; choose another hold-out, such as ratio"
+        )
     for section, parameter in SECTIONS.items():
         if parameter not in parameters_of(factory) and config.is_given(section):
             raise UserError(

@@ -4,33 +4,29 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import jax
 
-from fedjax_rec.aggregates import aggregate_transform, checked_aggregate
+from fedjax_rec.aggregates import checked_aggregate
 from fedjax_rec.assembly import (
     build_algorithm,
     check_settings,
     check_unused,
     find_factory,
     own_settings,
-    refuse_negatives,
+    parts_for,
 )
 from fedjax_rec.base import (
     CohortSampler,
     FederatedAlgorithm,
 )
 from fedjax_rec.config import RunConfig, flatten, to_toml
-from fedjax_rec.config.schema import CohortConfig, PluginRecord, StopConfig
-from fedjax_rec.data import FederatedData, Silos, load, load_records, synthetic
+from fedjax_rec.config.schema import PluginRecord
+from fedjax_rec.data import FederatedData, synthetic
 from fedjax_rec.data.reading import print_notice
-from fedjax_rec.errors import UserError, did_you_mean
-from fedjax_rec.evaluation import is_better
-from fedjax_rec.optimizers import named_optimizer
+from fedjax_rec.loading import SIZES, load_data
 from fedjax_rec.plugins import plugins_used, refuse_missing
-from fedjax_rec.registry import SAMPLERS
-from fedjax_rec.settings import parameters_of
+from fedjax_rec.schedules import build_sampler, early_stop
 from fedjax_rec.simulation import (
     CheckpointPlan,
     EarlyStop,
@@ -40,10 +36,6 @@ from fedjax_rec.simulation import (
     Result,
     simulate,
 )
-from fedjax_rec.simulation.plans import SPLIT_OF
-
-SIZES = ("num_users", "num_items", "mean_events", "seed")
-"""Options of generated data; 0 stands for the generator's own default."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +124,7 @@ def resolve(config: RunConfig) -> RunConfig:
             if size in SIZES and not getattr(data, size)
         }
         data = replace(data, **defaults)
-    return replace(config, data=data, plugins=_recorded_plugins(config))
+    return replace(config, data=data)
 
 
 def _recorded_plugins(config: RunConfig) -> tuple[PluginRecord, ...]:
@@ -153,6 +145,7 @@ def with_settings(config: RunConfig) -> RunConfig:
         config,
         algorithm=replace(config.algorithm, settings=settings),
         aggregate=checked_aggregate(config.aggregate),
+        plugins=_recorded_plugins(config),
     )
 
 
@@ -171,11 +164,6 @@ def build(config: RunConfig, notice: Callable[[str], None] = print_notice) -> Ex
     config = with_settings(config)
     factory, settings = find_factory(config.algorithm.name), config.algorithm.settings
     check_unused(config, factory)
-    if config.split.holdout == "users" and "data" in parameters_of(factory):
-        raise UserError(
-            f"split.holdout: {config.algorithm.name} trains on everybody's events, and 'users' "
-            "holds some users out; choose another hold-out, such as ratio"
-        )
     evaluation = EvaluationPlan(
         every=config.evaluate.every,
         task=config.evaluate.task,
@@ -183,35 +171,13 @@ def build(config: RunConfig, notice: Callable[[str], None] = print_notice) -> Ex
         candidates=config.evaluate.candidates,
         candidates_seed=config.evaluate.candidates_seed,
         score_ties=config.evaluate.score_ties,
+        seen_items=config.evaluate.seen_items,
     )
     stop = early_stop(config.stop, evaluation, is_given=bool(config.is_given("stop")))
     data = load_data(config, notice)
-    num_training = len(data.training_clients)
-    sampler = build_sampler(config.cohort, num_training)
-    parts: dict[str, Any] = {
-        "num_clients": num_training,
-        "num_other": data.clients.num_other,
-        "data": data.clients,
-        "features": data.features,
-        "aggregate": lambda config: aggregate_transform(
-            config.aggregate, sampler.event.expected_size
-        ),
-        "server_optimizer": lambda config: named_optimizer(
-            config.server.optimizer, config.server.learning_rate, config.server.momentum
-        ),
-    }
-    parts = {name: part for name, part in parts.items() if name in parameters_of(factory)}
-    if parts.get("features", ()) is None:
-        raise UserError(
-            f"algorithm {config.algorithm.name}: reads features of records, which {data.name} has "
-            "none of as it is; set silos.number"
-        )
-    try:
-        algorithm = build_algorithm(config, factory, data.clients.num_items, settings, parts)
-    except ValueError as error:
-        raise UserError(f"algorithm {config.algorithm.name}: {error}") from error
-    if config.silos.number:
-        refuse_negatives(config.algorithm.name, algorithm)
+    sampler = build_sampler(config.cohort, len(data.training_clients))
+    parts = parts_for(config, factory, data, sampler.event.expected_size)
+    algorithm = build_algorithm(config, factory, data.clients.num_items, settings, parts)
     return Experiment(
         config=config,
         data=data,
@@ -231,95 +197,3 @@ def build(config: RunConfig, notice: Callable[[str], None] = print_notice) -> Ex
             is_debug=config.execution.debug,
         ),
     )
-
-
-def load_data(config: RunConfig, notice: Callable[[str], None] = print_notice) -> FederatedData:
-    """Obtains, reads and splits the data of a configuration."""
-    if config.silos.number:
-        return _load_records(config, notice)
-    sizes = {name: getattr(config.data, name) for name in SIZES if getattr(config.data, name)}
-    return load(
-        config.data.name,
-        path=config.data.path,
-        holdout=config.split.holdout,
-        validation=config.split.validation,
-        ties=config.split.ties,
-        split_seed=config.split.seed,
-        share=config.split.share,
-        max_events=config.split.max_events,
-        exclude=config.negatives.exclude,
-        candidates_seed=config.evaluate.candidates_seed,
-        notice=notice,
-        **sizes,
-    )
-
-
-def _load_records(config: RunConfig, notice: Callable[[str], None]) -> FederatedData:
-    silos, split = config.silos, config.split
-    rules = Silos(
-        number=silos.number,
-        size=silos.size,
-        num_test=silos.test,
-        alpha=silos.alpha,
-        is_pooled=silos.exchange == "records",
-        holdout=split.holdout,
-        validation=split.validation,
-        seed=split.seed,
-    )
-    return load_records(
-        config.data.name,
-        rules,
-        positive_from=silos.positive_from,
-        path=config.data.path,
-        notice=notice,
-    )
-
-
-def build_sampler(config: CohortConfig, num_clients: int) -> CohortSampler:
-    """Who takes part in a round, of the clients that may train.
-
-    Raises:
-      UserError: more clients than there are.
-    """
-    try:
-        factory = SAMPLERS.find(config.sampler)
-    except UserError as error:
-        raise UserError(f"cohort.sampler: {error}") from None
-    size = [*parameters_of(factory).values()][1:2]
-    if config.size and not size:
-        raise UserError(f"cohort.size: {config.sampler} takes none; leave it out")
-    if size and not config.size and size[0].default is size[0].empty:
-        raise UserError(f"cohort.size: {config.sampler} needs at least 1 client")
-    chosen = (config.size,) if config.size else ()
-    try:
-        sampler: CohortSampler = factory(num_clients, *chosen)
-    except ValueError as error:
-        raise UserError(f"cohort.size: {error}") from error
-    return sampler
-
-
-def early_stop(
-    config: StopConfig, evaluation: EvaluationPlan, *, is_given: bool = False
-) -> EarlyStop | None:
-    """When training ends early; `None` when it never does.
-
-    Args:
-      config: of the configuration.
-      evaluation: what is measured.
-      is_given: whether any of it was asked for.
-
-    Raises:
-      UserError: an unknown metric, one that is not measured on what `select` names, or a
-        target that it cannot reach.
-    """
-    is_used = bool(config.patience or config.target or config.select == "test_as_released")
-    known = [f"{SPLIT_OF[config.select]}/{key}" for key in evaluation.question.keys]
-    if config.metric not in known and (is_used or is_given or config != StopConfig()):
-        hint = did_you_mean(config.metric, known)
-        items = " on test items" if config.select == "test_as_released" else ""
-        raise UserError(f"stop.metric: {config.metric!r} is not measured{items}{hint}")
-    if config.target > 1 and is_better(config.metric, 1, 0):
-        raise UserError(f"stop.target: {config.metric} is at most 1, got {config.target}")
-    if not is_used:
-        return None
-    return EarlyStop(config.metric, config.patience, config.target or None, config.select)

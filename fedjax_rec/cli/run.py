@@ -154,13 +154,14 @@ def refuse_other_data(folder: Path, experiment: "Experiment") -> None:
     Raises:
       UserError: the folder's run was on other data.
     """
-    from fedjax_rec.simulation.identity import data_facts, difference_in_words
+    from fedjax_rec.data import fingerprint
+    from fedjax_rec.simulation.identity import difference_in_words
 
     table = tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))
     recorded = table.get("recorded", {}).get("data")
     if not recorded:  # an older version made it
         return
-    if words := difference_in_words({"data": recorded}, {"data": data_facts(experiment.data)}):
+    if words := difference_in_words({"data": recorded}, {"data": fingerprint(experiment.data)}):
         raise UserError(
             f"{folder}: holds a run on other data: {words}; choose another --output, or start "
             "over with --no-resume"

@@ -74,6 +74,11 @@ class SplitConfig:
         above=0,
         below=0.5,
     )
+    repeats: Literal["first", "last", "keep"] = option(
+        "first",
+        "Events of a user with one item: merged into the first or the last, or all kept; a "
+        "held-out item that was trained on is then not asked about.",
+    )
     max_events: int = option(0, "Events of a user that are used, chosen by hash; 0: all.", least=0)
 
 
@@ -185,6 +190,11 @@ class EvaluateConfig:
     score_ties: Literal["pessimistic", "optimistic"] = option(
         "pessimistic", "Where the held-out item ranks among equal scores: last or first."
     )
+    seen_items: Literal["removed", "ranked"] = option(
+        "removed",
+        "Items that the client has met leave the ranking; ranked: they stay, for repeat "
+        "consumption (with split.repeats keep).",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,12 +280,14 @@ class RunConfig:
 
     def is_given(self, section: str) -> list[str]:
         """The keys of a section that were asked for, by value or by name."""
-        return [
+        keys = [
             key
             for key, (_, entry) in OPTIONS.items()
             if key.startswith(f"{section}.")
             and (key in self.given or self.value(key) != entry.default)
-        ] + [key for key in sorted(self.given) if key.startswith(f"{section}.chain.")]
+        ]
+        has_chain = section == "aggregate" and self.aggregate.chain
+        return [*keys, "aggregate.chain"] if has_chain else keys
 
     def value(self, key: str) -> Any:
         """The value of an option by its dotted key."""

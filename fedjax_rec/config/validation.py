@@ -302,7 +302,8 @@ def apply_overrides(table: Mapping[str, Any], words: Sequence[str]) -> dict[str,
 def _put(table: dict[str, Any], key: str, word: str, where: str) -> None:
     section, _, name = key.rpartition(".")
     if "given" in table:
-        table["given"] = [*table["given"], key]
+        asked = CHAIN if key.startswith(f"{CHAIN}.") else key
+        table["given"] = [*table["given"], asked]
     if key.startswith(f"{CHAIN}."):
         if mistake := put_link(table, key, word if name == "name" else _parsed_setting(word)):
             raise UserError(f"{mistake} ({where})")

@@ -48,7 +48,20 @@ def implicit_with_history(
     return with_history(implicit(sampler, loss))
 
 
-OBJECTIVES.register("ratings", ratings)
+@OBJECTIVES.named("ratings")
+def squared_ratings(
+    num_items: int,
+    *,
+    batch_size: int = 256,
+    local_epochs: int = 1,
+    is_sliced: bool = True,
+) -> Objective:
+    """A client's own ratings, by squared error.
+
+    >>> squared_ratings(90, local_epochs=2).rating_epochs
+    2
+    """
+    return ratings(num_items, local_epochs=local_epochs, batch_size=batch_size, is_sliced=is_sliced)
 
 
 @OBJECTIVES.named("next_item")

@@ -19,7 +19,7 @@ import jax
 import numpy as np
 
 from fedjax_rec.base import CohortSampler, FederatedAlgorithm, Key, Part, PyTree
-from fedjax_rec.data import FederatedData
+from fedjax_rec.data import FederatedData, fingerprint
 from fedjax_rec.simulation.plans import EarlyStop, EvaluationPlan
 
 Facts = dict[str, Any]
@@ -55,7 +55,7 @@ def identity_of(
             "slots": dict(_described(parts)),
             "shapes": {name: _shape(leaf) for name, leaf in _leaves(initial)},
             "frozen": {name: _checksum(leaf) for name, leaf in _leaves(frozen)},
-            "data": data_facts(data),
+            "data": fingerprint(data),
         }
     )
 
@@ -79,37 +79,6 @@ def terms_of(
             "plugins": dict(plugins),
         }
     )
-
-
-def data_facts(data: FederatedData) -> dict[str, str | int]:
-    """Name, counts and SHA-256 of a data set as it is trained on and asked for.
-
-    >>> from fedjax_rec.data import load
-    >>> facts = data_facts(load("synthetic", num_users=30, num_items=40, mean_events=8))
-    >>> facts["num_clients"], facts["num_items"], len(facts["sha256"])
-    (30, 40, 64)
-    """
-    split, clients = data.split, data.clients
-    digest = hashlib.sha256()
-    train, test, valid = split.train, split.test, split.valid
-    for array in (
-        *(train.users, train.items, train.values, train.times, train.user_labels),
-        *(train.item_labels, train.item_titles, valid.items, valid.values, test.items),
-        *(test.values, split.held_users, data.features, clients.items, clients.values),
-        *(clients.times, clients.offsets, clients.excluded, clients.excluded_offsets),
-        *(part for pair in sorted((split.candidates or {}).items()) for part in pair),
-    ):
-        values = np.asarray("" if array is None else array)
-        text = values.dtype.kind in "OU"
-        content = "\0".join(map(str, values.ravel())).encode() if text else values.tobytes()
-        digest.update(f"{values.shape}{len(content)}".encode() + content)
-    return {
-        "name": data.name,
-        "num_clients": data.num_clients,
-        "num_items": data.num_items,
-        "num_events": int(clients.items.shape[0]),
-        "sha256": digest.hexdigest(),
-    }
 
 
 def first_difference(old: Facts, new: Facts) -> tuple[str, Any, Any] | None:

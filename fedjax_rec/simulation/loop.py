@@ -250,12 +250,12 @@ def _simulate(asked: _Asked) -> Result:
                 pin_threads()
                 num_before = progress.client_updates
                 lines = progress.add_rounds(info, down, up, notice)
-                if progress.lost_round:
-                    raise DivergedError(_lost(progress.lost_round, identity))
+                _refuse_lost(progress.lost_round, identity, "update")
                 is_best = False
                 if end % evaluation.every == 0 or end == rounds:
                     with progress.clock("evaluate"), watchdog.waiting_for("the evaluation"):
                         metrics, _ = scorer(state, clients, placed)
+                    _refuse_lost(end * scorer.is_lost, identity, "score")
                     lines[-1] |= metrics
                     is_best = stop is not None and progress.judge(stop, metrics)
                 whole = partial(placement.whole, state, clients)
@@ -311,13 +311,20 @@ def _summary(
     }
 
 
-def _lost(round: int, identity: Facts) -> str:
-    """What to tell when nobody's update of a round was finite."""
-    rates = ", ".join(rates_of(identity)) or "the learning rates"
-    return (
-        f"all clients diverged in round {round}: no update was finite, and the run has ended; "
-        f"lower {rates}"
-    )
+def _refuse_lost(round: int, identity: Facts, what: str) -> None:
+    """Ends a run that is lost, before it writes anything of it.
+
+    Args:
+      round: in which nobody's update or score was finite; 0 for a run that is not lost.
+      identity: of the run, whose learning rates are named.
+      what: is not finite.
+    """
+    if round:
+        rates = ", ".join(rates_of(identity)) or "the learning rates"
+        raise DivergedError(
+            f"all clients diverged in round {round}: no {what} is finite, and the run has "
+            f"ended; lower {rates}"
+        )
 
 
 def _popularity(asked: _Asked, metrics: dict[str, float]) -> tuple[dict[str, float], str]:

@@ -31,7 +31,7 @@ BUILD = (
     ),
     Mutant(
         "build-ignores-the-servers-rate",
-        "experiment.py",
+        "assembly.py",
         "config.server.optimizer, config.server.learning_rate, config",
         "config.server.optimizer, 1.0, config",
         f"{SETTING}[server.learning_rate]",

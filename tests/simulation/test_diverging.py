@@ -81,6 +81,17 @@ def test_the_folder_stays_as_it_was_at_the_last_checkpoint(tmp_path):
         assert not (tmp_path / "summary.json").exists()
 
 
+def test_a_run_that_scores_nothing_finite_ends_though_clients_send_finite_updates(tmp_path):
+    def overflow(state, total, cohort):
+        return state._replace(shared=jax.tree.map(lambda x: x * jnp.inf, total.update))
+
+    plain = popularity(DATA.num_items)
+    update = ServerUpdate(plain.server_update.init, overflow)
+    with pytest.raises(DivergedError, match="in round 2: no score is finite"):
+        run(replace(plain, server_update=update), output=tmp_path, rounds=4)
+    assert not (tmp_path / "summary.json").exists()
+
+
 def test_a_round_with_one_sound_client_goes_on():
     result = run(broken_from(0, lambda client: client > 0), rounds=2)
     assert [line["train/clients"] for line in result.metrics] == [1, 1]

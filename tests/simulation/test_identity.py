@@ -14,12 +14,12 @@ from fedjax_rec import simulation
 from fedjax_rec.algorithms import fedmf
 from fedjax_rec.base import Part
 from fedjax_rec.baselines import popularity
-from fedjax_rec.data import load
+from fedjax_rec.data import fingerprint, load
 from fedjax_rec.errors import UserError
 from fedjax_rec.sampling import Uniform
 from fedjax_rec.simulation import EarlyStop, EvaluationPlan, Execution
 from fedjax_rec.simulation.checkpoint import Checkpointer
-from fedjax_rec.simulation.identity import data_facts, identity_of, rates_of
+from fedjax_rec.simulation.identity import identity_of, rates_of
 from fedjax_rec.simulation.locking import only_run_in
 
 DATA = load("synthetic", num_users=20, num_items=30, mean_events=7, seed=5)
@@ -99,7 +99,7 @@ def test_titles_that_changed_are_refused(tmp_path):
     titles = tuple(f"film {n}" for n in range(DATA.num_items))
     run(tmp_path, data=renamed(DATA, item_titles=titles))
     run(tmp_path, data=renamed(DATA, item_titles=titles), rounds=3)
-    with pytest.raises(UserError, match=r"data\.sha256"):
+    with pytest.raises(UserError, match=r"data\.titles_sha256"):
         run(tmp_path, data=renamed(DATA, item_titles=(*titles[1:], "another")), rounds=3)
 
 
@@ -141,7 +141,7 @@ def test_python_writes_the_settings_and_the_summary(made):
     table = tomllib.loads((made / "config.toml").read_text())
     assert table["made_by"] == "fedjax_rec.simulate"
     assert table["rounds"] == 2
-    facts = data_facts(DATA)
+    facts = fingerprint(DATA)
     assert table["recorded"]["data"] == facts
     summary = json.loads((made / "summary.json").read_text())
     assert summary["data"] == facts
@@ -153,7 +153,7 @@ def test_a_checkpoint_carries_what_the_run_is(made):
     saver = Checkpointer(made / "checkpoints")
     identity = saver.record(2)["identity"]
     saver.close()
-    assert identity["data"] == data_facts(DATA)
+    assert identity["data"] == fingerprint(DATA)
     assert set(identity) >= {"key", "algorithm", "frozen", "protocol", "sampler", "plugins"}
 
 
@@ -182,7 +182,7 @@ def test_a_checkpoint_that_says_nothing_of_itself_is_told_of(tmp_path, monkeypat
 
 def test_the_digest_does_not_depend_on_when_data_were_read():
     again = load("synthetic", num_users=20, num_items=30, mean_events=7, seed=5)
-    assert data_facts(again) == data_facts(DATA)
+    assert fingerprint(again) == fingerprint(DATA)
 
 
 def test_learning_rates_are_found_by_name():

@@ -337,8 +337,10 @@ def test_load_run_gives_the_reported_parameters(tmp_path):
 def test_evaluate_puts_a_result_to_other_terms(plain):
     full = simulation.evaluate(ALGORITHM, DATA, plain, PLAN)
     assert full["test"].metrics["ndcg@10"] == plain.summary["metrics"]["test/ndcg@10"]
-    sampled = simulation.evaluate(ALGORITHM, DATA, plain, EvaluationPlan(candidates="uni99"))
-    assert sampled["test"].metrics["hit_rate@10"] >= full["test"].metrics["hit_rate@10"]
+    wider = simulation.evaluate(ALGORITHM, DATA, plain, EvaluationPlan(at_k=(40,)))
+    assert wider["test"].metrics["hit_rate@40"] > full["test"].metrics["hit_rate@10"]
+    with pytest.raises(UserError, match="need 99 items that a client has not touched"):
+        simulation.evaluate(ALGORITHM, DATA, plain, EvaluationPlan(candidates="uni99"))
 
 
 def test_poisson_cohorts_may_be_empty():
