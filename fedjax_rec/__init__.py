@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from fedjax_rec.baselines import BASELINES, popularity
     from fedjax_rec.cpu import configure_cpu
     from fedjax_rec.errors import UserError
+    from fedjax_rec.plugins import load_plugin
+    from fedjax_rec.registry import register
     from fedjax_rec.sampling import AllClients, Rotating, TruncatedPoisson, Uniform
     from fedjax_rec.simulation import (
         CheckpointPlan,
@@ -34,6 +36,8 @@ _MODULES = {
     "baselines": ("BASELINES", "popularity"),
     "cpu": ("configure_cpu",),
     "errors": ("UserError",),
+    "plugins": ("load_plugin",),
+    "registry": ("register",),
     "sampling": ("AllClients", "Rotating", "TruncatedPoisson", "Uniform"),
     "simulation": (
         "CheckpointPlan",
@@ -80,8 +84,10 @@ __all__ = [
     "evaluate",
     "fedavg",
     "fedmf",
+    "load_plugin",
     "load_run",
     "popularity",
+    "register",
     "simulate",
     "simulate_many",
 ]

@@ -1,25 +1,24 @@
 """The algorithm of a configuration: its factory, its settings, aggregate and server."""
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from fedjax_rec.algorithms import ALGORITHMS
-from fedjax_rec.base import (
-    AggregateTransform,
-    FederatedAlgorithm,
-    is_zero,
-    made_from,
-    structure_of,
-)
-from fedjax_rec.baselines import BASELINES, local_only
+from fedjax_rec.aggregates import aggregate_transform, link_numbers, link_structure, with_numbers
+from fedjax_rec.base import FederatedAlgorithm, made_from, structure_of
+from fedjax_rec.baselines import local_only
 from fedjax_rec.config import RunConfig
-from fedjax_rec.config.schema import AggregateConfig, Scalar
+from fedjax_rec.config.schema import Scalar
+from fedjax_rec.data import FederatedData
 from fedjax_rec.errors import UserError, did_you_mean
-from fedjax_rec.transforms import chain, clip_by_norm, gaussian_noise, mean, total
+from fedjax_rec.optimizers import named_optimizer
+from fedjax_rec.registry import ALGORITHMS, BASELINES, registrations
+from fedjax_rec.settings import checked_settings, parameters_of, scalar_defaults
 
 Factory = Callable[..., FederatedAlgorithm]
+
+SECTIONS = {"aggregate": "aggregate", "server": "server_optimizer"}
+"""Tables of a configuration that a factory obeys where it takes a parameter of that name."""
 
 
 def build_algorithm(
@@ -39,40 +38,86 @@ def build_algorithm(
       parts: what else the factory takes; a function is asked for its part, given the
         configuration with the numbers that hold.
     """
-    sections = {name: getattr(config, name) for name in ("aggregate", "server")}
-    numbers = {f"algorithm.{key}": n for key, n in settings.items() if isinstance(n, float)} | {
-        f"{name}.{entry.name}": number
-        for name, section in sections.items()
-        for entry in fields(section)
-        if isinstance(number := getattr(section, entry.name), float)
+    plain = {
+        f"{name}.{entry.name}": getattr(getattr(config, name), entry.name)
+        for name in SECTIONS
+        for entry in fields(getattr(config, name))
+        if entry.name != "chain"
     }
+    named = {f"algorithm.{key}": value for key, value in settings.items()} | plain
+    numbers = {key: value for key, value in named.items() if isinstance(value, float)}
+    numbers |= link_numbers(config.aggregate)
 
     def make(given: Mapping[str, Any]) -> FederatedAlgorithm:
-        changed = {
-            name: replace(
-                section, **{k.partition(".")[2]: n for k, n in given.items() if k.startswith(name)}
-            )
-            for name, section in sections.items()
-        }
-        now = replace(config, **changed)
+        now = replace(
+            config,
+            aggregate=with_numbers(_section(config.aggregate, "aggregate", given), given),
+            server=_section(config.server, "server", given),
+        )
         chosen = {name: part(now) if callable(part) else part for name, part in parts.items()}
-        own = settings | {
-            k.partition(".")[2]: n for k, n in given.items() if k.startswith("algorithm.")
-        }
+        own = settings | _within("algorithm", given)
         algorithm = factory(num_items, **own, **chosen)
         return local_only(algorithm) if config.silos.exchange == "nothing" else algorithm
 
-    rest = [*(item for item in settings.items() if f"algorithm.{item[0]}" not in numbers)]
-    rest += [(name, part) for name, part in parts.items() if not callable(part)]
-    rest += [
-        (f"{name}.{entry.name}", getattr(section, entry.name))
-        for name, section in sections.items()
-        for entry in fields(section)
-        if f"{name}.{entry.name}" not in numbers
-    ]
-    rest += [("exchange", config.silos.exchange), ("cohort", str(config.cohort))]
-    name = config.algorithm.name
-    return made_from(name, make, numbers, structure_of(dict(rest) | {"num_items": num_items}))
+    rest = {key: value for key, value in named.items() if key not in numbers}
+    rest |= {name: part for name, part in parts.items() if not callable(part)}
+    rest |= {
+        "aggregate.chain": link_structure(config.aggregate),
+        "exchange": config.silos.exchange,
+        "cohort": str(config.cohort),
+        "num_items": num_items,
+        "registered": registrations(),
+    }
+    try:
+        algorithm = made_from(config.algorithm.name, make, numbers, structure_of(rest))
+    except ValueError as error:
+        raise UserError(f"algorithm {config.algorithm.name}: {error}") from error
+    if config.silos.number:
+        refuse_negatives(config.algorithm.name, algorithm)
+    return algorithm
+
+
+def parts_for(
+    config: RunConfig, factory: Factory, data: FederatedData, expected_size: float
+) -> dict[str, Any]:
+    """What a factory takes beside its settings, by the names of its parameters.
+
+    Args:
+      config: names aggregate and server.
+      factory: of the algorithm.
+      data: of the run.
+      expected_size: expected cohort size.
+
+    Raises:
+      UserError: it reads features, and the data have none.
+    """
+    every: dict[str, Any] = {
+        "num_clients": len(data.training_clients),
+        "num_other": data.clients.num_other,
+        "data": data.clients,
+        "features": data.features,
+        "aggregate": lambda config: aggregate_transform(config.aggregate, expected_size),
+        "server_optimizer": lambda config: named_optimizer(
+            config.server.optimizer, config.server.learning_rate, config.server.momentum
+        ),
+    }
+    parts = {name: part for name, part in every.items() if name in parameters_of(factory)}
+    if parts.get("features", ()) is None:
+        raise UserError(
+            f"algorithm {config.algorithm.name}: reads features of records, which {data.name} has "
+            "none of as it is; set silos.number"
+        )
+    return parts
+
+
+def _within(section: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What is given of a section's own keys."""
+    parted = ((key.rpartition("."), value) for key, value in given.items())
+    return {name: value for (owner, _, name), value in parted if owner == section}
+
+
+def _section(section: Any, name: str, given: Mapping[str, Any]) -> Any:
+    return replace(section, **_within(name, given))
 
 
 def find_factory(name: str) -> Factory:
@@ -84,28 +129,28 @@ def find_factory(name: str) -> Factory:
     >>> find_factory("fedmf").__name__
     'fedmf'
     """
-    known = ALGORITHMS | BASELINES
+    known = ALGORITHMS.load() | BASELINES.load()
     if name not in known:
-        raise UserError(f"unknown algorithm {name!r}{did_you_mean(name, known)}")
+        raise UserError(
+            f"unknown algorithm {name!r}{did_you_mean(name, known)}; one of a plug-in needs "
+            "--plugin FILE.py"
+        )
     return known[name]
 
 
-def own_settings(factory: Factory) -> dict[str, Scalar]:
+def own_settings(factory: Factory, chosen: Mapping[str, Scalar] | None = None) -> dict[str, Scalar]:
     """A factory's own settings with their defaults: the keys that `[algorithm]` may hold.
+
+    Args:
+      factory: of an algorithm or baseline.
+      chosen: settings on which others may depend, such as `model`.
 
     >>> own_settings(find_factory("fedmf"))["dim"]
     32
+    >>> own_settings(find_factory("fedavg"), {"model": "sasrec"})["num_blocks"]
+    2
     """
-    return {
-        name: parameter.default
-        for name, parameter in parameters_of(factory).items()
-        if isinstance(parameter.default, int | float | str | bool)
-    }
-
-
-def parameters_of(factory: Factory) -> dict[str, inspect.Parameter]:
-    """Everything that a factory takes, by name."""
-    return dict(inspect.signature(factory).parameters)
+    return scalar_defaults(parameters_of(factory, chosen or {}))
 
 
 def check_settings(name: str, factory: Factory, settings: dict[str, Scalar]) -> dict[str, Scalar]:
@@ -114,65 +159,26 @@ def check_settings(name: str, factory: Factory, settings: dict[str, Scalar]) -> 
     Raises:
       UserError: an unknown setting or a wrong type.
     """
-    known = own_settings(factory)
-    checked: dict[str, Scalar] = {}
-    for key, value in settings.items():
-        if key not in known:
-            hint = did_you_mean(key, known) if known else " (it has none)"
-            raise UserError(f"algorithm.{key}: {name} has no such setting{hint}")
-        kind = type(known[key])
-        if kind is float and type(value) is int:
-            value = float(value)
-        if type(value) is not kind:
-            words = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
-            raise UserError(f"algorithm.{key}: expected {words[kind]}, got {value!r}")
-        checked[key] = value
-    return checked
+    return checked_settings("algorithm", name, parameters_of(factory, settings), settings)
 
 
 def check_unused(config: RunConfig, factory: Factory) -> None:
-    """Refuses what an algorithm would ignore.
+    """Refuses what an algorithm would ignore, be it set to its default, or cannot do.
 
     Raises:
-      UserError: `[aggregate]` or `[server]` is set for a factory that does not take it.
+      UserError: `[aggregate]` or `[server]` is set for a factory that does not take it, or
+        users are held out of what trains on everybody's events.
     """
-    for section, parameter in (("aggregate", "aggregate"), ("server", "server_optimizer")):
-        chosen = getattr(config, section)
-        if parameter not in parameters_of(factory) and chosen != type(chosen)():
+    if config.split.holdout == "users" and "data" in parameters_of(factory):
+        raise UserError(
+            f"split.holdout: {config.algorithm.name} trains on everybody's events, and 'users' "
+            "holds some users out; choose another hold-out, such as ratio"
+        )
+    for section, parameter in SECTIONS.items():
+        if parameter not in parameters_of(factory) and config.is_given(section):
             raise UserError(
                 f"{section}: {config.algorithm.name} takes none; leave the table [{section}] out"
             )
-
-
-def aggregate_transform(config: AggregateConfig, expected_size: float) -> AggregateTransform:
-    """Clip, mean and noise as one transform.
-
-    Args:
-      config: which of them.
-      expected_size: expected cohort size: the public divisor that noise needs.
-
-    Raises:
-      UserError: an unsound choice.
-    """
-    is_noisy = not is_zero(config.noise_multiplier)
-    if is_noisy and config.mean not in ("client", "sum"):
-        raise UserError(
-            f"aggregate.mean: {config.mean!r} divides by private counts, which noise does not "
-            "hide; set it to client (divides by the expected cohort size) or sum"
-        )
-    try:
-        links = [] if is_zero(config.clip_norm) else [clip_by_norm(config.clip_norm)]
-        if config.mean == "sum":
-            links.append(total())
-        elif config.mean == "client" and is_noisy:
-            links.append(mean("client", divisor=expected_size))
-        else:
-            links.append(mean(config.mean))
-        if is_noisy:
-            links.append(gaussian_noise(config.noise_multiplier))
-        return chain(*links)
-    except ValueError as error:
-        raise UserError(f"aggregate: {error}") from error
 
 
 def refuse_negatives(name: str, algorithm: FederatedAlgorithm) -> None:

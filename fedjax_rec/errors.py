@@ -18,6 +18,13 @@ class DivergedError(Exception):
     """
 
 
+class MethodError(TypeError):
+    """A mistake of a method's author: one line that says what a function did wrong.
+
+    The command line prints the line and exits with 1.
+    """
+
+
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """A hint at the nearest valid word, to be put behind the wrong one.
 

@@ -1,7 +1,7 @@
 """Optax optimizers by name, for clients and for the server."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -19,17 +19,18 @@ from fedjax_rec.base import (
     is_repeating,
     is_zero,
 )
-from fedjax_rec.errors import UserError, did_you_mean
+from fedjax_rec.errors import UserError
+from fedjax_rec.registry import OPTIMIZERS
 
 
 def named_optimizer(
     name: str, learning_rate: float, momentum: float = 0.0
 ) -> optax.GradientTransformation:
-    """The optimizer that optax calls `name`.
+    """The optimizer that is registered as `name`.
 
     Args:
       name: any optax optimizer whose first argument is a learning rate: `sgd`, `adam`,
-        `yogi`, `adagrad`, ...
+        `yogi`, `adagrad`, ...; or one that was registered.
       learning_rate: its learning rate, positive and finite.
       momentum: passed on where it is not 0 and the optimizer takes it.
 
@@ -42,14 +43,11 @@ def named_optimizer(
     >>> float(update)
     -0.5
     """
-    known = _known_optimizers()
-    if name not in known:
-        raise UserError(f"unknown optimizer {name!r}{did_you_mean(name, known)}")
+    factory: Callable[..., optax.GradientTransformation] = OPTIMIZERS.find(name)
     if is_concrete(learning_rate) and not 0 < learning_rate < float("inf"):
         raise UserError(
             f"optimizer {name}: learning_rate must be above 0 and finite, got {learning_rate}"
         )
-    factory = getattr(optax, name)
     if is_zero(momentum):
         return factory(learning_rate)
     if "momentum" not in inspect.signature(factory).parameters:
@@ -70,6 +68,10 @@ def _known_optimizers() -> list[str]:
         if needed == ["learning_rate"]:
             known.append(name)
     return sorted(known)
+
+
+for known_name in _known_optimizers():
+    OPTIMIZERS.register(known_name, getattr(optax, known_name))
 
 
 PROBE = np.array([[1.0, -3.0, 1e-6], [2e-3, 1e6, -5.0]])

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fedjax_rec.base import SamplingEvent
+from fedjax_rec.registry import SAMPLERS
 
 
 def _generator(seed: int, round: int) -> np.random.Generator:
@@ -17,6 +18,7 @@ def _check_size(size: int, num_clients: int) -> None:
         raise ValueError(f"cohort size must be between 1 and the {num_clients} clients, got {size}")
 
 
+@SAMPLERS.named("all")
 @dataclass(frozen=True)
 class AllClients:
     """Every client, every round.
@@ -37,6 +39,7 @@ class AllClients:
         return np.arange(self.num_clients, dtype=np.int32)
 
 
+@SAMPLERS.named("uniform")
 @dataclass(frozen=True)
 class Uniform:
     """A fixed number of distinct clients, uniformly at random.
@@ -70,6 +73,7 @@ class Uniform:
         return np.asarray(chosen, np.int32)
 
 
+@SAMPLERS.named("rotating")
 @dataclass(frozen=True)
 class Rotating:
     """The next clients of a queue, which was shuffled once and goes round.
@@ -104,6 +108,7 @@ class Rotating:
         return np.asarray(queue[place], np.int32)
 
 
+@SAMPLERS.named("poisson")
 @dataclass(frozen=True)
 class TruncatedPoisson:
     """Each client on its own with probability `expected_size / num_clients`.

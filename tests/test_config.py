@@ -66,7 +66,8 @@ def test_what_is_written_reads_back_equal():
 def test_what_is_written_names_every_option():
     written = tomllib.loads(to_toml(from_dict(MINIMAL, "here")))
     names = {f"{s}.{k}" for s, t in written.items() if isinstance(t, dict) for k in t}
-    assert names | {k for k, v in written.items() if not isinstance(v, dict)} == set(OPTIONS)
+    top = {k for k, v in written.items() if not isinstance(v, dict)}
+    assert names | top == {*OPTIONS, "given"}
 
 
 def test_every_option_has_a_help_text():
@@ -318,3 +319,73 @@ def test_the_configuration_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_a_chain_takes_the_place_of_the_shorthand_below_it():
+    words = "--aggregate.chain.0.name clip_by_norm --aggregate.chain.0.clip_norm 1.0"
+    words += " --aggregate.chain.1.name=mean --aggregate.chain.1.by client"
+    config = from_dict(apply_overrides(merged(aggregate={"mean": "sum"}), words.split()), "here")
+    assert [(link.name, link.settings) for link in config.aggregate.chain] == [
+        ("clip_by_norm", {"clip_norm": 1.0}),
+        ("mean", {"by": "client"}),
+    ]
+    again = from_dict(tomllib.loads(to_toml(config)), "there")
+    assert again == config
+    more = apply_overrides(tomllib.loads(to_toml(config)), ["--aggregate.chain.0.clip_norm", "3"])
+    assert from_dict(more, "here").aggregate.chain[0].settings == {"clip_norm": 3}
+    assert from_dict(more, "here").aggregate.chain[1].settings == {"by": "client"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--aggregate.chain.1.name mean", "aggregate.chain.1.name: there is no link 0 before it"),
+        ("--aggregate.chain.x.name mean", "aggregate.chain.x.name: expected aggregate.chain.N.KEY"),
+        ("--aggregate.chain.0.name", "aggregate.chain.0.name: expected a value"),
+    ],
+)
+def test_a_wrong_link_on_the_command_line_says_so(words, message):
+    assert refusal(apply_overrides, MINIMAL, words.split()).startswith(message)
+
+
+@pytest.mark.parametrize("key", ["mean", "clip_norm", "noise_multiplier"])
+def test_a_chain_and_its_shorthand_contradict_each_other(key):
+    value = {"mean": "row", "clip_norm": 0.0, "noise_multiplier": 0.0}[key]  # the defaults
+    told = refusal(from_dict, merged(aggregate={"chain": [{"name": "total"}], key: value}), "here")
+    assert told.startswith(f"aggregate.{key}: [[aggregate.chain]] says it all; leave")
+
+
+@pytest.mark.parametrize(
+    ("sections", "start"),
+    [
+        ({"silos": {"size": 1000}}, "silos: there are none; set silos.number"),
+        (
+            {"evaluate": {"task": "rating", "at_k": [5, 10, 20]}},
+            "evaluate.at_k: belongs to task ranking",
+        ),
+        ({"aggregate": {"chain": 3}}, "aggregate.chain: expected tables [[aggregate.chain]]"),
+        ({"aggregate": {"chain": [{}]}}, "aggregate.chain.0.name: expected a transform's name"),
+        ({"plugin": [{"path": "x"}]}, "plugin: expected tables [[plugin]] with name and sha256"),
+    ],
+)
+def test_a_default_that_is_asked_for_is_refused_like_any_value(sections, start):
+    assert refusal(from_dict, merged(**sections), "here").startswith(start)
+
+
+def test_a_file_may_name_the_preset_that_it_changes(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('preset = "synthetic/fedmf"\nrounds = 3\n[algorithm]\ndim = 4\n')
+    config = load_preset(str(path))
+    base = load_preset("synthetic/fedmf")
+    assert (config.rounds, config.preset) == (3, "synthetic/fedmf")
+    assert config.algorithm.settings == base.algorithm.settings | {"dim": 4}
+    assert config.data == base.data
+    path.write_text('preset = "synthetic/fedfm"\n')
+    told = refusal(load_preset, str(path))
+    assert told.startswith("preset: there is no preset 'synthetic/fedfm' (did you mean 'synthetic/")
+
+
+def test_plug_ins_are_named_with_their_digest_and_read_back():
+    config = from_dict(merged(plugin=[{"name": "mine.py", "sha256": "ab"}]), "here")
+    assert from_dict(tomllib.loads(to_toml(config)), "there").plugins == config.plugins
+    assert first_difference(from_dict(MINIMAL, "here"), config) == ("plugin.mine.py", None, "ab")

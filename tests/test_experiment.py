@@ -1,12 +1,15 @@
 """From a configuration to the library's parts, and what is refused on the way."""
 
+import tomllib
+
 import numpy as np
 import pytest
 
-from fedjax_rec.assembly import aggregate_transform, own_settings
-from fedjax_rec.config import from_dict
+from fedjax_rec.aggregates import aggregate_transform, shorthand
+from fedjax_rec.assembly import own_settings
+from fedjax_rec.config import apply_overrides, from_dict, to_toml
 from fedjax_rec.errors import UserError
-from fedjax_rec.experiment import build, early_stop
+from fedjax_rec.experiment import build, early_stop, resolve
 from fedjax_rec.sampling import AllClients, TruncatedPoisson, Uniform
 from fedjax_rec.simulation import EarlyStop, EvaluationPlan
 
@@ -200,3 +203,105 @@ def test_noise_divides_by_the_expected_cohort_size():
 def test_a_sum_with_noise_has_no_divisor_to_leak():
     section = config(aggregate={"mean": "sum", "clip_norm": 2.0, "noise_multiplier": 1.0}).aggregate
     assert not aggregate_transform(section, 5.0).releases_counts
+
+
+@pytest.mark.parametrize("name", ["scaffold", "feddyn", "popularity"])
+@pytest.mark.parametrize("mean", ["row", "client"])
+def test_a_key_that_is_set_to_its_default_is_set(name, mean):
+    told = refusal(algorithm={"name": name}, aggregate={"mean": mean})
+    assert told == f"aggregate: {name} takes none; leave the table [aggregate] out"
+
+
+def test_a_chain_is_refused_where_there_is_no_aggregate():
+    told = refusal(algorithm={"name": "scaffold"}, aggregate={"chain": [{"name": "total"}]})
+    assert told == "aggregate: scaffold takes none; leave the table [aggregate] out"
+
+
+def test_what_a_run_writes_out_is_not_asked_for():
+    asked = resolve(config(algorithm={"name": "scaffold"}))
+    written = tomllib.loads(to_toml(asked))
+    assert written["aggregate"]["mean"] == "row"
+    assert build(from_dict(written, "there")).config == asked
+    old = {key: value for key, value in written.items() if key != "given"}
+    assert build(from_dict(old, "there", is_record=True)).config == asked
+    told = apply_overrides(written, ["--aggregate.mean", "row"])
+    with pytest.raises(UserError, match="scaffold takes none"):
+        build(from_dict(told, "there"))
+
+
+def test_any_model_can_be_named_with_what_goes_with_it():
+    experiment = build(config(algorithm={"name": "fedavg", "model": "sasrec", "num_blocks": 1}))
+    assert experiment.algorithm.model.needs_history
+    settings = experiment.config.algorithm.settings
+    assert (settings["objective"], settings["local_optimizer"]) == ("next_item", "adam")
+    assert (settings["num_blocks"], settings["max_length"]) == (1, 50)
+    again = build(from_dict(tomllib.loads(to_toml(experiment.config)), "there"))
+    assert again.config == experiment.config
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"model": "sasrek"}, "unknown model 'sasrek' (did you mean 'sasrec'?)"),
+        ({"objective": "next"}, "unknown objective 'next' (did you mean 'next_item'?)"),
+        ({"model": "sasrec", "num_negatives": 4}, "algorithm.num_negatives: fedavg has no such"),
+        (
+            {"model": "sasrec", "user_learning_rate": 1.0},
+            "algorithm.user_learning_rate: fedavg has",
+        ),
+        ({"model": "mf", "num_blocks": 1}, "algorithm.num_blocks: fedavg has no such setting"),
+        ({"feedback": "explicit", "loss": "bce"}, "algorithm.loss: fedavg has no such setting"),
+    ],
+)
+def test_what_a_model_or_objective_does_not_read_is_refused(settings, message):
+    assert refusal(algorithm={"name": "fedavg"} | settings).startswith(message)
+
+
+CHAIN = [{"name": "clip_by_norm", "clip_norm": 2}, {"name": "mean", "by": "client", "divisor": 5}]
+
+
+def test_a_chain_is_built_in_its_order():
+    noisy = [*CHAIN, {"name": "gaussian_noise", "noise_multiplier": 1.0}]
+    experiment = build(config(aggregate={"chain": noisy}))
+    transform = experiment.algorithm.aggregate
+    assert transform.is_noise
+    assert not transform.releases_counts
+    assert transform.bound(float("inf"), None) == 2.0
+    numbers = experiment.algorithm.recipe.numbers
+    assert numbers["aggregate.chain.0.clip_norm"] == 2.0
+    assert numbers["aggregate.chain.1.divisor"] == 5.0
+    again = from_dict(tomllib.loads(to_toml(experiment.config)), "there")
+    assert again.aggregate == experiment.config.aggregate
+
+
+@pytest.mark.parametrize(
+    ("chain", "message"),
+    [
+        ([{"name": "clip"}], "aggregate.chain.0.name: unknown transform 'clip'"),
+        ([{"name": "clip_by_norm"}], "aggregate.chain.0.clip_norm: clip_by_norm needs it"),
+        ([CHAIN[0] | {"norm": 1}], "aggregate.chain.0.norm: clip_by_norm has no such setting"),
+        ([CHAIN[0] | {"clip_norm": "x"}], "aggregate.chain.0.clip_norm: expected a number"),
+        ([CHAIN[0] | {"clip_norm": -1}], "aggregate: clip_norm must be positive"),
+        (
+            [{"name": "total"}, *CHAIN[:0], {"name": "gaussian_noise", "noise_multiplier": 1}],
+            "aggregate: noise needs a bounded update",
+        ),
+    ],
+)
+def test_a_chain_that_cannot_be_built_is_told_in_one_line(chain, message):
+    assert refusal(aggregate={"chain": chain}).startswith(message)
+
+
+def test_a_shorthand_is_the_chain_that_it_stands_for():
+    sections = {"mean": "client", "clip_norm": 2.0, "noise_multiplier": 0.5}
+    links = shorthand(config(aggregate=sections).aggregate, 30.0)
+    assert [(link.name, link.settings) for link in links] == [
+        ("clip_by_norm", {"clip_norm": 2.0}),
+        ("mean", {"by": "client", "divisor": 30.0}),
+        ("gaussian_noise", {"noise_multiplier": 0.5}),
+    ]
+
+
+def test_an_unknown_sampler_is_told():
+    told = refusal(cohort={"sampler": "unifrm", "size": 3})
+    assert told == "cohort.sampler: unknown cohort sampler 'unifrm' (did you mean 'uniform'?)"

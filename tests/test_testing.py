@@ -29,12 +29,16 @@ from fedjax_rec.base import (
 )
 from fedjax_rec.clients import local_training
 from fedjax_rec.data import FederatedData, load
+from fedjax_rec.errors import MethodError
 from fedjax_rec.models import matrix_factorization
 from fedjax_rec.testing import (
     CHECKS,
+    NotApplicable,
+    Outcome,
     Subject,
     check_algorithm,
     check_transform,
+    put_to_laws,
     toy_data,
     toy_data_for,
 )
@@ -241,7 +245,7 @@ FAULTS: list[tuple[Any, str, type[Exception], str]] = [
         "the order of the cohort matters: ",
     ),
     (divides_by_the_capacity, "ignores_padding", AssertionError, "padding clients matter: "),
-    (changes_a_dtype, "keeps_its_trees", AssertionError, "a round changed a tree, a shape or"),
+    (changes_a_dtype, "keeps_its_trees", MethodError, "was float32 and is bfloat16: return it"),
     (
         leaves_a_weak_type,
         "is_traced_once_and_resumes_exactly",
@@ -346,6 +350,84 @@ def test_an_algorithm_is_put_to_every_check(monkeypatch: pytest.MonkeyPatch) -> 
     (subject,) = subjects.values()
     assert subject.options == {"dim": 3}
     assert subject.algorithm.model.num_rows == {"item": subject.data.num_items}
+
+
+def observes_nothing(num_items: int) -> FederatedAlgorithm:
+    algorithm = simple(num_items)
+
+    def run(*args: Any) -> ClientOutput:
+        return algorithm.client_update.run(*args)._replace(info={})
+
+    return replace(algorithm, client_update=ClientUpdate(run))
+
+
+@pytest.mark.parametrize(
+    ("factory", "check", "says"),
+    [
+        (lambda num_items: simple(num_items), "ignores_the_executor", "clients are not streamed: "),
+        (lambda num_items: simple(num_items), "equals_whole_table", "takes no is_sliced"),
+        (observes_nothing, "learns", "no client observes a loss"),
+    ],
+)
+def test_a_law_that_has_nothing_to_look_at_does_not_apply(
+    small: FederatedData, factory: Any, check: str, says: str
+) -> None:
+    with pytest.raises(NotApplicable, match=says):
+        CHECKS[check](Subject(factory, data=small))
+
+
+def test_one_device_tells_nothing_of_devices(
+    small: FederatedData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    with pytest.raises(NotApplicable, match="there is one device"):
+        CHECKS["ignores_devices"](Subject(simple, data=small))
+
+
+def counts_its_rounds(num_items: int) -> FederatedAlgorithm:
+    """Its clients remember a whole number."""
+    algorithm = simple(num_items)
+
+    def run(*args: Any) -> ClientOutput:
+        output = algorithm.client_update.run(*args)
+        return output._replace(memory=Private({}, args[1].memory.dense + 1))
+
+    return replace(
+        algorithm,
+        client_update=ClientUpdate(run),
+        init_memory=lambda key: Private({}, jnp.int32(0)),
+    )
+
+
+def test_a_bad_client_may_remember_whole_numbers(small: FederatedData) -> None:
+    CHECKS["survives_a_bad_client"](Subject(counts_its_rounds, data=small))
+
+
+def test_every_law_has_an_outcome_and_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    def not_applicable(subject: Subject) -> None:
+        raise NotApplicable("nothing here")
+
+    def broken(subject: Subject) -> None:
+        raise AssertionError("it differs")
+
+    def mistaken(subject: Subject) -> None:
+        raise ValueError("no such thing\nand more")
+
+    checks = {"a": not_applicable, "b": broken, "c": mistaken, "d": lambda subject: None}
+    for name in list(CHECKS):
+        monkeypatch.delitem(CHECKS, name)
+    for name, check in checks.items():
+        monkeypatch.setitem(CHECKS, name, check)
+    assert list(put_to_laws(fedmf)) == [
+        Outcome("a", "not applicable", "nothing here"),
+        Outcome("b", "failed", "it differs"),
+        Outcome("c", "failed", "ValueError: no such thing"),
+        Outcome("d", "passed"),
+    ]
+    told: list[Outcome] = []
+    with pytest.raises(AssertionError, match="it differs"):
+        check_algorithm(fedmf, told.append)
+    assert told == [Outcome("a", "not applicable", "nothing here")]
 
 
 # ------------------------------------------------------------------------- transforms

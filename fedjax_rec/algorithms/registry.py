@@ -1,7 +1,5 @@
 """Every algorithm that can be named: add one line to add one."""
 
-from collections.abc import Callable
-
 from fedjax_rec.algorithms.colr import colr
 from fedjax_rec.algorithms.ditto import ditto
 from fedjax_rec.algorithms.fcf import fcf
@@ -25,12 +23,14 @@ from fedjax_rec.algorithms.pfedrec import pfedrec
 from fedjax_rec.algorithms.recommender import on_recommender
 from fedjax_rec.algorithms.reptile import reptile
 from fedjax_rec.algorithms.scaffold import scaffold
-from fedjax_rec.base import FederatedAlgorithm
+from fedjax_rec.registry import ALGORITHMS
+
+__all__ = ["ALGORITHMS"]
 
 SLICED = ("is_sliced",)
 """What algorithms that need whole tables do not ask."""
 
-ALGORITHMS: dict[str, Callable[..., FederatedAlgorithm]] = {
+OWN = {
     "colr": colr,
     "fcf": fcf,
     "fedavg_records": fedavg_records,
@@ -62,3 +62,6 @@ ALGORITHMS: dict[str, Callable[..., FederatedAlgorithm]] = {
 }
 """Name -> factory `(num_items, *, own options, aggregate, server_optimizer)`, and `num_clients`
 or `num_other` where the algorithm has to know it, `features` where clients hold records."""
+
+for name, factory in OWN.items():
+    ALGORITHMS.register(name, factory)

@@ -1,16 +1,16 @@
 """Every baseline that can be named: add one line to add one."""
 
-from collections.abc import Callable
-
-from fedjax_rec.base import FederatedAlgorithm
 from fedjax_rec.baselines.ials import ials
 from fedjax_rec.baselines.majority import majority
 from fedjax_rec.baselines.means import rating_means
 from fedjax_rec.baselines.neighbours import ease, item_knn
 from fedjax_rec.baselines.neural import bpr_mf, gmf, mf_explicit, mlp, neumf
 from fedjax_rec.baselines.popularity import popularity
+from fedjax_rec.registry import BASELINES
 
-BASELINES: dict[str, Callable[..., FederatedAlgorithm]] = {
+__all__ = ["BASELINES"]
+
+OWN = {
     "bpr_mf": bpr_mf,
     "ease": ease,
     "gmf": gmf,
@@ -24,3 +24,6 @@ BASELINES: dict[str, Callable[..., FederatedAlgorithm]] = {
     "rating_means": rating_means,
 }
 """Name -> factory `(num_items, *, own options)`. One that takes `data` gets the `ClientData`."""
+
+for name, factory in OWN.items():
+    BASELINES.register(name, factory)

@@ -3,10 +3,15 @@
 import inspect
 from dataclasses import dataclass
 
+from fedjax_rec.cli.plugins import Plugins, load_plugins
+
 
 @dataclass(frozen=True)
 class Algorithms:
     """Algorithms and baselines, with the settings that [algorithm] may hold."""
+
+    plugin: Plugins = ()
+    """Python file of others' code, or an installed plug-in; may be given several times."""
 
     def execute(self) -> int:
         """Prints a table."""
@@ -17,6 +22,7 @@ class Algorithms:
         from fedjax_rec.baselines import BASELINES
         from fedjax_rec.reporting import open_console
 
+        load_plugins(self.plugin)
         table = Table("name", "kind", "what it is", "settings", show_lines=True)
         for kind, registry in (("algorithm", ALGORITHMS), ("baseline", BASELINES)):
             for name, factory in registry.items():

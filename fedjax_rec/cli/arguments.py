@@ -11,8 +11,10 @@ from tyro.conf import arg, subcommand
 
 from fedjax_rec.cli.algorithms import Algorithms
 from fedjax_rec.cli.audit import Audit
+from fedjax_rec.cli.check import Check
 from fedjax_rec.cli.compare import Compare
 from fedjax_rec.cli.data import Data
+from fedjax_rec.cli.new import New
 from fedjax_rec.cli.plan import Plan
 from fedjax_rec.cli.recommend import Recommend
 from fedjax_rec.cli.run import Run
@@ -27,11 +29,17 @@ VERBS: dict[str, Any] = {
     "algorithms": Algorithms,
     "recommend": Recommend,
     "audit": Audit,
+    "check": Check,
+    "new": New,
 }
-ACTIONS = {"data": ("list", "get", "describe"), "audit": ("evaluation",)}
+ACTIONS = {"data": ("list", "get", "describe"), "audit": ("evaluation",), "new": ("algorithm",)}
 HELP = {"-h", "--help"}
 OWN_FLAGS = {"run": {"--no-resume"}, "plan": {"--json"}, "audit": {"--no-resume"}}
-OWN_OPTIONS = {"run": {"--output"}, "plan": {"--memory"}, "audit": {"--output"}}
+OWN_OPTIONS = {
+    "run": {"--output", "--plugin"},
+    "plan": {"--memory", "--plugin"},
+    "audit": {"--output", "--plugin"},
+}
 """What the verbs that take a preset have beside the keys of its configuration."""
 
 

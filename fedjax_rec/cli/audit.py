@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import FlagCreatePairsOff, Positional, Suppress, arg
 
+from fedjax_rec.cli.plugins import Plugins, load_plugins, refuse_missing_plugins
 from fedjax_rec.cli.process import prepare_process
 from fedjax_rec.cli.run import earlier_config, prepare_folder
 from fedjax_rec.config import load_preset
@@ -31,6 +32,9 @@ class Audit:
     no_resume: Annotated[bool, FlagCreatePairsOff, arg(aliases=["--no-resume"])] = False
     """Start over, deleting what the folder holds of an earlier audit."""
 
+    plugin: Plugins = ()
+    """Python file of others' code, or an installed plug-in; may be given several times."""
+
     overrides: Suppress[tuple[str, ...]] = ()
 
     def execute(self) -> int:
@@ -45,8 +49,11 @@ class Audit:
         from fedjax_rec.simulation.locking import only_run_in
         from fedjax_rec.simulation.records import write_json
 
-        config = resolve(config)
+        load_plugins(self.plugin)
         folder = self.output or Path("audits") / Path(self.preset).with_suffix("")
+        if not self.no_resume:
+            refuse_missing_plugins(folder)
+        config = resolve(config)
         earlier = earlier_config(folder, config, no_resume=self.no_resume)
         if earlier and earlier.rounds > config.rounds:
             raise UserError(
@@ -55,7 +62,9 @@ class Audit:
             )
         is_going_on = earlier is not None
         tell_settings()
-        command = ["fedjax-rec", "audit", "evaluation", self.preset, *self.overrides]
+        command = ["fedjax-rec", "audit", "evaluation", self.preset]
+        command += [word for plugin in self.plugin for word in ("--plugin", plugin)]
+        command += self.overrides
         console = open_console()
         with only_run_in(folder):
             prepare_folder(folder, config, command, is_going_on=is_going_on)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from fedjax_rec.cli.plugins import Plugins, load_plugins
 from fedjax_rec.errors import UserError
 
 
@@ -16,6 +17,9 @@ class Compare:
 
     runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN ...")] = ()
     """Folders of runs, such as runs/ml-100k/fedmf."""
+
+    plugin: Plugins = ()
+    """Python file of others' code, or an installed plug-in; may be given several times."""
 
     def execute(self) -> int:
         """Prints the tables, and a warning where rows are not comparable."""
@@ -29,6 +33,8 @@ class Compare:
             protocol_differences,
         )
 
+        if self.plugin:
+            load_plugins(self.plugin)
         if not self.runs:
             raise UserError("compare: name at least one folder of a run, such as runs/NAME")
         records = [finished_run(folder) for folder in self.runs]

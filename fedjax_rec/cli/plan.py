@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import FlagCreatePairsOff, Positional, Suppress, arg
 
 from fedjax_rec.cli.memory import free_memory, needed_memory, parse_bytes, refuse_too_big
+from fedjax_rec.cli.plugins import Plugins, load_plugins
 from fedjax_rec.cli.process import prepare_process
 from fedjax_rec.config import load_preset
 from fedjax_rec.cpu import available_memory
@@ -30,6 +31,9 @@ class Plan:
     json: Annotated[bool, FlagCreatePairsOff] = False
     """Print a JSON object in place of tables."""
 
+    plugin: Plugins = ()
+    """Python file of others' code, or an installed plug-in; may be given several times."""
+
     overrides: Suppress[tuple[str, ...]] = ()
 
     def execute(self) -> int:
@@ -43,6 +47,7 @@ class Plan:
         from fedjax_rec.reporting import open_console, print_plan
         from fedjax_rec.simulation.records import to_json
 
+        load_plugins(self.plugin)
         experiment = build(resolve(config))
         tell_settings()
         plan = make_plan(experiment, limit or free_memory(host_memory))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
+from fedjax_rec.cli.plugins import Plugins, load_plugins
 from fedjax_rec.cli.process import prepare_process
 from fedjax_rec.errors import UserError
 
@@ -26,6 +27,9 @@ class Recommend:
     k: int = 10
     """How many items."""
 
+    plugin: Plugins = ()
+    """Python file of others' code, or an installed plug-in; may be given several times."""
+
     def execute(self) -> int:
         """Prints rank, title, item id and score."""
         from rich.markup import escape
@@ -45,8 +49,12 @@ class Recommend:
         tell_settings = prepare_process()
 
         from fedjax_rec.experiment import build
+        from fedjax_rec.plugins import refuse_missing
 
-        experiment = build(from_dict(record.config, f"in {self.run / 'config.toml'}"))
+        load_plugins(self.plugin)
+        config = from_dict(record.config, f"in {self.run / 'config.toml'}", is_record=True)
+        refuse_missing(config.plugins, str(self.run))
+        experiment = build(config)
         best = self._best(experiment)
         tell_settings()
         train = experiment.data.split.train

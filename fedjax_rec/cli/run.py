@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import FlagCreatePairsOff, Positional, Suppress, arg
 
 from fedjax_rec.cli.memory import refuse_impossible
+from fedjax_rec.cli.plugins import Plugins, load_plugins, refuse_missing_plugins
 from fedjax_rec.cli.process import prepare_process
 from fedjax_rec.config import (
     RunConfig,
@@ -45,19 +46,25 @@ class Run:
     no_resume: Annotated[bool, FlagCreatePairsOff, arg(aliases=["--no-resume"])] = False
     """Start over, deleting what the folder holds of an earlier run."""
 
+    plugin: Plugins = ()
+    """Python file of others' code, or an installed plug-in; may be given several times."""
+
     overrides: Suppress[tuple[str, ...]] = ()
 
     def execute(self) -> int:
         """Runs, or prints the results of a run that is finished."""
         config = load_preset(self.preset, self.overrides)
+        folder = self.output or default_output(self.preset)
         tell_settings = prepare_process()
 
         from fedjax_rec.experiment import build, resolve
         from fedjax_rec.reporting import open_console, print_results, read_summary
         from fedjax_rec.simulation.locking import only_run_in
 
+        load_plugins(self.plugin)
+        if not self.no_resume:
+            refuse_missing_plugins(folder)
         config = resolve(config)
-        folder = self.output or default_output(self.preset)
         host_memory = available_memory()
         earlier = earlier_config(folder, config, no_resume=self.no_resume)
         is_finished = earlier is not None and earlier.rounds == config.rounds
@@ -99,6 +106,7 @@ class Run:
         words = ["fedjax-rec", "run", self.preset]
         words += ["--output", str(self.output)] if self.output else []
         words += ["--no-resume"] if self.no_resume else []
+        words += [word for plugin in self.plugin for word in ("--plugin", plugin)]
         return [*words, *self.overrides]
 
 
@@ -125,7 +133,7 @@ def earlier_config(folder: Path, config: RunConfig, *, no_resume: bool) -> RunCo
             f"{folder}: {table['made_by']} made it in Python; choose another --output, or start "
             "over with --no-resume"
         )
-    earlier = from_dict(table, f"in {path}; choose another --output or --no-resume")
+    earlier = from_dict(table, f"in {path}; choose another --output or --no-resume", is_record=True)
     if difference := first_difference(earlier, config, NOT_COMPARED):
         key, old, new = difference
         raise UserError(

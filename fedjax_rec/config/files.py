@@ -3,10 +3,11 @@
 import json
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fedjax_rec.config.layers import CHAIN, over
 from fedjax_rec.config.schema import OPTIONS, RunConfig
 from fedjax_rec.config.validation import apply_overrides, from_dict
 from fedjax_rec.errors import UserError, did_you_mean
@@ -39,22 +40,39 @@ def flatten(config: RunConfig) -> dict[str, Any]:
         flat[key] = getattr(getattr(config, section) if section else config, name)
         if key == "algorithm.name":
             flat |= {f"algorithm.{name}": v for name, v in config.algorithm.settings.items()}
-    return flat
+    for number, link in enumerate(config.aggregate.chain):
+        flat |= {
+            f"{CHAIN}.{number}.{k}": v for k, v in ({"name": link.name} | link.settings).items()
+        }
+    return flat | {f"plugin.{plugin.name}": plugin.sha256 for plugin in config.plugins}
 
 
 def to_toml(config: RunConfig) -> str:
     """The configuration as TOML, every option written out; `from_dict` reads it back equal."""
-    lines: list[str] = []
+    lines: list[str] = [f"given = [{', '.join(map(_literal, sorted(config.given)))}]"]
     current = ""
     for key, value in flatten(config).items():
         section, dot, name = key.partition(".")
         if not dot:
             section, name = "", key
+        if key.startswith((f"{CHAIN}.", "plugin.")) or (
+            section == "aggregate" and config.aggregate.chain
+        ):
+            continue
         if section != current:
             lines += ["", f"[{section}]"]
             current = section
         lines.append(f"{_bare(name)} = {_literal(value)}")
+    for link in config.aggregate.chain:
+        lines += _table(CHAIN, {"name": link.name} | link.settings)
+    for plugin in config.plugins:
+        lines += _table("plugin", {"name": plugin.name, "sha256": plugin.sha256})
     return "\n".join(lines) + "\n"
+
+
+def _table(name: str, values: Mapping[str, Any]) -> list[str]:
+    """The lines of one table in an array of tables."""
+    return ["", f"[[{name}]]", *(f"{_bare(key)} = {_literal(v)}" for key, v in values.items())]
 
 
 def first_difference(
@@ -107,11 +125,28 @@ def read_toml(path: Path) -> dict[str, Any]:
     return table
 
 
+def _preset(name: str) -> dict[str, Any]:
+    """The table of a preset, which bears its name."""
+    return read_toml(preset_folder() / f"{name}.toml") | {"preset": name}
+
+
+def _over_its_preset(table: dict[str, Any], path: Path) -> dict[str, Any]:
+    """A file over the preset that it names; what a run has recorded is complete without."""
+    name = table.get("preset")
+    if not name or "given" in table:
+        return table
+    if name not in preset_names():
+        hint = did_you_mean(str(name), preset_names())
+        raise UserError(f"preset: there is no preset {name!r}{hint} (in {path})")
+    return over(_preset(name), table)
+
+
 def load_preset(name_or_path: str, overrides: Sequence[str] = ()) -> RunConfig:
     """The configuration of a preset, `ml-100k/fedmf`, or of a TOML file.
 
     Args:
-      name_or_path: a path ends in `.toml` or names a file.
+      name_or_path: a path ends in `.toml` or names a file; a file may name the preset that it
+        changes, `preset = "ml-100k/fedmf"`.
       overrides: words of the command line, as `apply_overrides` takes them.
 
     Raises:
@@ -120,14 +155,13 @@ def load_preset(name_or_path: str, overrides: Sequence[str] = ()) -> RunConfig:
     path = Path(name_or_path)
     label = ""
     if path.suffix != ".toml" and not path.is_file():
-        path = preset_folder() / f"{name_or_path}.toml"
         label = name_or_path
         if name_or_path not in preset_names():
             hint = did_you_mean(name_or_path, preset_names())
             raise UserError(f"no preset {name_or_path!r}{hint}, nor a file of that name")
-    table = read_toml(path)
-    if label:
-        table["preset"] = label
+        table = _preset(label)
+    else:
+        table = _over_its_preset(read_toml(path), path)
     where = f"in {f'preset {label}' if label else path}" + (
         ", as the command line changes it" if overrides else ""
     )

@@ -125,12 +125,25 @@ class AlgorithmConfig:
 class CohortConfig:
     """Which clients take part in a round."""
 
-    sampler: Literal["all", "uniform", "rotating", "poisson"] = option(
+    sampler: str = option(
         "all",
-        "All clients, `size` of them without replacement or as the next of a shuffled queue, or "
-        "each by itself.",
+        "all: all clients; uniform: `size` of them without replacement; rotating: the next "
+        "`size` of a shuffled queue; poisson: each by itself; or a registered sampler.",
     )
     size: int = option(0, "Clients a round, exactly; expected for poisson.", least=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """A transform of an aggregate chain.
+
+    Attributes:
+      name: of a registered transform.
+      settings: its own.
+    """
+
+    name: str
+    settings: dict[str, Scalar] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +157,8 @@ class AggregateConfig:
     noise_multiplier: float = option(
         0.0, "Gaussian noise, in units of clip_norm, on the sum; 0: none.", least=0
     )
+    chain: tuple[Link, ...] = ()
+    """Transforms in order, in place of the keys above: `[[aggregate.chain]]` tables."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,6 +242,19 @@ class CommunicationConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PluginRecord:
+    """Somebody's code that a run needs. It is named here and never loaded from here.
+
+    Attributes:
+      name: of the file, or of an installed plug-in.
+      sha256: of its text.
+    """
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """A run: everything its result depends on, and how it is executed."""
 
@@ -246,6 +274,25 @@ class RunConfig:
     checkpoint: CheckpointConfig = CheckpointConfig()
     execution: ExecutionConfig = ExecutionConfig()
     communication: CommunicationConfig = CommunicationConfig()
+    plugins: tuple[PluginRecord, ...] = ()
+    given: frozenset[str] = field(default=frozenset(), compare=False)
+    """The keys that were asked for: a key that is set to its default is set all the same."""
+
+    def is_given(self, section: str) -> list[str]:
+        """The keys of a section that were asked for, by value or by name."""
+        keys = [
+            key
+            for key, (_, entry) in OPTIONS.items()
+            if key.startswith(f"{section}.")
+            and (key in self.given or self.value(key) != entry.default)
+        ]
+        has_chain = section == "aggregate" and self.aggregate.chain
+        return [*keys, "aggregate.chain"] if has_chain else keys
+
+    def value(self, key: str) -> Any:
+        """The value of an option by its dotted key."""
+        section, _, name = key.rpartition(".")
+        return getattr(getattr(self, section) if section else self, name)
 
 
 # --------------------------------------------------------------------- schema
@@ -262,7 +309,7 @@ def options(section: type = RunConfig, prefix: str = "") -> Iterator[tuple[str, 
         kind = hints[entry.name]
         if is_dataclass(kind):
             yield from options(kind, f"{prefix}{entry.name}.")  # type: ignore[arg-type]
-        elif entry.name != "settings":
+        elif "help" in entry.metadata:
             yield prefix + entry.name, kind, entry
 
 

@@ -4,16 +4,16 @@ import difflib
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, replace
 from typing import Any, Literal, get_args, get_origin
 
+from fedjax_rec.config.layers import CHAIN, put_link
 from fedjax_rec.config.schema import (
     OPTIONS,
     SECTIONS,
-    EvaluateConfig,
+    Link,
+    PluginRecord,
     RunConfig,
     Scalar,
-    SilosConfig,
     type_name,
 )
 from fedjax_rec.errors import UserError, did_you_mean
@@ -95,6 +95,8 @@ def _section(name: str, table: Any, where: str) -> Any:
             values[key] = _checked(dotted, value, where)
         elif name == "algorithm":
             settings[key] = _setting(dotted, value, where)
+        elif dotted == CHAIN:
+            values[key] = _links(value, where)
         else:
             raise _unknown(dotted, where)
     if name == "algorithm":
@@ -104,12 +106,68 @@ def _section(name: str, table: Any, where: str) -> Any:
     return SECTIONS[name](**values)
 
 
+def _links(tables: Any, where: str) -> tuple[Link, ...]:
+    """The links of a chain from their TOML tables."""
+    if not isinstance(tables, list) or not all(isinstance(each, Mapping) for each in tables):
+        raise UserError(f"{CHAIN}: expected tables [[{CHAIN}]], got {tables!r} ({where})")
+    links = []
+    for number, table in enumerate(tables):
+        name = table.get("name")
+        if not isinstance(name, str):
+            raise UserError(f"{CHAIN}.{number}.name: expected a transform's name ({where})")
+        settings = {
+            key: _setting(f"{CHAIN}.{number}.{key}", value, where)
+            for key, value in table.items()
+            if key != "name"
+        }
+        links.append(Link(name=name, settings=settings))
+    return tuple(links)
+
+
+def _plugins(tables: Any, where: str) -> tuple[PluginRecord, ...]:
+    """The plug-ins that a configuration names; none of them is loaded."""
+    try:
+        return tuple(PluginRecord(**table) for table in tables)
+    except TypeError:
+        raise UserError(
+            f"plugin: expected tables [[plugin]] with name and sha256, got {tables!r} ({where})"
+        ) from None
+
+
+def _given(table: Mapping[str, Any], where: str) -> frozenset[str]:
+    """The keys that were asked for: those that a run has recorded as such, else all in it."""
+    if "given" in table:
+        keys = table["given"]
+        if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+            raise UserError(f"given: expected a list of keys, got {keys!r} ({where})")
+        return frozenset(keys)
+    found = set()
+    for name, section in table.items():
+        keys = section if isinstance(section, Mapping) else ()
+        found |= {f"{name}.{key}" for key in keys} if keys else {name}
+    return frozenset(found)
+
+
+def _check_chain(config: RunConfig, where: str) -> None:
+    """A chain says what happens to an update; so does its shorthand."""
+    if not config.aggregate.chain:
+        return
+    for key in config.is_given("aggregate"):
+        if key != CHAIN:
+            raise UserError(
+                f"{key}: [[{CHAIN}]] says it all; leave {key} out, or make it a link ({where})"
+            )
+
+
+OF_EVERY_TASK = ("evaluate.every", "evaluate.task")
+
+
 def _check_together(config: RunConfig, where: str) -> None:
     """What no single option shows."""
     cohort, stop, data = config.cohort, config.stop, config.data
     if cohort.sampler == "all" and cohort.size:
         raise UserError(f"cohort.size: set cohort.sampler to uniform or poisson too ({where})")
-    if cohort.sampler != "all" and not cohort.size:
+    if cohort.sampler in ("uniform", "rotating", "poisson") and not cohort.size:
         raise UserError(f"cohort.size: {cohort.sampler} needs at least 1 client ({where})")
     if data.name != "synthetic" and (data.num_items or data.mean_events):
         raise UserError(
@@ -123,14 +181,12 @@ def _check_together(config: RunConfig, where: str) -> None:
             "stop: needs a validation item, but split.validation is none; set stop.patience and "
             f"stop.target to 0 ({where})"
         )
-    evaluate = config.evaluate
-    if evaluate.task != "ranking":
-        ranking = replace(EvaluateConfig(), every=evaluate.every, task=evaluate.task)
-        for entry in fields(evaluate):
-            if getattr(evaluate, entry.name) != getattr(ranking, entry.name):
+    if config.evaluate.task != "ranking":
+        for key in config.is_given("evaluate"):
+            if key not in OF_EVERY_TASK:
                 raise UserError(
-                    f"evaluate.{entry.name}: belongs to task ranking; leave it out, or set "
-                    f"evaluate.task to ranking ({where})"
+                    f"{key}: belongs to task ranking; leave it out, or set evaluate.task to "
+                    f"ranking ({where})"
                 )
     if config.aggregate.noise_multiplier and not config.aggregate.clip_norm:
         raise UserError(
@@ -148,16 +204,17 @@ def _check_silos(config: RunConfig, where: str) -> None:
         )
     if silos.number and config.evaluate.task != "label":
         raise UserError(f"silos.number: records have labels; set evaluate.task to label ({where})")
-    if not silos.number and config.silos != SilosConfig():
+    if not silos.number and set(config.is_given("silos")) - {"silos.number"}:
         raise UserError(f"silos: there are none; set silos.number ({where})")
 
 
-def from_dict(table: Mapping[str, Any], where: str) -> RunConfig:
+def from_dict(table: Mapping[str, Any], where: str, *, is_record: bool = False) -> RunConfig:
     """A validated configuration.
 
     Args:
       table: nested, as `tomllib` reads it.
       where: named in errors, such as `in configs/ml-100k/fedmf.toml`.
+      is_record: a run has written it out: what equals its default was not asked for.
 
     Raises:
       UserError: an unknown key, a wrong type, choice or range, or options at odds.
@@ -166,7 +223,9 @@ def from_dict(table: Mapping[str, Any], where: str) -> RunConfig:
     >>> config.rounds, config.evaluate.at_k
     (100, (5, 10, 20))
     """
-    values: dict[str, Any] = {}
+    if is_record and "given" not in table:
+        table = {**table, "given": []}
+    values: dict[str, Any] = {"given": _given(table, where)}
     for name in ("data", "algorithm"):
         if name not in table:
             raise UserError(f"{name}.name: missing; add a table [{name}] with a name ({where})")
@@ -175,9 +234,12 @@ def from_dict(table: Mapping[str, Any], where: str) -> RunConfig:
             values[key] = _section(key, value, where)
         elif key in OPTIONS:
             values[key] = _checked(key, value, where)
-        else:
+        elif key == "plugin":
+            values["plugins"] = _plugins(value, where)
+        elif key != "given":
             raise _unknown(key, where)
     config = RunConfig(**values)
+    _check_chain(config, where)
     _check_together(config, where)
     _check_silos(config, where)
     return config
@@ -229,7 +291,7 @@ def apply_overrides(table: Mapping[str, Any], words: Sequence[str]) -> dict[str,
         if equals:
             value = word.partition("=")[2]
         elif not rest or rest[0].startswith("--"):
-            known = key in OPTIONS or key.startswith("algorithm.")
+            known = key in OPTIONS or key.startswith(("algorithm.", f"{CHAIN}."))
             raise UserError(f"{key}: expected a value ({where})") if known else _unknown(key, where)
         else:
             value = rest.pop(0)
@@ -239,6 +301,13 @@ def apply_overrides(table: Mapping[str, Any], words: Sequence[str]) -> dict[str,
 
 def _put(table: dict[str, Any], key: str, word: str, where: str) -> None:
     section, _, name = key.rpartition(".")
+    if "given" in table:
+        asked = CHAIN if key.startswith(f"{CHAIN}.") else key
+        table["given"] = [*table["given"], asked]
+    if key.startswith(f"{CHAIN}."):
+        if mistake := put_link(table, key, word if name == "name" else _parsed_setting(word)):
+            raise UserError(f"{mistake} ({where})")
+        return
     if key in OPTIONS:
         value = _checked(key, _parsed(OPTIONS[key][0], word), where)
     elif section == "algorithm" and name:

@@ -21,7 +21,6 @@ from fedjax_rec.evaluation.evaluate import (
 )
 from fedjax_rec.evaluation.fairness import gini, spread, worst_mean
 from fedjax_rec.evaluation.metrics import (
-    METRICS,
     UNRANKED,
     auc,
     is_better,
@@ -33,8 +32,10 @@ from fedjax_rec.evaluation.predictions import Prediction
 from fedjax_rec.evaluation.protocols import Protocol
 from fedjax_rec.evaluation.questions import Evaluation, HeldOutSet, Question, Ranking
 from fedjax_rec.evaluation.ranking import ranks
+from fedjax_rec.registry import LIST_METRICS, METRICS
 
 __all__ = [
+    "LIST_METRICS",
     "METRICS",
     "UNRANKED",
     "ClientBytes",

@@ -1,6 +1,8 @@
 """Beyond accuracy: what lists of recommendations show of a catalogue.
 
 Lists are `[N, K]` item ids, best first; an id outside `0 .. I - 1` is a place left empty.
+What is said of them stands in the registry `LIST_METRICS`, `(lists, consumption) -> number`,
+under the name before the `@` of a metric key.
 """
 
 import math
@@ -9,6 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from fedjax_rec.registry import LIST_METRICS
 
 Lists = npt.NDArray[np.integer]
 
@@ -139,18 +143,23 @@ def list_metrics(lists: Lists, consumed: Consumption, at_k: Iterable[int]) -> di
     >>> {k: round(v, 3) for k, v in list_metrics(np.array([[0, 1], [0, 1]]), consumed, [1]).items()}
     {'coverage@1': 0.5, 'exposure_gini@1': 0.5, 'popularity@1': 1.0, 'popularity_lift@1': 0.143}
     """
-    num_items = consumed.share.size
-    found: dict[str, float] = {}
-    for k in at_k:
-        shown = lists[:, :k]
-        bias = popularity_bias(shown, consumed)
-        found |= {
-            f"coverage@{k}": coverage(shown, num_items),
-            f"exposure_gini@{k}": gini_of_exposure(shown, num_items),
-            f"popularity@{k}": bias.recommended,
-            f"popularity_lift@{k}": bias.lift,
-        }
-    return found
+    return {
+        f"{name}@{k}": float(metric(lists[:, :k], consumed))
+        for k in at_k
+        for name, metric in LIST_METRICS.items()
+    }
+
+
+LIST_METRICS.register("coverage", lambda shown, consumed: coverage(shown, consumed.share.size))
+LIST_METRICS.register(
+    "exposure_gini", lambda shown, consumed: gini_of_exposure(shown, consumed.share.size)
+)
+LIST_METRICS.register(
+    "popularity", lambda shown, consumed: popularity_bias(shown, consumed).recommended
+)
+LIST_METRICS.register(
+    "popularity_lift", lambda shown, consumed: popularity_bias(shown, consumed).lift
+)
 
 
 def _mean_of_means(totals: npt.NDArray[Any], counts: npt.NDArray[np.integer]) -> float:

@@ -7,7 +7,8 @@ Every metric is `metric(ranks, num_relevant, k) -> [..]`:
 * `num_relevant`: `[..]` how many relevant items there are, at most `R`.
 * `k`: the cut-off, at least 1; a static integer.
 
-The result lies in [0, 1], and is 0 where a client has no relevant item.
+They stand in the registry `METRICS` under the name before the `@` of a metric key. The
+result lies in [0, 1], and is 0 where a client has no relevant item.
 
 References: Manning, Raghavan and Schütze, "Introduction to Information Retrieval",
 Cambridge University Press 2008, chapter 8; Järvelin and Kekäläinen, "Cumulated
@@ -20,6 +21,7 @@ import jax.numpy as jnp
 
 from fedjax_rec.base import Array
 from fedjax_rec.errors import UserError
+from fedjax_rec.registry import METRICS
 
 UNRANKED = 2**31 - 1
 """Rank of padding, and of an item that the model gave no finite score."""
@@ -126,15 +128,12 @@ def auc(ranks: Array, num_relevant: Array, num_candidates: Array) -> Array:
     return jnp.where(num_pairs > 0, beaten / num_pairs, jnp.nan)
 
 
-METRICS: dict[str, Metric] = {
-    "hit_rate": hit_rate,
-    "ndcg": ndcg,
-    "mrr": mrr,
-    "map": average_precision,
-    "precision": precision,
-    "recall": recall,
-}
-"""Metrics by the name that stands before the `@` of a metric key."""
+METRICS.register("hit_rate", hit_rate)
+METRICS.register("ndcg", ndcg)
+METRICS.register("mrr", mrr)
+METRICS.register("map", average_precision)
+METRICS.register("precision", precision)
+METRICS.register("recall", recall)
 
 
 SMALLER_IS_BETTER = frozenset({"rmse", "mae", "log_loss"})

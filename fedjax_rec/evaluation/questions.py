@@ -13,6 +13,7 @@ import numpy.typing as npt
 from fedjax_rec.base import Array
 from fedjax_rec.errors import UserError
 from fedjax_rec.evaluation import fairness, metrics, ranking
+from fedjax_rec.registry import METRICS
 
 SEEN_PER_STEP = 2**13
 """How many seen items are struck out of the ranking at a time."""
@@ -178,7 +179,9 @@ class Ranking:
         """Means over the clients that have a held-out item."""
         has_target = np.asarray(found.num_relevant) > 0
         refuse_nothing(has_target)
-        found_values = jax.device_get(_measured(found._replace(lists=None), self._at_k))
+        found_values = jax.device_get(
+            _measured(found._replace(lists=None), self._at_k, tuple(METRICS))
+        )
         values = {
             key: np.where(has_target, found_values[key], np.float32(np.nan))
             for key in metrics.client_keys(self._at_k)
@@ -198,8 +201,9 @@ class Ranking:
         return min(max(self._at_k, default=0), num_items)
 
 
-@partial(jax.jit, static_argnames="at_k")
-def _measured(found: Ranked, at_k: tuple[int, ...]) -> dict[str, Array]:
+@partial(jax.jit, static_argnames=("at_k", "names"))
+def _measured(found: Ranked, at_k: tuple[int, ...], names: tuple[str, ...]) -> dict[str, Array]:
+    # one program for each set of `names`: a plug-in may register more
     values = metrics.at_cutoffs(found.ranks, found.num_relevant, at_k)
     area = metrics.auc(found.ranks, found.num_relevant, found.num_candidates)
     return values | {"auc": area}

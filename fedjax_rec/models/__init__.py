@@ -7,9 +7,11 @@ from fedjax_rec.models.mf import matrix_factorization
 from fedjax_rec.models.ncf import ncf
 from fedjax_rec.models.neumf import neumf
 from fedjax_rec.models.perceptron import perceptron
+from fedjax_rec.models.registry import MODELS
 from fedjax_rec.models.sasrec import sasrec
 
 __all__ = [
+    "MODELS",
     "common_user",
     "gmf",
     "lightgcn",

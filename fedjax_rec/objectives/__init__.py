@@ -12,8 +12,10 @@ from fedjax_rec.objectives.losses import (
 )
 from fedjax_rec.objectives.named import LossName, implicit
 from fedjax_rec.objectives.next_item import next_item
+from fedjax_rec.objectives.registry import OBJECTIVES
 
 __all__ = [
+    "OBJECTIVES",
     "DomainExamples",
     "LossName",
     "Sampler",

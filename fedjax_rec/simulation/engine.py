@@ -39,6 +39,7 @@ from fedjax_rec.simulation.devices import (
 from fedjax_rec.simulation.execution import Execution
 from fedjax_rec.simulation.general import empty_carry, train_class
 from fedjax_rec.simulation.members import open_members
+from fedjax_rec.simulation.mistakes import checked_state, in_words
 from fedjax_rec.simulation.row_buffer import RowBuffer, add_to_table
 from fedjax_rec.simulation.streamable import is_streamed, may_recur
 from fedjax_rec.simulation.streaming import buffer_for, train_light
@@ -182,7 +183,8 @@ def _step_summed(
         )
     total, clients, info = train(state, clients, cohort, fixed)
     total, state = _decode(algorithm, state, total)
-    state = algorithm.server_update.apply(state, total, cohort)
+    with in_words("ServerUpdate.apply"):
+        state = checked_state(state, algorithm.server_update.apply(state, total, cohort))
     return state._replace(round=state.round + 1), clients, info
 
 

@@ -18,8 +18,6 @@ from fedjax_rec.base import (
     Entry,
     LengthClass,
     Message,
-    Part,
-    Private,
     PyTree,
     RoundInfo,
     RowIds,
@@ -29,6 +27,7 @@ from fedjax_rec.base import (
 )
 from fedjax_rec.simulation.context import Carry, Round, steps_made
 from fedjax_rec.simulation.lapack import refuse_lapack
+from fedjax_rec.simulation.mistakes import in_words, refuse_output, refuse_slices
 from fedjax_rec.simulation.sums import add_messages, stack_messages, table_shaped, write_store
 
 CACHE_BYTES = 2**19  # of what a chunk's clients hold, on a CPU: half of a core's own cache
@@ -112,7 +111,8 @@ def _prepare(this: Round, length: LengthClass, entry: Entry) -> tuple[RowIds, Py
     """Which rows this client touches, its plan, and its number of steps (0 if padding)."""
     history = this.fixed.data.history(entry.client_id, length)
     objective = this.algorithm.objective
-    row_ids, plan = objective.prepare(this.key(entry.client_id, base.PREPARE), history)
+    with in_words("Objective.prepare"):
+        row_ids, plan = objective.prepare(this.key(entry.client_id, base.PREPARE), history)
     num_steps = jnp.asarray(objective.num_steps(plan), jnp.int32)
     return row_ids, plan, jnp.where(entry.is_valid, num_steps, 0)
 
@@ -126,8 +126,9 @@ def _one_client(
     """
     algorithm, entry = this.algorithm, task.entry
     view, residual = _view(this, entry, store, row_ids)
-    output = algorithm.client_update.run(this.key(entry.client_id, base.TRAIN), view, task)
-    _refuse_undeclared(algorithm.template(this.state.shared), view, output)
+    with in_words("ClientUpdate.run"):
+        output = algorithm.client_update.run(this.key(entry.client_id, base.TRAIN), view, task)
+    refuse_output(algorithm.template(this.state.shared), view, row_ids, output)
 
     is_good = entry.is_valid & tree.is_finite(
         (output.update, output.weight, output.private, output.memory)
@@ -165,28 +166,6 @@ def _observe(output: ClientOutput, entry: Entry, is_good: Array) -> RoundInfo:
     return observed | {"bad_clients": bad}
 
 
-def _refuse_undeclared(template: Part, view: View, output: ClientOutput) -> None:
-    """Refuses, while tracing, an update that carries anything but what was declared."""
-    declared, sent = _structure(template), _structure(output.update)
-    if isinstance(output.update, Private) or sent != declared:
-        raise TypeError(
-            f"ClientOutput.update must have the tree of the algorithm's template, {declared}; "
-            f"got {sent}. Private parameters never leave the client"
-        )
-    for name, kept, had in (
-        ("private", output.private, view.private),
-        ("memory", output.memory, view.memory),
-    ):
-        if _structure(kept) != _structure(had):
-            raise TypeError(
-                f"ClientOutput.{name} must keep its tree, {_structure(had)}; got {_structure(kept)}"
-            )
-
-
-def _structure(tree: PyTree) -> str:
-    return str(jax.tree.structure(tree))
-
-
 def _one_by_one(fun: Callable[..., PyTree]) -> Callable[..., PyTree]:
     """`jax.vmap` as a Python loop."""
 
@@ -213,12 +192,7 @@ def empty_carry(this: Round, clients: Clients, capacity: int) -> Carry:
     refuse_lapack(traced.jaxpr, this.execution.num_devices)
     row_ids, message, info = shapes
     algorithm = this.algorithm
-    needs_table = "table" in (algorithm.client_update.support, algorithm.aggregate.support)
-    if needs_table and any(ids is not None for ids in row_ids.values()):
-        raise ValueError(
-            "a client update or transform needs every row (support='table') but the objective "
-            "gives slices: build it with Sampler(is_sliced=False)"
-        )
+    refuse_slices(algorithm, row_ids)
     total = table_shaped(message, algorithm.model.num_rows)
     if algorithm.aggregate.is_stacked:
         total = jax.tree.map(

@@ -1,8 +1,14 @@
 """What happens to an update on its way to the server; compose with `chain`."""
 
+from fedjax_rec.registry import TRANSFORMS
 from fedjax_rec.transforms.clip import clip_by_norm
 from fedjax_rec.transforms.composition import chain
 from fedjax_rec.transforms.means import mean, total
 from fedjax_rec.transforms.noise import gaussian_noise
 
-__all__ = ["chain", "clip_by_norm", "gaussian_noise", "mean", "total"]
+__all__ = ["TRANSFORMS", "chain", "clip_by_norm", "gaussian_noise", "mean", "total"]
+
+TRANSFORMS.register("clip_by_norm", clip_by_norm)
+TRANSFORMS.register("mean", mean)
+TRANSFORMS.register("total", total)
+TRANSFORMS.register("gaussian_noise", gaussian_noise)

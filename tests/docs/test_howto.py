@@ -1,12 +1,13 @@
 """docs/algorithms-howto.md: its algorithm is built, and put to the conformance suite."""
 
-import importlib.util
-import os
+import doctest
 import re
-import shutil
 import subprocess
 import sys
+import tomllib
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,11 @@ import numpy as np
 import pytest
 
 from fedjax_rec.algorithms import fedmf
-from fedjax_rec.testing import CHECKS, Subject
+from fedjax_rec.config import from_dict
+from fedjax_rec.experiment import build, resolve
+from fedjax_rec.plugins import forget_plugin, load_plugin
+from fedjax_rec.registry import SLOTS
+from fedjax_rec.testing import CHECKS, Subject, check_transform
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "algorithms-howto.md").read_text(encoding="utf-8")
@@ -29,13 +34,16 @@ def block(language: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def skeleton(tmp_path_factory):
+def plugin(tmp_path_factory):
     path = tmp_path_factory.mktemp("howto") / f"{NAME}.py"
     path.write_text(block("python"), encoding="utf-8")
-    spec = importlib.util.spec_from_file_location(NAME, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    yield load_plugin(path)
+    forget_plugin(path.name)
+
+
+@pytest.fixture(scope="module")
+def skeleton(plugin):
+    return plugin.module
 
 
 @pytest.fixture(scope="module")
@@ -87,80 +95,80 @@ def test_the_page_names_every_check():
     assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(CHECKS)
 
 
-# ----------------------------------------------------------- in a copy of the package
+# ------------------------------------------------------------------- as a plug-in
 
 
-def package_with(folder: Path, code: str) -> Path:
-    """A copy of the package with the algorithm and the registry lines of the page."""
-    shutil.copytree(
-        ROOT / "fedjax_rec", folder / "fedjax_rec", ignore=shutil.ignore_patterns("__pycache__")
-    )
-    shutil.copytree(
-        ROOT / "tests" / "conformance",
-        folder / "tests" / "conformance",
-        ignore=shutil.ignore_patterns("__pycache__"),
-    )
-    shutil.copy(ROOT / "tests" / "conftest.py", folder / "tests")
-    shutil.copy(ROOT / "pyproject.toml", folder)
-    algorithms = folder / "fedjax_rec" / "algorithms"
-    (algorithms / f"{NAME}.py").write_text(code, encoding="utf-8")
-    registry = algorithms / "registry.py"
-    registry.write_text(patched(registry.read_text(encoding="utf-8"), block("diff")), "utf-8")
-    return folder
+def test_the_page_lists_every_slot_that_can_be_registered():
+    table = PAGE.split("What can be registered")[1].split("\nThe signature")[0]
+    named = re.findall(r"^\| (`[^|]*`) \|", table, re.MULTILINE)
+    assert sorted(re.findall(r"`(\w+)`", " ".join(named))) == sorted(SLOTS)
 
 
-def patched(text: str, diff: str) -> str:
-    """The text with the added lines of a diff, each behind the line that precedes it there."""
-    previous = None
-    for line in diff.splitlines():
-        if line.startswith("+"):
-            assert text.count(f"{previous}\n") == 1, f"the registry has no single line {previous!r}"
-            text = text.replace(f"{previous}\n", f"{previous}\n{line[1:]}\n")
-        previous = line[1:]
-    return text
+def test_the_file_registers_all_that_the_page_says(plugin):
+    assert plugin.registered() == [
+        ("algorithm", NAME),
+        ("model", "narrow_mf"),
+        ("transform", "shrink"),
+        ("metric", "top"),
+        ("list_metric", "rarest"),
+    ]
 
 
-def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """What a Python tool says in the copy."""
-    return subprocess.run(
-        [sys.executable, "-m", *words],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(folder)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+@pytest.mark.parametrize("law", CHECKS)
+def test_the_algorithm_keeps_the_law(law, skeleton):
+    CHECKS[law](subject_of(skeleton.fedprox_mf))
 
 
-def conformance(folder: Path, chosen: str) -> subprocess.CompletedProcess[str]:
-    """What the suite of the copy, and the doctests of the new file, say."""
-    places = ("tests/conformance/test_algorithms.py", f"fedjax_rec/algorithms/{NAME}.py")
-    return run(folder, "pytest", "-q", "-rA", "-p", "no:cacheprovider", *places, "-k", chosen)
+@cache
+def subject_of(factory):
+    return Subject(factory)
 
 
-def test_the_suite_finds_the_new_algorithm_and_passes_it(tmp_path):
-    done = conformance(package_with(tmp_path, block("python")), NAME)
-    assert done.returncode == 0, done.stdout + done.stderr
-    passed = re.findall(rf"^PASSED .*\[{NAME}-(\w+)\]$", done.stdout, re.MULTILINE)
-    assert sorted(passed) == sorted(CHECKS)
-    assert f"{NAME}.pull_to_start" in done.stdout  # its doctest
+def test_its_doctest_and_its_transform_hold(skeleton):
+    assert doctest.testmod(skeleton).attempted > 0
+    assert doctest.testmod(skeleton).failed == 0
+    check_transform(skeleton.shrink())
 
 
-def test_the_new_file_is_in_the_style_of_the_package(tmp_path):
-    folder = package_with(tmp_path, block("python"))
+def test_the_file_is_in_the_style_of_the_package(plugin):
     for command in (("check",), ("format", "--check")):
-        done = run(folder, "ruff", *command, "--no-cache", "fedjax_rec/algorithms")
+        options = ("--no-cache", "--config", str(ROOT / "pyproject.toml"))
+        done = subprocess.run(
+            [sys.executable, "-m", "ruff", *command, *options, plugin.where],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_suite_fails_the_mistake_that_the_page_warns_of(tmp_path):
+def test_the_configuration_of_the_page_runs_with_all_its_parts(plugin, tmp_path):
+    config = resolve(from_dict(tomllib.loads(block("toml")), "on the page"))
+    assert [one.name for one in config.plugins] == [f"{NAME}.py"]
+    experiment = build(config)
+    result = experiment.run(
+        tmp_path, resume=False, report=lambda report: None, notice=lambda line: None
+    )
+    assert {"test/top@10", "test/rarest@10"} <= set(result.summary["metrics"])
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert all("test/top@10" in line for line in lines if "test/ndcg@10" in line)
+
+
+def test_the_model_is_chosen_by_name_with_what_suits_it(plugin):
+    table = tomllib.loads(block("toml"))
+    table["algorithm"] = {"name": "fedavg", "model": "narrow_mf", "spread": 0.3}
+    settings = resolve(from_dict(table, "here")).algorithm.settings
+    assert (settings["spread"], settings["item_learning_rate"]) == (0.3, 20.0)
+    assert "init_stddev" not in settings  # which this model does not have
+
+
+def test_the_laws_catch_the_mistake_that_the_page_warns_of(tmp_path):
     code = block("python")
     assert code.count(f"g + {PULL},") == 1
-    decayed = code.replace(PULL, "mu * w")
-    chosen = f"{NAME}- and (equals_whole_table or keeps_its_trees)"
-    done = conformance(package_with(tmp_path, decayed), chosen)
-    assert done.returncode == 1, done.stdout + done.stderr
-    outcomes = re.findall(rf"^(PASSED|FAILED) .*\[{NAME}-(\w+)\]", done.stdout, re.MULTILINE)
-    expected = {"keeps_its_trees": "PASSED", "equals_whole_table": "FAILED"}
-    assert {check: outcome for outcome, check in outcomes} == expected
-    assert "slices and the whole table" in done.stdout
+    code = code.replace(PULL, "mu * w").replace("@register", "# @register")
+    module = ModuleType("decayed")
+    exec(compile(code, "decayed.py", "exec"), module.__dict__)
+    subject = Subject(module.fedprox_mf)
+    CHECKS["keeps_its_trees"](subject)
+    with pytest.raises(AssertionError, match="slices and the whole table"):
+        CHECKS["equals_whole_table"](subject)

@@ -63,7 +63,7 @@ def test_commands_are_verbs_and_keys_of_the_command_line(text):
         assert verb in VERBS
         assert verb not in ACTIONS or action in ACTIONS[verb]
     settings = {f"algorithm.{key}" for key in own_settings(find_factory("fedmf"))}
-    made_by_the_reader = {"algorithm.mu"}
+    made_by_the_reader = {"algorithm.mu", "aggregate.chain"}
     for key in re.findall(r"--([a-z_]+\.[a-z_]+)", text):
         assert key in OPTIONS or key in settings | made_by_the_reader
 

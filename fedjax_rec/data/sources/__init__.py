@@ -21,6 +21,7 @@ from fedjax_rec.data.sources.movielens_dat import read_movielens_dat
 from fedjax_rec.data.sources.ncf import read_ncf
 from fedjax_rec.data.sources.recbole import read_recbole
 from fedjax_rec.errors import UserError
+from fedjax_rec.registry import READERS
 
 ARCHIVES = (".zip", ".whl")
 
@@ -63,10 +64,25 @@ FORMATS = (
     Format("ratings.dat", read_comma, lambda line: b"," in line, by_content=True),
     Format("train.txt", read_disencdr),
 )
-"""All formats; of several that a file may be in, the first reads it."""
+"""The package's own formats; of several that a file may be in, the first reads it."""
 
-PATTERNS = tuple(dict.fromkeys(form.pattern for form in FORMATS))
-KNOWN = ", ".join(PATTERNS)
+for form in FORMATS:
+    READERS.register(form.read.__name__.removeprefix("read_"), form)
+
+
+def formats() -> tuple[Format, ...]:
+    """All formats, those of plug-ins last."""
+    return tuple(READERS.values())
+
+
+def patterns() -> tuple[str, ...]:
+    """The names of files that are read."""
+    return tuple(dict.fromkeys(form.pattern for form in formats()))
+
+
+def known() -> str:
+    """The same, for messages."""
+    return ", ".join(patterns())
 
 
 def read_path(path: Path, name: str) -> Interactions:
@@ -104,10 +120,10 @@ def read_features(path: Path, name: str) -> tuple[Features, Features]:
     """
     form, files, member = _locate(path, name)
     if form.features is None:
-        known = " or ".join(form.pattern for form in FORMATS if form.features)
+        listed = " or ".join(form.pattern for form in formats() if form.features)
         raise UserError(
             f"{files.label(member)}: features of people and items are not read from this "
-            f"format; records need data with {known}"
+            f"format; records need data with {listed}"
         )
     return form.features(files, member)
 
@@ -116,7 +132,7 @@ def _locate(path: Path, name: str) -> tuple[Format, Files, str]:
     """The format of a data set, the files and the main one among them."""
     if not path.exists():
         raise UserError(
-            f"{path}: no such file or folder; give one that exists: one of {KNOWN}, "
+            f"{path}: no such file or folder; give one that exists: one of {known()}, "
             "a folder, zip or wheel with one of them"
         )
     if path.is_dir() or path.suffix in ARCHIVES:
@@ -127,7 +143,7 @@ def _locate(path: Path, name: str) -> tuple[Format, Files, str]:
 
 def holds_data(folder: Path) -> bool:
     """Whether a folder holds the main file of some format."""
-    return folder.is_dir() and bool(open_files(folder).find(*PATTERNS))
+    return folder.is_dir() and bool(open_files(folder).find(*patterns()))
 
 
 def _locate_inside(files: Files, name: str) -> tuple[Format, Files, str]:
@@ -139,7 +155,7 @@ def _locate_inside(files: Files, name: str) -> tuple[Format, Files, str]:
     if archives and not files.is_zip:
         raise UserError(f"{files.where}: holds {_listed(archives)}; give the path of one")
     raise UserError(
-        f"{files.where}: holds no data in a known format; give one of {KNOWN}, "
+        f"{files.where}: holds no data in a known format; give one of {known()}, "
         "or a folder, zip or wheel with one of them"
     )
 
@@ -150,8 +166,8 @@ def _main_file(files: Files, name: str) -> str | None:
     Raises:
       UserError: there are several, or parts of one beside it; no file is left out in silence.
     """
-    found = files.find(*PATTERNS)
-    own = files.find(*(pattern.replace("*", name) for pattern in PATTERNS if "*" in pattern))
+    found = files.find(*patterns())
+    own = files.find(*(pattern.replace("*", name) for pattern in patterns() if "*" in pattern))
     chosen = own if own and name else found
     if len(chosen) > 1:
         raise UserError(
@@ -176,8 +192,8 @@ def _listed(names: Sequence[str], most: int = 4) -> str:
 
 def _format_of(files: Files, member: str) -> Format:
     """By name and first line; else by name; else by the first line; else as `u.data`."""
-    named = [form for form in FORMATS if fits(member, form.pattern)]
+    named = [form for form in formats() if fits(member, form.pattern)]
     line = files.first_line(member)
     fitting = [form for form in named if form.looks_right(line)]
-    known = [form for form in FORMATS if form.by_content and form.looks_right(line)]
-    return (fitting or named or known or list(FORMATS))[0]
+    fitting_content = [form for form in formats() if form.by_content and form.looks_right(line)]
+    return (fitting or named or fitting_content or list(formats()))[0]

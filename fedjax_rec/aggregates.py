@@ -1,0 +1,121 @@
+"""The aggregate of a configuration: a chain of registered transforms, or its shorthand."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from fedjax_rec.base import AggregateTransform, is_zero
+from fedjax_rec.config.schema import AggregateConfig, Link, Scalar
+from fedjax_rec.errors import UserError
+from fedjax_rec.registry import TRANSFORMS
+from fedjax_rec.settings import checked_settings, parameters_of, refuse_missing
+from fedjax_rec.transforms import chain
+
+PREFIX = "aggregate.chain"
+
+
+def aggregate_transform(config: AggregateConfig, expected_size: float) -> AggregateTransform:
+    """The transforms of a configuration as one.
+
+    Args:
+      config: which of them; of `checked_aggregate`.
+      expected_size: expected cohort size: the public divisor that noise needs.
+
+    Raises:
+      UserError: an unsound choice.
+    """
+    links = list(config.chain) or shorthand(config, expected_size)
+    try:
+        return chain(*(TRANSFORMS.find(link.name)(**link.settings) for link in links))
+    except ValueError as error:
+        raise UserError(f"aggregate: {error}") from error
+
+
+def shorthand(config: AggregateConfig, expected_size: float) -> list[Link]:
+    """What `mean`, `clip_norm` and `noise_multiplier` stand for: clip, weigh, add noise.
+
+    Raises:
+      UserError: noise beside a mean that divides by private counts.
+
+    >>> [link.name for link in shorthand(AggregateConfig(clip_norm=1.0), 10)]
+    ['clip_by_norm', 'mean']
+    """
+    is_noisy = not is_zero(config.noise_multiplier)
+    if is_noisy and config.mean not in ("client", "sum"):
+        raise UserError(
+            f"aggregate.mean: {config.mean!r} divides by private counts, which noise does not "
+            "hide; set it to client (divides by the expected cohort size) or sum"
+        )
+    links: list[Link] = []
+    noise: dict[str, Scalar] = {"noise_multiplier": config.noise_multiplier}
+    if not is_zero(config.clip_norm):
+        links.append(Link(name="clip_by_norm", settings={"clip_norm": config.clip_norm}))
+    if config.mean == "sum":
+        links.append(Link(name="total"))
+    elif config.mean == "client" and is_noisy:
+        links.append(Link(name="mean", settings={"by": "client", "divisor": expected_size}))
+    else:
+        links.append(Link(name="mean", settings={"by": config.mean}))
+    if is_noisy:
+        links.append(Link(name="gaussian_noise", settings=noise))
+    return links
+
+
+def checked_aggregate(config: AggregateConfig) -> AggregateConfig:
+    """The same, with every setting of a chain in its type and written out.
+
+    Raises:
+      UserError: an unknown transform or setting, or a wrong type.
+    """
+    return replace(config, chain=tuple(map(_checked_link, range(99), config.chain)))
+
+
+def _checked_link(number: int, link: Link) -> Link:
+    where = f"{PREFIX}.{number}"
+    try:
+        factory = TRANSFORMS.find(link.name)
+    except UserError as error:
+        raise UserError(f"{where}.name: {error}") from None
+    parameters = parameters_of(factory)
+    settings = checked_settings(where, link.name, parameters, link.settings)
+    refuse_missing(where, link.name, parameters, settings)
+    return replace(link, settings=settings)
+
+
+def link_numbers(config: AggregateConfig) -> dict[str, float]:
+    """The numbers in a chain, by dotted key: inputs of a compiled program.
+
+    >>> link_numbers(AggregateConfig(chain=(Link(name="x", settings={"z": 0.5, "by": "row"}),)))
+    {'aggregate.chain.0.z': 0.5}
+    """
+    return {
+        f"{PREFIX}.{number}.{key}": value
+        for number, link in enumerate(config.chain)
+        for key, value in link.settings.items()
+        if isinstance(value, float)
+    }
+
+
+def link_structure(config: AggregateConfig) -> tuple[Any, ...]:
+    """All else in a chain."""
+    return tuple(
+        (link.name, tuple(item for item in link.settings.items() if not isinstance(item[1], float)))
+        for link in config.chain
+    )
+
+
+def with_numbers(config: AggregateConfig, given: Mapping[str, Any]) -> AggregateConfig:
+    """The aggregate with other numbers in its chain, such as tracers."""
+    links = [
+        replace(
+            link,
+            settings=link.settings
+            | {
+                key: given[f"{PREFIX}.{number}.{key}"]
+                for key in link.settings
+                if f"{PREFIX}.{number}.{key}" in given
+            },
+        )
+        for number, link in enumerate(config.chain)
+    ]
+    return replace(config, chain=tuple(links))

@@ -1,0 +1,27 @@
+"""Models by name, for algorithms that suit any model: add one line to add one."""
+
+from fedjax_rec.models.gmf import gmf
+from fedjax_rec.models.lightgcn import lightgcn
+from fedjax_rec.models.mf import matrix_factorization
+from fedjax_rec.models.ncf import ncf
+from fedjax_rec.models.neumf import neumf
+from fedjax_rec.models.sasrec import sasrec
+from fedjax_rec.registry import MODELS
+
+__all__ = ["MODELS"]
+
+MODELS.register("mf", matrix_factorization)
+MODELS.register("gmf", gmf)
+MODELS.register("ncf", ncf)
+MODELS.register("neumf", neumf)
+MODELS.register("lightgcn", lightgcn, objective="implicit_with_history")
+MODELS.register(
+    "sasrec",
+    sasrec,
+    objective="next_item",
+    init_stddev=0.02,
+    local_optimizer="adam",
+    user_learning_rate=None,  # it has no vector of the user
+    item_learning_rate=0.01,
+    dense_learning_rate=0.01,
+)
