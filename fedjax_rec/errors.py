@@ -11,6 +11,13 @@ class UserError(Exception):
     """
 
 
+class DivergedError(Exception):
+    """A run that cannot come to anything any more: one line that names what to change.
+
+    The command line prints the line and exits with 1.
+    """
+
+
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """A hint at the nearest valid word, to be put behind the wrong one.
 

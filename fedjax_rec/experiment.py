@@ -22,7 +22,7 @@ from fedjax_rec.base import (
     CohortSampler,
     FederatedAlgorithm,
 )
-from fedjax_rec.config import RunConfig
+from fedjax_rec.config import RunConfig, to_toml
 from fedjax_rec.config.schema import CohortConfig, StopConfig
 from fedjax_rec.data import FederatedData, Silos, load, load_records, synthetic
 from fedjax_rec.data.reading import print_notice
@@ -105,6 +105,7 @@ class Experiment:
             execution=self.execution,
             report=report,
             notice=notice,
+            config=to_toml(self.config),
         )
 
 
@@ -159,6 +160,7 @@ def build(config: RunConfig, notice: Callable[[str], None] = print_notice) -> Ex
         candidates=config.evaluate.candidates,
         candidates_seed=config.evaluate.candidates_seed,
         score_ties=config.evaluate.score_ties,
+        seen_items=config.evaluate.seen_items,
     )
     stop = early_stop(config.stop, evaluation)
     data = load_data(config, notice)
@@ -223,6 +225,7 @@ def load_data(config: RunConfig, notice: Callable[[str], None] = print_notice) -
         split_seed=config.split.seed,
         share=config.split.share,
         max_events=config.split.max_events,
+        repeats=config.split.repeats,
         exclude=config.negatives.exclude,
         candidates_seed=config.evaluate.candidates_seed,
         notice=notice,
@@ -246,6 +249,7 @@ def _load_records(config: RunConfig, notice: Callable[[str], None]) -> Federated
         config.data.name,
         rules,
         positive_from=silos.positive_from,
+        repeats=split.repeats,
         path=config.data.path,
         notice=notice,
     )

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from fedjax_rec import __version__
 from fedjax_rec.cli.arguments import parse, take_overrides
-from fedjax_rec.errors import UserError
+from fedjax_rec.errors import DivergedError, UserError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,6 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print("fedjax-rec: error:", " ".join(str(error).split()), file=sys.stderr)
         return 2
+    except DivergedError as error:
+        print("fedjax-rec: error:", " ".join(str(error).split()), file=sys.stderr)
+        return 1
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

@@ -42,6 +42,7 @@ class Audit:
         from fedjax_rec.data.reading import print_notice
         from fedjax_rec.experiment import resolve
         from fedjax_rec.reporting import audit_table, open_console
+        from fedjax_rec.simulation.locking import only_run_in
         from fedjax_rec.simulation.records import write_json
 
         config = resolve(config)
@@ -55,15 +56,18 @@ class Audit:
         is_going_on = earlier is not None
         tell_settings()
         command = ["fedjax-rec", "audit", "evaluation", self.preset, *self.overrides]
-        prepare_folder(folder, config, command, is_going_on=is_going_on)
         console = open_console()
-        found = audit_evaluation(
-            config,
-            folder,
-            resume=is_going_on,
-            report=lambda arm, told: console.print(f"{arm}: round {told.round} of {told.rounds}"),
-            notice=print_notice,
-        )
+        with only_run_in(folder):
+            prepare_folder(folder, config, command, is_going_on=is_going_on)
+            found = audit_evaluation(
+                config,
+                folder,
+                resume=is_going_on,
+                report=lambda arm, told: console.print(
+                    f"{arm}: round {told.round} of {told.rounds}"
+                ),
+                notice=print_notice,
+            )
         if found is None:
             print("interrupted: saved; the same command goes on")
             return 130

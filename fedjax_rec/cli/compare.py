@@ -22,7 +22,9 @@ class Compare:
         from fedjax_rec.reporting import (
             beyond_table,
             comparison_table,
+            data_differences,
             finished_run,
+            is_noisy,
             open_console,
             protocol_differences,
         )
@@ -36,5 +38,11 @@ class Compare:
             console.print(beyond)
         if differences := protocol_differences(records):
             warning = f"protocols differ, rows are not comparable: {', '.join(differences)}"
+            print(f"warning: {warning}", file=sys.stderr)
+        if names := data_differences(records):
+            warning = f"data differ, rows are not comparable: {', '.join(names)}"
+            print(f"warning: {warning}", file=sys.stderr)
+        if noisy := [str(record.path) for record in records if is_noisy(record)]:
+            warning = f"noise for privacy was added, without a stated guarantee: {', '.join(noisy)}"
             print(f"warning: {warning}", file=sys.stderr)
         return 0

@@ -1,6 +1,5 @@
 """`fedjax-rec plan`: what a run needs, known before it runs."""
 
-import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -42,12 +41,13 @@ class Plan:
 
         from fedjax_rec.experiment import build, resolve
         from fedjax_rec.reporting import open_console, print_plan
+        from fedjax_rec.simulation.records import to_json
 
         experiment = build(resolve(config))
         tell_settings()
         plan = make_plan(experiment, limit or free_memory(host_memory))
         if self.json:
-            print(json.dumps(plan, indent=2))
+            print(to_json(plan, indent=2))
         else:
             print_plan(open_console(), plan)
         refuse_too_big(plan, experiment)

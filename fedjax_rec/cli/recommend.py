@@ -37,6 +37,11 @@ class Recommend:
         if self.k < 1:
             raise UserError(f"k: expected at least 1, got {self.k}")
         record = finished_run(self.run)
+        if "made_by" in record.config:
+            raise UserError(
+                f"{self.run}: {record.config['made_by']} made it in Python, where "
+                "fedjax_rec.load_run reads it"
+            )
         tell_settings = prepare_process()
 
         from fedjax_rec.experiment import build

@@ -2,10 +2,10 @@
 
 import shlex
 import shutil
-from collections.abc import Callable
+import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import FlagCreatePairsOff, Positional, Suppress, arg
 
@@ -25,7 +25,8 @@ from fedjax_rec.errors import UserError
 NOT_COMPARED = ("preset", "rounds", "checkpoint", "execution")
 """What may differ when a run goes on: none of it changes a round's result."""
 
-NO_GUARANTEE = "privacy: noise was added, but no privacy guarantee is computed yet"
+if TYPE_CHECKING:
+    from fedjax_rec.experiment import Experiment
 
 
 @dataclass(frozen=True)
@@ -51,31 +52,34 @@ class Run:
         config = load_preset(self.preset, self.overrides)
         tell_settings = prepare_process()
 
-        from fedjax_rec.experiment import resolve
+        from fedjax_rec.experiment import build, resolve
         from fedjax_rec.reporting import open_console, print_results, read_summary
+        from fedjax_rec.simulation.locking import only_run_in
 
         config = resolve(config)
         folder = self.output or default_output(self.preset)
+        host_memory = available_memory()
         earlier = earlier_config(folder, config, no_resume=self.no_resume)
-        if earlier and earlier.rounds == config.rounds and (summary := read_summary(folder)):
+        is_finished = earlier is not None and earlier.rounds == config.rounds
+        experiment = build(config)
+        if earlier is not None:
+            refuse_other_data(folder, experiment)
+        if is_finished and (summary := read_summary(folder)):
             print(f"{folder}: finished earlier")
             print_results(open_console(), summary)
             return 0
-        return self._train(config, folder, tell_settings, is_going_on=earlier is not None)
-
-    def _train(
-        self, config: RunConfig, folder: Path, tell_settings: Callable[[], None], is_going_on: bool
-    ) -> int:
-        from fedjax_rec.data.reading import print_notice
-        from fedjax_rec.experiment import build
-        from fedjax_rec.reporting import ProgressLine, open_console, print_results
-        from fedjax_rec.simulation.records import write_json
-
-        host_memory = available_memory()
-        experiment = build(config)
         refuse_impossible(experiment, host_memory)
         tell_settings()
-        prepare_folder(folder, config, self.command(), is_going_on=is_going_on)
+        with only_run_in(folder):
+            return self._train(experiment, folder, is_going_on=earlier is not None)
+
+    def _train(self, experiment: "Experiment", folder: Path, *, is_going_on: bool) -> int:
+        from fedjax_rec.data.reading import print_notice
+        from fedjax_rec.reporting import ProgressLine, environment, open_console, print_results
+        from fedjax_rec.simulation.records import write_json
+
+        config = experiment.config
+        write_json(folder / "environment.json", environment(self.command(), config.seed))
         console = open_console()
         with ProgressLine(console) as progress:
             result = experiment.run(
@@ -86,11 +90,7 @@ class Run:
             print(f"interrupted: saved after round {done} of {config.rounds}; to go on:")
             print(f"  {shlex.join(replace(self, no_resume=False).command())}")
             return 130
-        summary = dict(result.summary)
-        if config.aggregate.noise_multiplier:
-            summary["notes"] = [NO_GUARANTEE]
-        write_json(folder / "summary.json", summary)
-        print_results(console, summary)
+        print_results(console, result.summary)
         print(f"written to {folder}")
         return 0
 
@@ -119,7 +119,13 @@ def earlier_config(folder: Path, config: RunConfig, *, no_resume: bool) -> RunCo
         return None
     if no_resume:
         return None
-    earlier = from_dict(read_toml(path), f"in {path}; choose another --output or --no-resume")
+    table = read_toml(path)
+    if "made_by" in table:
+        raise UserError(
+            f"{folder}: {table['made_by']} made it in Python; choose another --output, or start "
+            "over with --no-resume"
+        )
+    earlier = from_dict(table, f"in {path}; choose another --output or --no-resume")
     if difference := first_difference(earlier, config, NOT_COMPARED):
         key, old, new = difference
         raise UserError(
@@ -132,6 +138,26 @@ def earlier_config(folder: Path, config: RunConfig, *, no_resume: bool) -> RunCo
             f"{folder}; choose another --output, or start over with --no-resume"
         )
     return earlier
+
+
+def refuse_other_data(folder: Path, experiment: "Experiment") -> None:
+    """Refuses to show, or to go on with, what was found on data that have changed since.
+
+    Raises:
+      UserError: the folder's run was on other data.
+    """
+    from fedjax_rec.data import fingerprint
+    from fedjax_rec.simulation.identity import difference_in_words
+
+    table = tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))
+    recorded = table.get("recorded", {}).get("data")
+    if not recorded:  # an older version made it
+        return
+    if words := difference_in_words({"data": recorded}, {"data": fingerprint(experiment.data)}):
+        raise UserError(
+            f"{folder}: holds a run on other data: {words}; choose another --output, or start "
+            "over with --no-resume"
+        )
 
 
 def prepare_folder(

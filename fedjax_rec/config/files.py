@@ -92,17 +92,19 @@ def preset_names() -> list[str]:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The table in a TOML file.
+    """The table in a TOML file, without what a run has recorded of itself there.
 
     Raises:
       UserError: no such file, or not TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; give a preset's name or a TOML file") from None
     except ValueError as error:  # TOML's and Unicode's errors are both ValueErrors
         raise UserError(f"{path}: not a TOML file: {error}") from None
+    table.pop("recorded", None)  # data, plug-ins and digests: found by the run, not asked for
+    return table
 
 
 def load_preset(name_or_path: str, overrides: Sequence[str] = ()) -> RunConfig:

@@ -74,6 +74,11 @@ class SplitConfig:
         above=0,
         below=0.5,
     )
+    repeats: Literal["first", "last", "keep"] = option(
+        "first",
+        "Events of a user with one item: merged into the first or the last, or all kept; a "
+        "held-out item that was trained on is then not asked about.",
+    )
     max_events: int = option(0, "Events of a user that are used, chosen by hash; 0: all.", least=0)
 
 
@@ -169,6 +174,11 @@ class EvaluateConfig:
     candidates_seed: int = option(0, "Seed of the drawn candidates.", least=0)
     score_ties: Literal["pessimistic", "optimistic"] = option(
         "pessimistic", "Where the held-out item ranks among equal scores: last or first."
+    )
+    seen_items: Literal["removed", "ranked"] = option(
+        "removed",
+        "Items that the client has met leave the ranking; ranked: they stay, for repeat "
+        "consumption (with split.repeats keep).",
     )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fedjax_rec.data.candidates import candidate_lists, item_lists, uniform_candidates
     from fedjax_rec.data.clients import FederatedData, client_data, load
+    from fedjax_rec.data.digests import fingerprint
     from fedjax_rec.data.domains import beside
     from fedjax_rec.data.generator import synthetic
     from fedjax_rec.data.interactions import FileSplit, Interactions, describe, from_events
@@ -32,6 +33,7 @@ __all__ = [
     "client_data",
     "describe",
     "dirichlet",
+    "fingerprint",
     "from_events",
     "hold_out",
     "item_lists",
@@ -48,6 +50,7 @@ __all__ = [
 _HOMES = {
     "candidates": ("candidate_lists", "item_lists", "uniform_candidates"),
     "clients": ("FederatedData", "client_data", "load"),
+    "digests": ("fingerprint",),
     "domains": ("beside",),
     "generator": ("synthetic",),
     "interactions": ("FileSplit", "Interactions", "describe", "from_events"),

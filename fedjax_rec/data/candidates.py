@@ -30,13 +30,14 @@ def candidate_lists(
       split without held-out items has no entry.
 
     Raises:
-      UserError: `file`, and the data came without candidates.
+      UserError: `file`, and the data came without candidates; `uni99`, and a client with a
+        held-out item has touched all but fewer than 99 items.
 
     >>> from fedjax_rec.data.interactions import from_events
     >>> from fedjax_rec.data.splits import leave_one_out
-    >>> split = leave_one_out(from_events([1] * 4, [5, 6, 7, 8], times=[1, 2, 3, 4]))
-    >>> candidate_lists(split, "uni99")["test"][0, :3].tolist()  # nothing is left to draw
-    [3, 4, 4]
+    >>> events = from_events([1] * 4, [5, 6, 7, 8], times=[1, 2, 3, 4], catalogue=range(200))
+    >>> candidate_lists(leave_one_out(events), "uni99")["test"].shape
+    (1, 100)
     """
     if kind == "file":
         if split.candidates is None:
@@ -45,13 +46,54 @@ def candidate_lists(
                 "of them; choose uni99 or full"
             )
         return split.candidates
-    train, targets = split.train, {"valid": split.valid.items, "test": split.test.items}
-    touched = item_lists(
-        train.users, train.items, train.num_users, train.num_items, list(targets.values())
+    touched = _touched(split)
+    fewest, client = _fewest_free(split, touched)
+    if fewest < NUM_UNIFORM:
+        raise UserError(
+            f"{split.train.name}: candidates 'uni99' need {NUM_UNIFORM} items that a client has "
+            f"not touched, and client {client!r} has {fewest} of a catalogue of "
+            f"{split.train.num_items}; set evaluate.candidates to full"
+        )
+    return _uniform(split, touched, seed)
+
+
+def as_many_as_there_are(split: Split, seed: int) -> tuple[dict[str, npt.NDArray[np.int32]], int]:
+    """As `candidate_lists` of `uni99`, with what there is where fewer are; and the fewest."""
+    touched = _touched(split)
+    return _uniform(split, touched, seed), min(_fewest_free(split, touched)[0], NUM_UNIFORM)
+
+
+def _targets(split: Split) -> dict[str, npt.NDArray[np.int32]]:
+    return {"valid": split.valid.items, "test": split.test.items}
+
+
+def _touched(split: Split) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """`item_lists` of what each client trains on and holds out."""
+    train, held_out = split.train, list(_targets(split).values())
+    return item_lists(train.users, train.items, train.num_users, train.num_items, held_out)
+
+
+def _fewest_free(
+    split: Split, touched: tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]
+) -> tuple[int, str]:
+    """The fewest items that a client with a held-out item has not touched; and which client."""
+    num_items = split.train.num_items
+    num_free = num_items - np.diff(touched[0]).astype(np.int64)
+    is_asked = np.any([(items < num_items).any(axis=1) for items in _targets(split).values()], 0)
+    num_free[~is_asked] = num_items
+    client = int(np.argmin(num_free))
+    return int(num_free[client]) if is_asked.any() else NUM_UNIFORM, str(
+        split.train.user_labels[client]
     )
+
+
+def _uniform(
+    split: Split, touched: tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]], seed: int
+) -> dict[str, npt.NDArray[np.int32]]:
+    train = split.train
     return {
         name: uniform_candidates(touched, items, train.num_items, NUM_UNIFORM, (seed, stream))
-        for stream, (name, items) in enumerate(targets.items())
+        for stream, (name, items) in enumerate(_targets(split).items())
         if (items < train.num_items).any()
     }
 

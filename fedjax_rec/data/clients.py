@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal, get_args
 
 import jax.numpy as jnp
@@ -9,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedjax_rec.base import ClientData, LengthClass
-from fedjax_rec.data.candidates import candidate_lists
+from fedjax_rec.data.candidates import NUM_UNIFORM, as_many_as_there_are, candidate_lists
 from fedjax_rec.data.domains import as_one_catalogue
 from fedjax_rec.data.interactions import Interactions
 from fedjax_rec.data.reading import print_notice, read
-from fedjax_rec.data.rules import Holdout, Ties, Validation, check_rules
+from fedjax_rec.data.repeats import repeats_in_words
+from fedjax_rec.data.rules import Holdout, Repeats, Ties, Validation, check_rules
+from fedjax_rec.data.seen import without_seen
 from fedjax_rec.data.splits import Split, hold_out, shuffle_items
 from fedjax_rec.errors import UserError, did_you_mean
 
@@ -60,6 +63,11 @@ class FederatedData:
         everyone = np.arange(self.num_clients, dtype=np.int32)
         return everyone if held is None else everyone[~held]
 
+    @cached_property
+    def unseen(self) -> tuple[Split, dict[str, int]]:
+        """The split without held-out items that the client has met, and how many there are."""
+        return without_seen(self.split)
+
     @property
     def protocol(self) -> dict[str, str | int | float]:
         """The part of the evaluation protocol that the data decides, by field."""
@@ -70,7 +78,13 @@ class FederatedData:
             "split_seed": self.split.seed,
             "negatives_exclude": self.exclude,
         }
-        optional = {"holdout_share": self.split.share, "max_events": self.split.max_events}
+        optional: dict[str, str | int | float | None] = {
+            "holdout_share": self.split.share,
+            "max_events": self.split.max_events,
+            "repeats": self.split.repeats,
+            "num_repeats": self.split.num_repeats or None,
+            "questions_dropped": sum(self.unseen[1].values()) or None,
+        }
         return facts | {name: value for name, value in optional.items() if value is not None}
 
 
@@ -84,6 +98,7 @@ def load(
     split_seed: int = 0,
     share: float = 0.1,
     max_events: int = 0,
+    repeats: Repeats = "first",
     exclude: Exclude = "train",
     candidates_seed: int = 0,
     notice: Callable[[str], None] = print_notice,
@@ -100,10 +115,12 @@ def load(
       split_seed: of hashes, likewise.
       share: of the events, or of the users, for the hold-outs `temporal`, `ratio`, `users`.
       max_events: of each user, 0 for all; likewise.
+      repeats: what becomes of events that repeat; likewise.
       exclude: see `client_data`.
       candidates_seed: likewise; and of the 99 that validation items are ranked among where
         the files list candidates for test items only.
-      notice: gets the citation and terms of a data set when it is first used.
+      notice: gets the citation and terms of a data set when it is first used, and how many
+        events repeat, where any does.
       **options: of `synthetic`: `num_users`, `num_items`, `seed`, ...
 
     Raises:
@@ -114,7 +131,7 @@ def load(
     >>> data.num_clients, data.num_items, data.protocol["time_ties"]
     (20, 30, 'hash')
     """
-    check_rules(holdout, validation, ties, split_seed, share, max_events)
+    check_rules(holdout, validation, ties, split_seed, share, max_events, repeats)
     interactions = read(name, path=path, notice=notice, **options)
     split = hold_out(
         interactions,
@@ -124,17 +141,26 @@ def load(
         seed=split_seed,
         share=share,
         max_events=max_events,
+        repeats=repeats,
     )
-    split = _with_all_candidates(shuffle_items(split), candidates_seed)
+    if split.num_repeats:
+        notice(repeats_in_words(name, split.num_repeats, repeats))
+    split = _with_all_candidates(shuffle_items(split), candidates_seed, notice)
     clients = client_data(split, exclude=exclude, candidates_seed=candidates_seed)
     return FederatedData(name, clients, split, exclude, candidates_seed)
 
 
-def _with_all_candidates(split: Split, seed: int) -> Split:
+def _with_all_candidates(split: Split, seed: int, notice: Callable[[str], None]) -> Split:
     """Files list candidates for test items; drawn ones are added for validation items."""
     if not split.candidates or not (split.valid.items < split.train.num_items).any():
         return split
-    return replace(split, candidates=candidate_lists(split, "uni99", seed) | split.candidates)
+    drawn, fewest = as_many_as_there_are(split, seed)
+    if fewest < NUM_UNIFORM:
+        notice(
+            f"{split.train.name}: among the file's candidates validation items are ranked among "
+            f"as few as {fewest} drawn items, not {NUM_UNIFORM}: the catalogue has no more"
+        )
+    return replace(split, candidates=drawn | split.candidates)
 
 
 def client_data(
@@ -154,7 +180,7 @@ def client_data(
       candidates_seed: of `uni99` candidates, where the data bring none.
 
     Raises:
-      UserError: an unknown choice.
+      UserError: an unknown choice, or a catalogue of one item.
 
     >>> from fedjax_rec.data.interactions import from_events
     >>> split = hold_out(from_events([1, 1, 1, 2], [5, 6, 7, 5], times=[1, 2, 3, 1]))
@@ -164,6 +190,11 @@ def client_data(
     """
     if exclude not in EXCLUDES:
         raise UserError(f"exclude {exclude!r} is not known{did_you_mean(exclude, EXCLUDES)}")
+    if split.train.num_items < 2:
+        raise UserError(
+            f"{split.train.name}: its catalogue is one item, so there is nothing to choose from; "
+            "check the column of items"
+        )
     train = as_one_catalogue(split.train)
     offsets = _offsets(train.users, train.num_users)
     users, excluded = _exclusions(split, train, exclude, candidates_seed)

@@ -1,12 +1,14 @@
 """Who did what with which item and when: the events of a data set, in file order."""
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fedjax_rec.data.labels import as_labels, bare, is_missing, natural_sort
 from fedjax_rec.errors import UserError
 
 LONGEST_SPAN = 2**31 - 1
@@ -76,15 +78,16 @@ class Interactions:
         return len(self.users)
 
 
-def natural_sort(labels: Sequence[str]) -> list[str]:
-    """Sorts raw ids: as numbers when every one is a whole number, else as text.
-
-    >>> natural_sort(["10", "9", "1"]), natural_sort(["b10", "b9", "1"])
-    (['1', '9', '10'], ['1', 'b10', 'b9'])
-    """
-    if all(label.isascii() and label.isdigit() for label in labels):
-        return sorted(labels, key=lambda label: (int(label), label))
-    return sorted(labels)
+def pick(interactions: Interactions, events: NDArray[np.intp] | NDArray[np.bool_]) -> Interactions:
+    """Some events, in the order they are named; users and items keep their numbers."""
+    return replace(
+        interactions,
+        users=interactions.users[events],
+        items=interactions.items[events],
+        values=interactions.values[events],
+        times=interactions.times[events],
+        file_split=None,
+    )
 
 
 def from_events(
@@ -94,19 +97,20 @@ def from_events(
     times: ArrayLike | None = None,
     *,
     name: str = "custom",
-    titles: Mapping[str, str] | None = None,
+    titles: Mapping[Any, str] | None = None,
     catalogue: Iterable[Hashable] = (),
     where: str | PurePath = "",
 ) -> Interactions:
     """Interactions from columns of raw ids: gives dense ids and checks the values.
 
     Args:
-      users: `[E]` raw user ids: text, whole numbers or bytes (UTF-8).
+      users: `[E]` raw user ids: text, whole numbers or bytes (UTF-8). The number 7 and the
+        text "7" are one id. What stands for a missing value in tables (`MISSING`) is none.
       items: `[E]` raw item ids.
       values: `[E]` ratings or counts; `None` is 1 for every event.
-      times: `[E]` seconds, fractions are cut off; 0 is unknown, `None` is 0 for all.
+      times: `[E]` seconds since 1970, fractions are cut off; 0 is unknown, `None` is 0 for all.
       name: the data set's name.
-      titles: raw item id -> title; items without one go by their id.
+      titles: raw item id, text or number, -> title; items without one go by their id.
       catalogue: raw ids of further items, which may have no event.
       where: what error messages call the origin; by default the name.
 
@@ -114,16 +118,17 @@ def from_events(
       The events in the given order.
 
     Raises:
-      UserError: no events, columns of unequal length, a value or time that is not
-        finite, or times further apart than 68 years.
+      UserError: no events, columns of unequal length, ids that are missing or ambiguous
+        (`labels.as_labels`), a value or time that is not finite, times that are no seconds or
+        further apart than 68 years, or titles of other items.
 
     >>> events = from_events(["ann", "bob"], [30, 4], times=[5, 9])
     >>> events.users.tolist(), events.items.tolist(), events.item_labels.tolist()
     ([0, 1], [1, 0], ['4', '30'])
     """
     origin = str(where) or name
-    user_ids, user_labels = _dense(users)
-    item_ids, item_labels = _dense(items, catalogue)
+    user_ids, user_labels = _dense(users, (), "user", origin)
+    item_ids, item_labels = _dense(items, catalogue, "item", origin)
     num_events = len(user_ids)
     if num_events == 0:
         raise UserError(f"{origin}: no events: the data set is empty; check the file")
@@ -132,13 +137,7 @@ def from_events(
     if {len(item_ids), len(ratings), len(seconds)} != {num_events}:
         raise UserError(f"{origin}: the columns have unequal lengths; give one entry an event")
     _check_finite(origin, "value", ratings, float(np.finfo(np.float32).max))
-    _check_finite(origin, "time", seconds, 2.0**53)
-    known = seconds[seconds != 0]
-    if known.size and known.max() - known.min() > LONGEST_SPAN:
-        raise UserError(
-            f"{origin}: times lie more than 68 years apart: "
-            "give seconds (not milliseconds), and 0 where a time is unknown"
-        )
+    _check_times(origin, seconds)
     return Interactions(
         users=user_ids,
         items=item_ids,
@@ -146,7 +145,7 @@ def from_events(
         times=seconds.astype(np.int64),
         user_labels=np.array(user_labels),
         item_labels=np.array(item_labels),
-        item_titles=None if titles is None else tuple(titles.get(i, i) for i in item_labels),
+        item_titles=_titles(titles, item_labels, origin),
         name=name,
     )
 
@@ -160,18 +159,56 @@ def _check_finite(origin: str, what: str, numbers: NDArray[np.float64], largest:
         )
 
 
+def _check_times(origin: str, seconds: NDArray[np.float64]) -> None:
+    """Refuses times that are not seconds."""
+    largest = np.abs(seconds).max()
+    for unit, least in (("nanoseconds", 1e17), ("microseconds", 1e14), ("milliseconds", 1e11)):
+        if least <= largest < 1e20:
+            raise UserError(
+                f"{origin}: times such as {largest:.0f} are {unit}, as it seems, and would be a "
+                "date after the year 5000: give seconds since 1970, and 0 where one is unknown"
+            )
+    _check_finite(origin, "time", seconds, 1e20)
+    known = seconds[seconds != 0]
+    if known.size and known.max() - known.min() > LONGEST_SPAN:
+        raise UserError(
+            f"{origin}: times lie more than 68 years apart, from {known.min():.0f} to "
+            f"{known.max():.0f}: give seconds, and 0 where a time is unknown"
+        )
+
+
+def _titles(
+    titles: Mapping[Any, str] | None, item_labels: Sequence[str], origin: str
+) -> tuple[str, ...] | None:
+    """A title for each item: its own id where there is none."""
+    if titles is None:
+        return None
+    known = {
+        bare(raw.decode() if isinstance(raw, bytes) else str(raw)): str(title)
+        for raw, title in titles.items()
+    }
+    if known and not any(label in known for label in item_labels):
+        raise UserError(
+            f"{origin}: no title is of one of the items: ids of titles are such as "
+            f"{next(iter(known))!r}, those of items such as {item_labels[0]!r}; write both alike"
+        )
+    found = ((label, known.get(label, "")) for label in item_labels)
+    return tuple(label if is_missing(title) else title for label, title in found)
+
+
 def _dense(
-    labels: Sequence[Hashable] | ArrayLike, further: Iterable[Hashable] = ()
+    column: Sequence[Hashable] | ArrayLike,
+    further: Iterable[Hashable],
+    what: str,
+    where: str,
 ) -> tuple[NDArray[np.int32], list[str]]:
     """Dense ids `[E]` and the sorted labels they stand for, with further ones."""
-    column = labels.tolist() if isinstance(labels, np.ndarray) else list(labels)  # type: ignore[arg-type]
-    text = {
-        raw: raw.decode() if isinstance(raw, bytes) else str(raw) for raw in {*column, *further}
-    }
-    ordered = natural_sort(list(set(text.values())))
+    raw_ids: list[Any] = column.tolist() if isinstance(column, np.ndarray) else list(column)  # type: ignore[arg-type]
+    labels = as_labels(raw_ids, further, what=what, where=where)
+    ordered = natural_sort(set(labels.values()))
     place = {label: i for i, label in enumerate(ordered)}
-    dense = {raw: place[label] for raw, label in text.items()}
-    ids = np.fromiter(map(dense.__getitem__, column), np.int32, len(column))
+    dense = {raw: place[label] for raw, label in labels.items()}
+    ids = np.fromiter(map(dense.__getitem__, raw_ids), np.int32, len(raw_ids))
     return ids, ordered
 
 

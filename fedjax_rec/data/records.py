@@ -8,11 +8,12 @@ from numpy.typing import NDArray
 
 from fedjax_rec.data.clients import FederatedData, client_data
 from fedjax_rec.data.hashing import hash_events
-from fedjax_rec.data.interactions import Interactions
+from fedjax_rec.data.interactions import Interactions, pick
 from fedjax_rec.data.partitions import dirichlet, silos
 from fedjax_rec.data.reading import features_of, print_notice, read
-from fedjax_rec.data.rules import OF_RECORDS, Holdout, Validation, check_rules
-from fedjax_rec.data.splits import Split, held_out, pick
+from fedjax_rec.data.repeats import merge_repeats, repeats_in_words
+from fedjax_rec.data.rules import OF_RECORDS, Holdout, Repeats, Validation, check_rules
+from fedjax_rec.data.splits import Split, held_out
 from fedjax_rec.errors import UserError
 
 TRAIN, TEST, VALID = range(3)
@@ -77,6 +78,7 @@ def load_records(
     rules: Silos = Silos(),
     *,
     positive_from: float = 4.0,
+    repeats: Repeats = "first",
     path: str = "",
     notice: Callable[[str], None] = print_notice,
 ) -> FederatedData:
@@ -93,6 +95,8 @@ def load_records(
       name: a data set whose files describe people and items, see `data.sources`.
       rules: how many records, and how they are dealt.
       positive_from: the least value of a positive record.
+      repeats: which of a person's ratings of one film is a record, see `hold_out`; under `keep`
+        all are, and one may be trained on while another is held out.
       path: as of `load`.
       notice: likewise.
 
@@ -103,7 +107,10 @@ def load_records(
     Raises:
       UserError: too few ratings, or nothing is known of people and items.
     """
-    events = read(name, path=path, notice=notice)
+    merging = check_rules(rules.holdout, rules.validation, "hash", rules.seed, repeats=repeats)
+    events, num_repeats = merge_repeats(read(name, path=path, notice=notice), merging)
+    if num_repeats:
+        notice(repeats_in_words(name, num_repeats, repeats))
     num_records = rules.num_train + rules.num_held_out
     if num_records > events.num_events:
         raise UserError(
@@ -120,7 +127,11 @@ def load_records(
     labels = (drawn.values >= positive_from).astype(np.float32)
     silo, purpose = _dealt(drawn, labels, rules)
     records = _as_events(drawn, labels, np.zeros_like(silo) if rules.is_pooled else silo)
-    split = _split(records, purpose, rules)
+    split = replace(
+        _split(records, purpose, rules),
+        repeats=repeats if num_repeats else None,
+        num_repeats=num_repeats,
+    )
     return FederatedData(
         name, client_data(split), split, "train", features=np.concatenate(features, axis=1)
     )

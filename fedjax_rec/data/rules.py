@@ -22,9 +22,11 @@ Holdout = Literal[
 ]
 Validation = Literal["second_latest", "hash", "temporal", "ratio", "users", "records", "none"]
 Ties = Literal["hash", "file_order", "item_id"]
+Repeats = Literal["first", "last", "keep"]
 HOLDOUTS: tuple[Holdout, ...] = get_args(Holdout)
 VALIDATIONS: tuple[Validation, ...] = get_args(Validation)
 TIES: tuple[Ties, ...] = get_args(Ties)
+REPEATS: tuple[Repeats, ...] = get_args(Repeats)
 
 VALIDATIONS_OF: dict[Holdout, tuple[Validation, ...]] = {
     "leave_one_out": ("second_latest", "hash", "none"),
@@ -58,6 +60,7 @@ class Rules:
     seed: int
     share: float
     max_events: int
+    repeats: Repeats
 
 
 def check_rules(
@@ -67,6 +70,7 @@ def check_rules(
     seed: int,
     share: float = 0.1,
     max_events: int = 0,
+    repeats: Repeats = "first",
 ) -> Rules:
     """The arguments of `hold_out`, checked without the data.
 
@@ -76,6 +80,7 @@ def check_rules(
     _check_choice("holdout", holdout, HOLDOUTS)
     _check_choice("validation", validation, VALIDATIONS)
     _check_choice("ties", ties, TIES)
+    _check_choice("repeats", repeats, REPEATS)
     if validation not in VALIDATIONS_OF[holdout]:
         raise UserError(
             f"validation {validation!r} does not go with holdout {holdout!r}; "
@@ -89,7 +94,7 @@ def check_rules(
         raise UserError(f"split max_events {max_events} is out of range; choose one from 0 (all)")
     if max_events and holdout == "file":
         raise UserError("split max_events does not go with holdout 'file'; set it to 0")
-    return Rules(holdout, validation, ties, seed, share, max_events)
+    return Rules(holdout, validation, ties, seed, share, max_events, repeats)
 
 
 def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:

@@ -5,11 +5,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fedjax_rec.data.interactions import Interactions
+from fedjax_rec.data.interactions import Interactions, pick
+from fedjax_rec.data.repeats import merge_repeats
 from fedjax_rec.data.rules import (
     WITH_SHARE,
     Holdout,
     Mask,
+    Repeats,
     Rules,
     Ties,
     Validation,
@@ -59,6 +61,8 @@ class Split:
       held_users: `[N]` who is held out whole and never trains, where the rule holds out
         users; their events in `train` are what they may adapt on before they are asked.
       max_events: how many events of each user were kept; `None`: all.
+      repeats: what became of events that repeat, see `hold_out`; `None` where none does.
+      num_repeats: how many events repeat an item that their user has already.
     """
 
     train: Interactions
@@ -72,6 +76,8 @@ class Split:
     share: float | None = None
     held_users: NDArray[np.bool_] | None = None
     max_events: int | None = None
+    repeats: Repeats | None = None
+    num_repeats: int = 0
 
 
 def hold_out(
@@ -83,6 +89,7 @@ def hold_out(
     seed: int = 0,
     share: float = 0.1,
     max_events: int = 0,
+    repeats: Repeats = "first",
 ) -> Split:
     """Holds out some of each client's items for test, and others for validation.
 
@@ -99,8 +106,8 @@ def hold_out(
     hash (another than the test's), `temporal` and `ratio` hold out as large a share again.
     Under `users` the test users are those with the largest hash of raw user id and seed, the
     validation users those that follow; none of them trains, see `Split.held_users`.
-    What is chosen by hash is chosen with all its repeats. The hashes are those of raw user
-    id, raw item id and seed, so that neither file order nor numbering matters.
+    What is chosen by hash is chosen with all its repeats, where those are kept. The hashes are
+    those of raw user id, raw item id and seed, so that neither file order nor numbering matters.
 
     A client with too few events (under 3 with a validation item, under 2 without) keeps all
     of them in training and holds out nothing. Under `temporal` and `file`, the held-out
@@ -116,6 +123,10 @@ def hold_out(
         events or users, one at least. Events of the same second as the first one that
         `temporal` holds out are held out too.
       max_events: of each user's events as many are used, chosen by hash; 0 uses all.
+      repeats: of a user's events with one item the `first` or the `last` is left, with its
+        value and time, or all are (`keep`). Under `keep` an item can be both in training and
+        held out; it is then no question to ask (`seen.without_seen`), unless seen items are
+        ranked too. What files hold out is merged apart from what they train on.
 
     Raises:
       UserError: an unknown rule, rules that do not go together, a seed or share out of
@@ -127,11 +138,12 @@ def hold_out(
     >>> split.test.items.tolist(), split.train.items.tolist()
     ([[1], [1]], [0, 2, 0])
     """
-    rules = check_rules(holdout, validation, ties, seed, share, max_events)
+    rules = check_rules(holdout, validation, ties, seed, share, max_events, repeats)
+    interactions, num_repeats = merge_repeats(interactions, rules)
     interactions = pick(interactions, kept(interactions, rules)) if max_events else interactions
     split, is_test, is_valid = _split(interactions, rules)
     check_times(interactions, rules, is_test, is_valid)
-    return split
+    return replace(split, repeats=repeats if num_repeats else None, num_repeats=num_repeats)
 
 
 def leave_one_out(
@@ -140,12 +152,12 @@ def leave_one_out(
     validation: Validation = "second_latest",
     ties: Ties = "hash",
     seed: int = 0,
+    repeats: Repeats = "first",
 ) -> Split:
     """Holds out each client's latest event for test and the one before for validation.
 
     Clients with too few events (under 3 with a validation item, under 2 without) keep
-    all of them in training and hold out nothing. Where a client meets an item again,
-    the item can be both in training and held out.
+    all of them in training and hold out nothing.
 
     Args:
       interactions: all events. Events of unknown time (0) count as the oldest, even
@@ -157,6 +169,7 @@ def leave_one_out(
         the numbering of items matters. `file_order`: the later line. `item_id`: the
         larger raw item id.
       seed: of the hash, `0 .. 2**64 - 1`.
+      repeats: what becomes of events that repeat, see `hold_out`.
 
     Raises:
       UserError: an unknown rule, or a seed out of range.
@@ -167,7 +180,10 @@ def leave_one_out(
     >>> split.test.items.tolist(), split.valid.items.tolist(), split.train.items.tolist()
     ([[1], [3]], [[2], [3]], [0, 0])
     """
-    return _split(interactions, check_rules("leave_one_out", validation, ties, seed))[0]
+    rules = check_rules("leave_one_out", validation, ties, seed, repeats=repeats)
+    interactions, num_repeats = merge_repeats(interactions, rules)
+    split = _split(interactions, rules)[0]
+    return replace(split, repeats=repeats if num_repeats else None, num_repeats=num_repeats)
 
 
 def shuffle_items(split: Split) -> Split:
@@ -274,15 +290,3 @@ def _candidates(interactions: Interactions, test: HeldOut) -> dict[str, NDArray[
         is_repeat |= listed == target[:, None]
     others = np.sort(np.where(is_repeat, interactions.num_items, listed), axis=1)
     return {"test": np.concatenate([test.items, others], axis=1).astype(np.int32)}
-
-
-def pick(interactions: Interactions, events: NDArray[np.intp] | Mask) -> Interactions:
-    """Some events, in the order they are named; users and items keep their numbers."""
-    return replace(
-        interactions,
-        users=interactions.users[events],
-        items=interactions.items[events],
-        values=interactions.values[events],
-        times=interactions.times[events],
-        file_split=None,
-    )

@@ -38,12 +38,18 @@ class Protocol:
         uniform items the client never touched, or the list of a `file`. This and the next
         three are of rankings alone.
       candidates_seed: of those items; unused by `full`.
-      seen_items: `removed` from the ranking.
+      seen_items: `removed` from the ranking: training items, at test the validation items
+        too; or `ranked` as all others, as where people consume again.
       score_ties: the rule among equal scores, see `ranking.ranks`.
       selection: which round's parameters are reported; the one that is `best on test, as
         released` by some papers flatters.
       holdout_share: the share that `temporal`, `ratio` or `users` hold out; `None` elsewhere.
       max_events: how many events of each user are used, chosen by hash; `None`: all.
+      repeats: what became of a user's events with one item: merged into the `first` or `last`
+        of them, or all kept (`keep`); this and the next are `None` where no event repeats.
+      num_repeats: how many events repeat an item that their user has already.
+      questions_dropped: how many held-out items are not asked about, for the client has trained
+        on them, or they are its validation item too; `None`: none.
 
     Raises:
       UserError: for a value that is not one of these.
@@ -73,11 +79,14 @@ class Protocol:
     negatives_exclude: Literal["train", "heldout", "heldout_and_candidates"] = "train"
     candidates: Literal["full", "uni99", "file"] = "full"
     candidates_seed: int = 0
-    seen_items: Literal["removed"] = "removed"
+    seen_items: Literal["removed", "ranked"] = "removed"
     score_ties: Literal["pessimistic", "optimistic"] = "pessimistic"
     selection: Literal["last", "best on validation", "best on test, as released"] = "last"
     holdout_share: float | None = None
     max_events: int | None = None
+    repeats: Literal["first", "last", "keep"] | None = None
+    num_repeats: int | None = None
+    questions_dropped: int | None = None
 
     def __post_init__(self) -> None:
         """Refuses unknown values."""

@@ -78,6 +78,7 @@ def finished_run(folder: Path) -> RunRecord:
         raise UserError(f"{folder}: not the folder of a run (it has no config.toml)") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
+    config.pop("recorded", None)  # found by the run, not asked for; it is in the summary too
     summary = read_summary(folder)
     if summary is None:
         raise UserError(

@@ -31,6 +31,12 @@ COMPARED = {
 }
 """Columns of a comparison, where a run has them."""
 
+BESIDE = ("hit_rate", "ndcg")
+"""Metrics that Popularity's are shown beside."""
+
+NOISY = "NOISE, NO GUARANTEE"
+"""Stands wherever the figures of a run are compared whose noise no accountant has counted."""
+
 CHOSEN = "ROUND CHOSEN ON TEST"
 """Stands wherever the figures of such a run are shown."""
 
@@ -60,7 +66,7 @@ def print_results(console: Console, summary: Mapping[str, Any]) -> None:
       console: where to.
       summary: the object in `summary.json`.
     """
-    table = results_table(summary["metrics"])
+    table = results_table(summary["metrics"], summary.get("popularity") or {})
     table.title = CHOSEN if is_chosen_on_test(summary) else None
     console.print(table)
     for line in _facts(summary):
@@ -72,8 +78,15 @@ def is_chosen_on_test(summary: Mapping[str, Any]) -> bool:
     return "on test" in (summary.get("protocol") or {}).get("selection", "")
 
 
-def results_table(metrics: Mapping[str, float]) -> Table:
-    """A row a metric, a column for each split and cut-off, if it has one."""
+def results_table(
+    metrics: Mapping[str, float], popular: Mapping[str, float] | None = None
+) -> Table:
+    """A row a metric, a column for each split and cut-off, if it has one.
+
+    Args:
+      metrics: of the run.
+      popular: Popularity's on the same terms; some of them stand below the run's.
+    """
     matches = [found.groups() for key in metrics if (found := KEY.fullmatch(key))]
     parts = [found for found in matches if found[1] not in IN_A_LINE]
     columns = sorted(
@@ -88,6 +101,9 @@ def results_table(metrics: Mapping[str, float]) -> Table:
     for name in names:
         values = [metrics.get(f"{split}/{name}{cutoff}") for split, cutoff in columns]
         table.add_row(name, *map(_value, values))
+        if popular and name in BESIDE:
+            values = [popular.get(f"{split}/{name}{cutoff}") for split, cutoff in columns]
+            table.add_row(f"{name} of Popularity", *map(_value, values), style="dim")
     return table
 
 
@@ -145,26 +161,56 @@ def protocol_line(protocol: Mapping[str, Any]) -> str:
 def comparison_table(records: Sequence[RunRecord]) -> Table:
     """One row a run: algorithm, protocol, test metrics, bytes and seconds."""
     labels = _protocol_labels(records)
-    table = Table("run", "algorithm", "protocol")
+    data = [data_name(record) for record in records]
+    are_mixed = len({one for one in data if one}) > 1
+    table = Table("run", "algorithm", *(["data"] if are_mixed else []), "protocol")
     found = [record.summary["metrics"] for record in records]
     compared = {
         name: key for name, key in COMPARED.items() if any(key in metrics for metrics in found)
     }
     for name in ("rounds", *compared, "up/client/round", "seconds"):
         table.add_column(name, justify="right")
-    for record, label in zip(records, labels, strict=True):
+    for record, label, name in zip(records, labels, data, strict=True):
         summary, metrics = record.summary, record.summary["metrics"]
         sent = summary.get("communication") or {}
         table.add_row(
             escape(str(record.path)),
             escape(str(record.config.get("algorithm", {}).get("name", "-"))),
-            label,
+            *([escape(name or "-")] if are_mixed else []),
+            f"{label}, {NOISY}" if is_noisy(record) else label,
             str(summary.get("rounds", "-")),
             *(_value(metrics.get(key)) for key in compared.values()),
             format_bytes(sent.get("bytes_up_per_client_round")),
             _seconds(summary),
         )
     return table
+
+
+def data_name(record: RunRecord) -> str:
+    """What a run was trained and asked on: the data's name, and the start of their digest.
+
+    Two runs are comparable only where it is the same.
+
+    >>> data_name(RunRecord(None, {"data": {"name": "mine"}}, {"data": {"sha256": "ab12cd34ef"}}))
+    'mine (ab12cd34)'
+    """
+    found = record.summary.get("data") or {}
+    name = found.get("name") or (record.config.get("data") or {}).get("name", "")
+    return f"{name} ({found['sha256'][:8]})" if "sha256" in found else str(name)
+
+
+def is_noisy(record: RunRecord) -> bool:
+    """Whether noise was added for privacy and no guarantee is stated."""
+    notes = record.summary.get("notes") or []
+    return not record.summary.get("privacy") and any(
+        str(note).startswith("privacy: noise") for note in notes
+    )
+
+
+def data_differences(records: Sequence[RunRecord]) -> list[str]:
+    """The data sets of the runs, where they are not of one."""
+    names = list(dict.fromkeys(filter(None, map(data_name, records))))
+    return names if len(names) > 1 else []
 
 
 def beyond_table(records: Sequence[RunRecord]) -> Table | None:

@@ -84,6 +84,18 @@ class Checkpointer:
         """The steps that are there, oldest first."""
         return sorted(self._manager.all_steps())
 
+    def record(self, step: int) -> dict[str, Any] | None:
+        """The record of a step, without its arrays; `None` where it cannot be read."""
+        self._seal()
+        if _broken_seal(self.folder / str(step)):
+            return None
+        items = ocp.args.Composite(record=ocp.args.JsonRestore())
+        try:
+            record: dict[str, Any] = self._manager.restore(step, args=items).record
+        except Exception:  # noqa: BLE001  orbax and tensorstore raise many kinds
+            return None
+        return record
+
     def restore(self, step: int, like: PyTree) -> tuple[PyTree, dict[str, Any]]:
         """One step's tree, in the structure of `like`, and its record.
 

@@ -28,6 +28,7 @@ from fedjax_rec.evaluation.communication import received
 from fedjax_rec.simulation.devices import BY_CLIENT, EVERYWHERE, Placement
 from fedjax_rec.simulation.engine import build
 from fedjax_rec.simulation.execution import Execution
+from fedjax_rec.simulation.lapack import MayHangError
 from fedjax_rec.simulation.programs import Shared
 from fedjax_rec.simulation.rounds import draw_cohorts
 
@@ -194,7 +195,11 @@ def round_memory(
     begin = time.monotonic()
     if execution.is_debug:
         return None
-    program = Shared(algorithm).rounds(execution, state, clients, cohorts, fixed).compiled
+    try:
+        program = Shared(algorithm).rounds(execution, state, clients, cohorts, fixed).compiled
+    except MayHangError:  # then the run is on one device, see `simulate`
+        one = replace(execution, num_devices=1)
+        return round_memory(algorithm, data, sampler, one, num_rounds)
     seconds = time.monotonic() - begin
     analyse = getattr(program, "memory_analysis", lambda: None)
     if (analysis := analyse()) is None:

@@ -1,17 +1,17 @@
 """The federated loop: rounds, evaluation, checkpoints, and when to end."""
 
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from types import FrameType
+from types import MappingProxyType
 from typing import Any
 
 import jax
+import numpy as np
+import numpy.typing as npt
 
 from fedjax_rec.base import (
     Clients,
@@ -20,12 +20,13 @@ from fedjax_rec.base import (
     Fixed,
     Key,
     Part,
+    PyTree,
     ServerState,
 )
 from fedjax_rec.cpu import missing_settings_line, pin_threads
 from fedjax_rec.data import FederatedData
 from fedjax_rec.data.reading import print_notice
-from fedjax_rec.errors import UserError
+from fedjax_rec.errors import DivergedError, UserError
 from fedjax_rec.evaluation import Communication, Payload, spread, worst_keys
 from fedjax_rec.evaluation.communication import received
 from fedjax_rec.program_cache import keep_programs
@@ -35,6 +36,10 @@ from fedjax_rec.simulation.compilation import cuda_warning
 from fedjax_rec.simulation.devices import Placement
 from fedjax_rec.simulation.engine import build
 from fedjax_rec.simulation.execution import Execution
+from fedjax_rec.simulation.identity import Facts, digests, identity_of, rates_of, terms_of
+from fedjax_rec.simulation.interrupts import interruptible
+from fedjax_rec.simulation.lapack import MayHangError
+from fedjax_rec.simulation.locking import only_run_in
 from fedjax_rec.simulation.plans import (
     CheckpointPlan,
     EarlyStop,
@@ -45,14 +50,21 @@ from fedjax_rec.simulation.plans import (
 )
 from fedjax_rec.simulation.programs import Shared
 from fedjax_rec.simulation.progress import Progress
+from fedjax_rec.simulation.records import write_json
 from fedjax_rec.simulation.rounds import draw_cohorts, host_seed, stretch_ends
 from fedjax_rec.simulation.scoring import Scorer
+from fedjax_rec.simulation.settings import settings_text
 from fedjax_rec.simulation.storage import (
     FolderStorage,
     MemoryStorage,
     Storage,
+    refuse_another,
     restore_latest,
 )
+from fedjax_rec.simulation.watchdog import Watchdog
+from fedjax_rec.simulation.yardstick import below_popularity, popularity_metrics
+
+NO_GUARANTEE = "privacy: noise was added, but no privacy guarantee is computed yet"
 
 
 def simulate(
@@ -71,6 +83,8 @@ def simulate(
     execution: Execution = Execution(num_devices=0),
     report: Callable[[Report], None] = lambda report: None,
     notice: Callable[[str], None] = print_notice,
+    config: str = "",
+    plugins: Mapping[str, str] = MappingProxyType({}),
 ) -> Result:
     """Trains an algorithm on a data set, round after round, and evaluates it.
 
@@ -84,17 +98,22 @@ def simulate(
       stop: when to stop early; what is returned is then the best round by its metric.
       checkpoint: when to save, where there is an `output`.
       payload: what a real client would send, for the bytes that are reported.
-      output: a folder for `metrics.jsonl` and `checkpoints/`; nothing is written without.
+      output: a folder for `config.toml`, `metrics.jsonl`, `checkpoints/` and `summary.json`;
+        nothing is written without. One that holds another run is refused.
       resume: go on from the folder's newest whole checkpoint; False starts over.
-      execution: how rounds are run; never changes results.
+      execution: how rounds are run; never changes results. A program that could hang on
+        several devices is run on one.
       report: called after each stretch of rounds.
       notice: gets lines for the user; they go to standard error by default.
+      config: the configuration that all this was built from, as TOML; "" describes the rest.
+      plugins: name -> SHA-256 of others' code that takes part.
 
     Returns:
       What the run leaves. With an `output`, Ctrl-C ends the stretch, saves and returns.
 
     Raises:
       UserError: a request that cannot be met.
+      DivergedError: no client of a round sent anything finite.
 
     >>> import jax
     >>> from fedjax_rec.baselines import popularity
@@ -106,9 +125,91 @@ def simulate(
     """
     if rounds < 1:
         raise UserError(f"rounds must be at least 1, got {rounds}")
-    sampler = sampler or AllClients(len(data.training_clients))
-    protocol = protocol_of(data.protocol, evaluation, stop)
-    placement = Placement.of(execution, data.num_clients)
+    asked = _Asked(
+        algorithm=algorithm,
+        data=data,
+        key=key,
+        rounds=rounds,
+        sampler=sampler or AllClients(len(data.training_clients)),
+        evaluation=evaluation,
+        stop=stop,
+        checkpoint=checkpoint,
+        payload=payload,
+        output=output,
+        resume=resume,
+        execution=execution,
+        report=report,
+        notice=notice,
+        config=config,
+        plugins=plugins,
+    )
+    with only_run_in(output) if output else nullcontext():
+        try:
+            return _simulate(asked)
+        except MayHangError as error:
+            notice(f"on one device: {str(error).partition(':')[0]}")
+            return _simulate(replace(asked, execution=replace(execution, num_devices=1)))
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The arguments of `simulate`."""
+
+    algorithm: FederatedAlgorithm
+    data: FederatedData
+    key: Key
+    rounds: int
+    sampler: CohortSampler
+    evaluation: EvaluationPlan
+    stop: EarlyStop | None
+    checkpoint: CheckpointPlan
+    payload: Payload
+    output: Path | None
+    resume: bool
+    execution: Execution
+    report: Callable[[Report], None]
+    notice: Callable[[str], None]
+    config: str
+    plugins: Mapping[str, str]
+
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """What the metrics are measured on."""
+        return protocol_of(self.data.protocol, self.evaluation, self.stop).to_dict()
+
+    def identity(self, initial: PyTree, frozen: Part) -> Facts:
+        """All that the results depend on."""
+        made = identity_of(self.algorithm, self.data, self.key, initial, frozen)
+        return made | terms_of(
+            self.protocol, self.evaluation, self.stop, self.sampler, self.payload, self.plugins
+        )
+
+    def tell_start(self, round: int | None) -> None:
+        """Says where a run in a folder begins; `None` where nothing was there."""
+        if self.output:
+            is_new = round is None
+            line = "starting at round 0" if is_new else f"going on from round {round}"
+            self.notice(line if is_new else f"{line} of {self.rounds}")
+
+    def storage(self, identity: Facts) -> Storage:
+        """Where the run is kept."""
+        if self.output is None:
+            return MemoryStorage()
+        return FolderStorage(
+            self.output,
+            self.checkpoint,
+            resume=self.resume,
+            notice=self.notice,
+            identity=identity,
+            config=settings_text(self.config, identity, self.rounds),
+        )
+
+
+def _simulate(asked: _Asked) -> Result:
+    algorithm, data, key, rounds = asked.algorithm, asked.data, asked.key, asked.rounds
+    evaluation, stop, notice, output = asked.evaluation, asked.stop, asked.notice, asked.output
+    protocol_of(data.protocol, evaluation, stop)  # refuses what is no protocol
+    placement = Placement.of(asked.execution, data.num_clients)
     keep_programs()
     programs = Shared(algorithm, notice)
     scorer = Scorer(programs, data, evaluation, notice, placement)
@@ -116,17 +217,15 @@ def simulate(
         scorer.watch(stop)
     for line in filter(None, (missing_settings_line(), cuda_warning())):
         notice(line)
-    execution = replace(execution, num_devices=placement.num_devices)
+    execution = replace(asked.execution, num_devices=placement.num_devices)
     state, clients, frozen = _initial(programs, data, key)
     fixed = Fixed(frozen, data.clients)
     down, up = received(algorithm, state), jax.eval_shape(algorithm.template, state.shared)
-    progress = Progress(Communication(payload))
-    intervals = [evaluation.every, *([checkpoint.every] if output else [])]
-    storage: Storage = (
-        FolderStorage(output, checkpoint, resume=resume, notice=notice)
-        if output
-        else MemoryStorage()
-    )
+    progress = Progress(Communication(asked.payload))
+    intervals = [evaluation.every, *([asked.checkpoint.every] if output else [])]
+    identity = asked.identity((state, clients), frozen)
+    watchdog = Watchdog(notice, jax.devices()[: placement.num_devices])
+    storage = asked.storage(identity)
     try:
         restored = storage.restore((state, clients))
         if restored:
@@ -134,32 +233,29 @@ def simulate(
         state, clients = placement.everywhere(state), placement.spread(clients)
         placed = placement.spread_fixed(fixed)
         first_round, started = progress.round, time.monotonic()
-        if output:
-            notice(
-                f"going on from round {first_round} of {rounds}"
-                if restored
-                else "starting at round 0"
-            )
-        with _interruptible(is_on=output is not None) as interrupt:
+        asked.tell_start(first_round if restored else None)
+        with interruptible(is_on=output is not None) as interrupt:
             for end in stretch_ends(first_round, rounds, intervals):
                 if progress.is_stopped or interrupt.is_set():
                     break
                 cohorts = draw_cohorts(
-                    sampler, host_seed(key), progress.round, end, data.training_clients
+                    asked.sampler, host_seed(key), progress.round, end, data.training_clients
                 )
                 cohorts = placement.everywhere(cohorts)
                 with progress.clock("compile"):
                     program = _stretch(programs, execution, state, clients, cohorts, placed)
-                with progress.clock("train"):
+                with progress.clock("train"), watchdog.waiting_for(f"rounds up to {end}"):
                     state, clients, info = program(state, clients, cohorts, placed)
                     info = jax.device_get(info)
                 pin_threads()
                 num_before = progress.client_updates
                 lines = progress.add_rounds(info, down, up, notice)
+                _refuse_lost(progress.lost_round, identity, "update")
                 is_best = False
                 if end % evaluation.every == 0 or end == rounds:
-                    with progress.clock("evaluate"):
+                    with progress.clock("evaluate"), watchdog.waiting_for("the evaluation"):
                         metrics, _ = scorer(state, clients, placed)
+                    _refuse_lost(end * scorer.is_lost, identity, "score")
                     lines[-1] |= metrics
                     is_best = stop is not None and progress.judge(stop, metrics)
                 whole = partial(placement.whole, state, clients)
@@ -168,7 +264,7 @@ def simulate(
                 storage.save(whole, progress, is_best=is_best, is_last=is_last)
                 num_trained = progress.client_updates - num_before
                 seconds = time.monotonic() - started
-                report(Report(end, rounds, seconds, num_trained, lines[-1]))
+                asked.report(Report(end, rounds, seconds, num_trained, lines[-1]))
             is_interrupted = interrupt.is_set() and progress.round < rounds
         reported = progress.reported_round
         state, clients = placement.whole(state, clients)
@@ -176,22 +272,69 @@ def simulate(
             state, clients = storage.load_best((state, clients), progress)
     finally:
         storage.close()
-    metrics, per_client = scorer(placement.everywhere(state), placement.spread(clients), placed)
-    summary = {
-        "metrics": metrics,
-        "spread": {
-            f"test/{key}": spread(per_client[key]) for key in worst_keys(per_client).values()
-        },
-        "protocol": protocol.to_dict(),
-        "privacy": None,
-        **progress.summary(),
-        "reported_round": reported,
-        "num_clients": data.num_clients,
-        "num_items": data.num_items,
-    }
+    with watchdog.waiting_for("the last evaluation"):
+        metrics, per_client = scorer(placement.everywhere(state), placement.spread(clients), placed)
+    summary = _summary(asked, progress, identity, metrics, per_client)
+    if output and not is_interrupted:
+        write_json(output / "summary.json", summary)
     return Result(
         storage.lines, summary, per_client, state, clients, frozen, is_interrupted, first_round
     )
+
+
+def _summary(
+    asked: _Asked,
+    progress: Progress,
+    identity: Facts,
+    metrics: dict[str, float],
+    per_client: dict[str, npt.NDArray[np.float32]],
+) -> dict[str, Any]:
+    """The content of `summary.json`."""
+    popular, below = _popularity(asked, metrics)
+    noisy = NO_GUARANTEE if asked.algorithm.aggregate.is_noise else ""
+    return {
+        "metrics": metrics,
+        "popularity": popular,
+        "spread": {
+            f"test/{key}": spread(per_client[key]) for key in worst_keys(per_client).values()
+        },
+        "protocol": asked.protocol,
+        "privacy": None,
+        "notes": list(filter(None, (noisy, below))),
+        **progress.summary(),
+        "reported_round": progress.reported_round,
+        "num_clients": asked.data.num_clients,
+        "num_items": asked.data.num_items,
+        "data": identity["data"],
+        "identity": digests(identity),
+        "plugins": dict(asked.plugins),
+    }
+
+
+def _refuse_lost(round: int, identity: Facts, what: str) -> None:
+    """Ends a run that is lost, before it writes anything of it.
+
+    Args:
+      round: in which nobody's update or score was finite; 0 for a run that is not lost.
+      identity: of the run, whose learning rates are named.
+      what: is not finite.
+    """
+    if round:
+        rates = ", ".join(rates_of(identity)) or "the learning rates"
+        raise DivergedError(
+            f"all clients diverged in round {round}: no {what} is finite, and the run has "
+            f"ended; lower {rates}"
+        )
+
+
+def _popularity(asked: _Asked, metrics: dict[str, float]) -> tuple[dict[str, float], str]:
+    """Popularity's figures beside a run's own, and the line that tells where they are better."""
+    if asked.evaluation.task != "ranking":
+        return {}, ""
+    popular = popularity_metrics(asked.data, asked.evaluation)
+    if line := below_popularity(metrics, popular):
+        asked.notice(line)
+    return popular, line
 
 
 def load_run(
@@ -210,11 +353,13 @@ def load_run(
       else of the newest.
 
     Raises:
-      UserError: there is no whole checkpoint.
+      UserError: there is no whole checkpoint, or it was made of something else.
     """
     state, clients, frozen = _initial(Shared(algorithm), data, key)
     checkpointer = Checkpointer(output / "checkpoints")
     try:
+        identity = identity_of(algorithm, data, key, (state, clients), frozen)
+        refuse_another(checkpointer, output, identity)
         restored = restore_latest(checkpointer, (state, clients), notice=lambda line: None)
         if restored is None:
             raise UserError(f"{output} holds no checkpoint: run it first")
@@ -246,23 +391,3 @@ def _stretch(shared: Shared, execution: Execution, *args: Any) -> Callable[..., 
             return build(shared.algorithm, execution).rounds(*args)
 
     return unjitted
-
-
-@contextmanager
-def _interruptible(*, is_on: bool) -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C sets; the second interrupts at once."""
-    event = threading.Event()
-    if not is_on or threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-    previous = signal.getsignal(signal.SIGINT)
-
-    def note(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, previous)
-        event.set()
-
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield event
-    finally:
-        signal.signal(signal.SIGINT, previous)

@@ -24,6 +24,11 @@ class EvaluationPlan:
         the data set's own `file`.
       candidates_seed: of those items.
       score_ties: the rule among equal scores.
+      seen_items: `removed` from the ranking; or `ranked` as all others, as where people
+        consume again, which asks for the `full` catalogue.
+
+    Raises:
+      UserError: seen items are ranked among candidates that hold none.
     """
 
     every: int = 5
@@ -32,6 +37,15 @@ class EvaluationPlan:
     candidates: Literal["full", "uni99", "file"] = "full"
     candidates_seed: int = 0
     score_ties: Literal["pessimistic", "optimistic"] = "pessimistic"
+    seen_items: Literal["removed", "ranked"] = "removed"
+
+    def __post_init__(self) -> None:
+        """Refuses to rank a seen item among candidates that the client never met."""
+        if self.seen_items == "ranked" and self.candidates != "full":
+            raise UserError(
+                f"evaluate.seen_items: 'ranked' among candidates {self.candidates!r} would ask "
+                "about a seen item among unseen ones; set evaluate.candidates to full"
+            )
 
     @property
     def question(self) -> Question:
@@ -149,11 +163,14 @@ class Result:
 
 def protocol_of(facts: dict[str, Any], plan: EvaluationPlan, stop: EarlyStop | None) -> Protocol:
     """The protocol of a run, from the data's facts and the plans."""
+    if plan.seen_items == "ranked":  # then nothing is dropped for being seen
+        facts = {name: fact for name, fact in facts.items() if name != "questions_dropped"}
     return Protocol(
         **facts,
         task=plan.task,
         candidates=plan.candidates,
         candidates_seed=plan.candidates_seed,
         score_ties=plan.score_ties,
+        seen_items=plan.seen_items,
         selection=stop.selection if stop else "last",
     )

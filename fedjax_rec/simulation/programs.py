@@ -16,6 +16,7 @@ from fedjax_rec.base.recipes import identity
 from fedjax_rec.simulation.compilation import compile_program
 from fedjax_rec.simulation.engine import build
 from fedjax_rec.simulation.execution import Execution
+from fedjax_rec.simulation.lapack import devices_of, refuse_lapack
 
 Numbers = Mapping[str, float]
 Function = Callable[..., Any]
@@ -92,7 +93,9 @@ class Shared:
         function = self._of_numbers(make)
 
         def lower() -> Any:
-            return jax.jit(function, donate_argnums=donated).lower(self.numbers, *args)
+            traced = jax.jit(function, donate_argnums=donated).trace(self.numbers, *args)
+            refuse_lapack(traced.jaxpr.jaxpr, devices_of(args), "its programs")
+            return traced.lower()
 
         def compiled() -> Any:
             try:

@@ -20,6 +20,12 @@ COUNTS = ("clients", "bad_clients", "examples")
 
 TOUCHED = "rows_touched/"
 
+ROUNDS_ABOVE = 3
+"""So many rounds in a row above the first one's loss are no chance."""
+
+FAR_ABOVE = 10
+"""Nor is one round that is so many times as high."""
+
 
 @dataclass
 class Progress:
@@ -32,6 +38,10 @@ class Progress:
       num_stale: evaluations since then.
       is_stopped: an early stop was reached.
       bad_updates: client updates left out because they were not finite.
+      lost_round: the first round in which all updates were left out; 0 without one.
+      first_loss: the loss of the first round that has one.
+      num_above: how many rounds in a row, up to now, had a loss above it.
+      is_told: whether the user was told so.
     """
 
     communication: Communication
@@ -42,6 +52,10 @@ class Progress:
     is_stopped: bool = False
     client_updates: int = 0
     bad_updates: int = 0
+    lost_round: int = 0
+    first_loss: float | None = None
+    num_above: int = 0
+    is_told: bool = False
     examples: float = 0.0
     steps_made: float = 0.0
     steps_needed: float = 0.0
@@ -83,7 +97,8 @@ class Progress:
           info: observations, every field `[rounds]`, on the host.
           down: what clients receive; its shapes give the bytes.
           up: what they send, likewise.
-          notice: is told when clients diverge for the first time.
+          notice: is told, once each, when clients diverge and when the loss rises above its
+            start.
         """
         lines, was_good = [], not self.bad_updates
         for number in range(len(info["clients"].total)):
@@ -95,6 +110,9 @@ class Progress:
             self.steps_made += float(seen[PADDING].total)
             self.steps_needed += float(seen[PADDING].weight)
             self._add_bytes(seen, down, up)
+            if seen["bad_clients"].total > 0 and not seen["clients"].total:
+                self.lost_round = self.lost_round or self.round
+            self._watch_loss(seen, notice)
             lines.append(
                 {"round": self.round, "seconds": round(sum(self.seconds.values()), 3)}
                 | {f"train/{name}": _reported(name, stat) for name, stat in seen.items()}
@@ -105,6 +123,23 @@ class Progress:
                 "were left out: lower the learning rates"
             )
         return lines
+
+    def _watch_loss(self, seen: dict[str, Stat], notice: Callable[[str], None]) -> None:
+        """Tells, once, of a loss that has left its start upwards and not just by chance."""
+        if self.is_told or "loss" not in seen or not seen["loss"].weight:
+            return
+        loss = seen["loss"].mean()
+        if self.first_loss is None:
+            self.first_loss = loss
+        is_above = not loss <= self.first_loss
+        self.num_above = self.num_above + 1 if is_above else 0
+        is_far = not loss <= FAR_ABOVE * abs(self.first_loss)
+        if self.num_above >= ROUNDS_ABOVE or (is_above and is_far):
+            self.is_told = True
+            notice(
+                f"warning: the loss is {loss:.4g} in round {self.round} and was "
+                f"{self.first_loss:.4g} at first: lower the learning rates"
+            )
 
     def _add_bytes(self, seen: dict[str, Stat], down: Part, up: Part) -> None:
         touched = {

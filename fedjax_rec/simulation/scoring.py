@@ -61,8 +61,11 @@ class Scorer:
             kind: evaluator(_asking(programs, placement, plan, kind), question) for kind in kinds
         }
         sets = held_out_sets(data, plan)
+        if plan.seen_items == "removed":
+            _tell_dropped(data, notice)
         self._sets = {split: _spread(placement, held_out) for split, held_out in sets.items()}
         self._data, self._plan, self._notice = data, plan, notice
+        self.is_lost = False  # whether, at the last call, nobody had scores that are finite
         self._counted = "rank last" if plan.task == "ranking" else "count as 0"
         self.keys = [
             f"{split}{kind}/{metric}"
@@ -103,7 +106,9 @@ class Scorer:
                     f"warning: {evaluation.num_non_finite} of {evaluation.num_clients} clients "
                     f"have scores that are not finite; they {self._counted} ({split})"
                 )
-        return metrics, evaluations["test"].per_client
+        tested = evaluations["test"]
+        self.is_lost = tested.num_non_finite == tested.num_clients
+        return metrics, tested.per_client
 
     def evaluations(
         self, state: ServerState, clients: Clients, fixed: Fixed
@@ -155,19 +160,24 @@ def evaluate(
 def held_out_sets(data: FederatedData, plan: EvaluationPlan) -> dict[str, HeldOutSet]:
     """What each split asks of the clients: `valid` where there are such items, and `test`.
 
-    Seen items leave the ranking: training items, and at test the validation items. What a
-    model reads as a client's history is its training events in both.
+    Seen items leave the ranking: training items, and at test the validation items. A held-out
+    item that is one of them would stand out for being ranked at all, and is not asked about.
+    Where the plan ranks seen items, all stay. What a model reads as a client's history is its
+    training events in both.
 
     Raises:
       UserError: values are to be predicted and there are none, or labels are not 0 or 1.
     """
-    split, candidates = data.split, _candidates(data, plan)
-    train, valid = split.train, split.valid.items
+    removes = plan.seen_items == "removed"
+    split = data.unseen[0] if removes else data.split
+    candidates, train, valid = _candidates(data, plan), split.train, data.split.valid.items
 
     def held_out_set(name: str, held: HeldOut, *seen: npt.NDArray[np.int32]) -> HeldOutSet:
         offsets, items = item_lists(
             train.users, train.items, train.num_users, train.num_items, seen
         )
+        if not removes:
+            offsets, items = np.zeros_like(offsets), items[:0]
         among = jnp.asarray(candidates[name]) if candidates else None
         values = None if plan.task == "ranking" else jnp.asarray(_values(data, plan.task, held))
         return HeldOutSet(
@@ -175,12 +185,21 @@ def held_out_sets(data: FederatedData, plan: EvaluationPlan) -> dict[str, HeldOu
         )
 
     sets = {}
-    if (valid < data.num_items).any():
+    if (split.valid.items < data.num_items).any():
         sets["valid"] = held_out_set("valid", split.valid)
     test = held_out_set("test", split.test, valid)
     if plan.task == "ranking":
         test = test._replace(is_listed=(test.targets < data.num_items).any(axis=1))
     return sets | {"test": test}
+
+
+def _tell_dropped(data: FederatedData, notice: Callable[[str], None]) -> None:
+    for split, num in data.unseen[1].items():
+        if num:
+            notice(
+                f"{data.name}: {num} held-out items ({split}) are not asked about: their clients "
+                "have seen them; --evaluate.seen_items ranked ranks seen items too"
+            )
 
 
 def _values(data: FederatedData, task: str, held: HeldOut) -> npt.NDArray[np.float32]:

@@ -12,9 +12,11 @@ import jax.numpy as jnp
 from fedjax_rec.base import PyTree
 from fedjax_rec.errors import UserError
 from fedjax_rec.simulation.checkpoint import Checkpointer
+from fedjax_rec.simulation.identity import Facts, difference_in_words
 from fedjax_rec.simulation.plans import CheckpointPlan
 from fedjax_rec.simulation.progress import Progress
-from fedjax_rec.simulation.records import MetricsLog
+from fedjax_rec.simulation.records import MetricsLog, write_atomically
+from fedjax_rec.simulation.settings import MADE_HERE
 
 
 class Storage(Protocol):
@@ -82,13 +84,26 @@ class FolderStorage:
         *,
         resume: bool,
         notice: Callable[[str], None],
+        identity: Facts,
+        config: str = "",
     ) -> None:
-        """Opens the folder; without `resume`, what an earlier run left is removed."""
+        """Opens the folder, of which the caller is the only run; see `locking.only_run_in`.
+
+        Args:
+          folder: of the run.
+          plan: when to save.
+          resume: go on from what is there; False removes what an earlier run left.
+          notice: gets lines for the user.
+          identity: what the run is; its checkpoints carry it.
+          config: the text of `config.toml`; "" keeps what is there.
+        """
         checkpoints = folder / "checkpoints"
         if not resume:
-            (folder / "metrics.jsonl").unlink(missing_ok=True)
             shutil.rmtree(checkpoints, ignore_errors=True)
+            for name in ("metrics.jsonl", "summary.json", "config.toml"):
+                (folder / name).unlink(missing_ok=True)
         self._plan, self._notice = plan, notice
+        self._folder, self._identity, self._config = folder, identity, config
         self._log = MetricsLog(folder / "metrics.jsonl")
         self._checkpointer = Checkpointer(checkpoints, plan.keep)
         self._saved_at = time.monotonic()
@@ -102,13 +117,22 @@ class FolderStorage:
         """The newest whole checkpoint; lines past it leave the log.
 
         Raises:
-          UserError: there are checkpoints and all are damaged.
+          UserError: the folder holds another run, or there are checkpoints and all are damaged.
         """
+        refuse_another(self._checkpointer, self._folder, self._identity, self._notice)
         restored = restore_latest(self._checkpointer, like, self._notice)
-        self._log.keep(restored[1].round if restored else 0)
+        self._log.keep(restored[1].round if restored else 0, self._notice)
+        (self._folder / "summary.json").unlink(missing_ok=True)
+        self._write_config(is_going_on=restored is not None)
         if restored:
             self._checkpointer.pin(restored[1].best_round)
         return restored
+
+    def _write_config(self, *, is_going_on: bool) -> None:
+        path = self._folder / "config.toml"
+        is_own = is_going_on and path.exists() and self._config.startswith(MADE_HERE)
+        if self._config and not is_own:
+            write_atomically(path, self._config)
 
     def append(self, lines: list[dict[str, Any]]) -> None:
         """Adds lines to the file: before the checkpoint that knows them."""
@@ -124,7 +148,9 @@ class FolderStorage:
         is_due = progress.round % self._plan.every == 0
         is_due &= time.monotonic() - self._saved_at >= self._plan.seconds
         if is_due or is_best or is_last:
-            self._checkpointer.save(progress.round, whole(), progress.record())
+            self._checkpointer.save(
+                progress.round, whole(), progress.record() | {"identity": self._identity}
+            )
             self._saved_at = time.monotonic()
 
     def load_best(self, like: PyTree, progress: Progress) -> PyTree:
@@ -138,6 +164,36 @@ class FolderStorage:
     def close(self) -> None:
         """Waits for the last checkpoint."""
         self._checkpointer.close()
+
+
+def refuse_another(
+    checkpointer: Checkpointer,
+    folder: Path,
+    identity: Facts,
+    notice: Callable[[str], None] = lambda line: None,
+) -> None:
+    """Refuses a folder whose newest readable checkpoint is of another run.
+
+    Args:
+      checkpointer: of the folder's checkpoints.
+      folder: for the message.
+      identity: of the run that is to be; parts that only one of the two has are not compared.
+      notice: is told where a checkpoint does not say what it is.
+
+    Raises:
+      UserError: what is there was made of something else.
+    """
+    records = (checkpointer.record(step) for step in reversed(checkpointer.steps()))
+    record = next(filter(None, records), None)
+    if record is None:
+        return
+    if "identity" not in record:
+        notice(f"warning: {folder}: an older version made it, and it does not say of what")
+    elif words := difference_in_words(record["identity"], identity):
+        raise UserError(
+            f"{folder}: holds another run: {words}; choose another folder (--output), or start "
+            "over with resume=False (--no-resume)"
+        )
 
 
 def restore_latest(

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import warnings
+from types import SimpleNamespace
 
 import pytest
 
@@ -100,10 +101,12 @@ def test_a_cache_that_was_chosen_is_left_alone(unchosen, tmp_path, chosen):
     assert not (tmp_path / "cache").exists()
 
 
-def test_once_jax_is_there_the_cache_is_left_alone(unchosen, tmp_path):
-    unchosen.setitem(sys.modules, "jax", object())
+def test_a_cache_that_jax_was_told_of_is_left_alone(unchosen, tmp_path):
+    told = SimpleNamespace(config=SimpleNamespace(jax_compilation_cache_dir="elsewhere"))
+    unchosen.setitem(sys.modules, "jax", told)
     process.prepare_process()
     assert program_cache.CACHE_VARIABLE not in os.environ
+    assert told.config.jax_compilation_cache_dir == "elsewhere"
 
 
 def test_a_cache_that_cannot_be_written_is_no_matter(unchosen, tmp_path):

@@ -4,14 +4,17 @@ import json
 import shlex
 import shutil
 import signal
+import threading
+import tomllib
 
 import pytest
 
 from fedjax_rec.cli import main
-from fedjax_rec.cli.run import NO_GUARANTEE
 from fedjax_rec.config import load_preset
 from fedjax_rec.experiment import resolve
 from fedjax_rec.reporting import ProgressLine
+from fedjax_rec.simulation.locking import only_run_in
+from fedjax_rec.simulation.loop import NO_GUARANTEE
 
 PRESET = """
 rounds = 4
@@ -168,9 +171,9 @@ def test_noise_is_told_to_have_no_guarantee_yet(preset, tmp_path, capsys):
     assert NO_GUARANTEE in capsys.readouterr().out
     summary = json.loads((tmp_path / "noisy" / "summary.json").read_text())
     assert summary["privacy"] is None
-    assert summary["notes"] == [
+    assert summary["notes"][0] == (
         "privacy: noise was added, but no privacy guarantee is computed yet"
-    ]
+    )
 
 
 def test_a_baseline_stands_beside_a_model(counting, trained, tmp_path, capsys, monkeypatch):
@@ -248,3 +251,116 @@ def test_a_folder_of_something_else_is_left_alone(preset, tmp_path, capsys):
     assert main(["run", str(preset), "--output", str(tmp_path)]) == 2
     assert "holds something else" in error(capsys)
     assert (tmp_path / "checkpoints").is_dir()
+
+
+# --------------------------------------------------------- own data, and what goes wrong
+
+
+def own_set(folder, rating=4):
+    """A small data set of somebody's own: six people, each with five of eight films."""
+    folder.mkdir(exist_ok=True)
+    rows = ["userId,movieId,rating,timestamp"]
+    for user in range(6):
+        rows += [
+            f"{user},{(user + n * (n + 1)) % 8 + 1},{rating},{1600000000 + n}" for n in range(3)
+        ]
+    (folder / "ratings.csv").write_text("\n".join(rows) + "\n")
+
+
+@pytest.fixture
+def own(counting, tmp_path):
+    """Runs Popularity on data of one's own; the exit code."""
+    own_set(tmp_path / "mine")
+    words = ["run", str(counting), "--data.name", "mine", "--data.path", str(tmp_path / "mine")]
+    words += ["--data.num_users", "0", "--data.num_items", "0", "--data.mean_events", "0"]
+    return lambda *more: main([*words, "--output", str(tmp_path / "own"), *more])
+
+
+@pytest.mark.parametrize("rounds", ["1", "2"], ids=["finished earlier", "going on"])
+def test_own_data_that_changed_under_a_run_are_refused(own, tmp_path, capsys, rounds):
+    assert own("--rounds", "1") == 0
+    folder = tmp_path / "own"
+    before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    own_set(tmp_path / "mine", rating=3)  # of the same shape
+    capsys.readouterr()
+    assert own("--rounds", rounds) == 2
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert "holds a run on other data: data.sha256 was" in message
+    assert "--no-resume" in message
+    assert before == {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    own_set(tmp_path / "mine")
+    assert own("--rounds", rounds) == 0
+
+
+def test_the_digest_of_own_data_stands_in_every_file(own, tmp_path):
+    assert own("--rounds", "1") == 0
+    summary = json.loads((tmp_path / "own" / "summary.json").read_text())
+    table = tomllib.loads((tmp_path / "own" / "config.toml").read_text())
+    assert table["recorded"]["data"] == summary["data"]
+    assert summary["data"]["num_users"] == 6
+    assert len(summary["data"]["sha256"]) == 64
+    again = load_preset(str(tmp_path / "own" / "config.toml"))  # what is recorded is no setting
+    assert again.data.name == "mine"
+
+
+def test_a_folder_that_another_run_is_at_work_in_is_refused(run, folder, capsys):
+    held = threading.Event()
+    may_end = threading.Event()
+
+    def hold():
+        with only_run_in(folder):
+            held.set()
+            may_end.wait(60)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(60)
+    try:
+        assert run("--rounds", "3") == 2
+    finally:
+        may_end.set()
+        thread.join()
+    assert "another run is at work there" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_run_whose_clients_all_diverge_exits_with_1_and_names_the_setting(
+    preset, tmp_path, capsys
+):
+    words = ["--algorithm.item_learning_rate", "1e38", "--algorithm.init_stddev", "10"]
+    assert main(["run", str(preset), "--output", str(tmp_path / "lost"), *words]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1].startswith("fedjax-rec: error: all clients diverged in round ")
+    assert "item_learning_rate (1e+38)" in lines[-1]
+    assert not (tmp_path / "lost" / "summary.json").exists()
+
+
+def test_popularitys_figures_stand_beside_a_runs_own(counting, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    words = ["run", str(counting), "--output", str(tmp_path / "popular"), "--rounds", "1"]
+    assert main(words) == 0
+    rows = [line.split("│")[1:-1] for line in capsys.readouterr().out.splitlines() if "│" in line]
+    found = {row[0].strip(): [cell.strip() for cell in row[1:]] for row in rows}
+    assert found["ndcg of Popularity"] == found["ndcg"]
+    assert found["hit_rate of Popularity"] == found["hit_rate"]
+    summary = json.loads((tmp_path / "popular" / "summary.json").read_text())
+    assert summary["popularity"] == summary["metrics"]
+
+
+def test_a_run_that_python_made_is_compared_and_neither_gone_on_with_nor_recommended_from(
+    preset, trained, tmp_path, capsys
+):
+    import jax
+
+    from fedjax_rec import baselines, data, simulation
+
+    small = data.load("synthetic", num_users=30, num_items=40, mean_events=8.0)
+    folder = tmp_path / "python"
+    popular = baselines.popularity(small.num_items)
+    simulation.simulate(popular, small, key=jax.random.key(0), rounds=1, output=folder)
+    capsys.readouterr()
+    assert main(["compare", str(trained), str(folder)]) == 0
+    assert "popularity" in capsys.readouterr().out
+    assert main(["run", str(preset), "--output", str(folder)]) == 2
+    assert "fedjax_rec.simulate made it in Python" in error(capsys)
+    assert main(["recommend", str(folder), "--client", "1"]) == 2
+    assert "load_run" in error(capsys)

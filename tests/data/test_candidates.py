@@ -182,3 +182,21 @@ def test_each_exclusion_holds_what_it_says():
         for name, data in excluded.items():
             begin, end = data.excluded_offsets[user], data.excluded_offsets[user + 1]
             assert data.excluded[begin:end].tolist() == sorted(expected[name])
+
+
+@pytest.mark.parametrize(("num_items", "is_refused"), [(8, True), (101, True), (102, False)])
+def test_fewer_than_99_candidates_are_refused_with_client_and_catalogue(num_items, is_refused):
+    """The second client has three items, one held out; the first, with one, is not asked."""
+    events = from_events(
+        ["ann", "bob", "bob", "bob"], [1, 2, 3, 4], times=[1, 1, 2, 3], catalogue=range(num_items)
+    )
+    split = leave_one_out(events)
+    if not is_refused:
+        assert (candidate_lists(split, "uni99")["test"][1] < num_items).all(), "99 and the item"
+        return
+    with pytest.raises(UserError) as caught:
+        candidate_lists(split, "uni99")
+    message = str(caught.value)
+    assert f"client 'bob' has {num_items - 3} of a catalogue of {num_items}" in message
+    assert message.endswith("set evaluate.candidates to full")
+    assert "\n" not in message

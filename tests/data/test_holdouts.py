@@ -16,6 +16,7 @@ from fedjax_rec.data.interactions import FileSplit
 from fedjax_rec.data.rules import (
     HOLDOUTS,
     OF_RECORDS,
+    REPEATS,
     TIES,
     VALIDATIONS,
     VALIDATIONS_OF,
@@ -73,6 +74,7 @@ def test_the_rules_are_named_alike_everywhere() -> None:
     assert get_args(schema["holdout"]) == get_args(protocol["holdout"]) == HOLDOUTS
     assert get_args(schema["validation"]) == get_args(protocol["validation"]) == VALIDATIONS
     assert get_args(schema["ties"]) == get_args(protocol["time_ties"]) == TIES
+    assert get_args(schema["repeats"]) == get_args(get_args(protocol["repeats"])[0]) == REPEATS
 
 
 @pytest.mark.parametrize(("holdout", "validation"), COMBINATIONS)
@@ -109,7 +111,7 @@ def test_every_rule_parts_the_events_and_says_its_name(
 def test_repeats_are_held_out_once_and_by_hash_all_together(
     holdout: Any, validation: Any, events: Interactions, seed: int
 ) -> None:
-    split = try_split(events, holdout, validation, seed=seed, share=0.4)
+    split = try_split(events, holdout, validation, seed=seed, share=0.4, repeats="keep")
     if split is None:
         return
     for part in (split.valid, split.test):
@@ -211,7 +213,7 @@ def test_users_are_held_out_whole_and_asked_for_half_of_their_events(
 def test_as_many_events_of_each_user_are_used_as_asked_for(
     events: Interactions, most: int, seed: int
 ) -> None:
-    options = {"validation": "none", "share": 0.4, "seed": seed}
+    options: Any = {"validation": "none", "share": 0.4, "seed": seed, "repeats": "keep"}
     split = hold_out(events, "ratio", **options, max_events=most)
     assert split.max_events == most
     sizes = np.bincount(events.users, minlength=events.num_users)

@@ -87,7 +87,12 @@ def test_a_hold_out_by_file_brings_candidates_and_draws_those_of_validation(
     (tmp_path / "x.test.rating").write_text("0\t5\t1\t9\n2\t6\t1\t9\n")
     (tmp_path / "x.test.negative").write_text("(0,5)\t5\t7\t8\n(2,6)\t9\t7\t8\n")
     rules: dict[str, Any] = {"holdout": "file", "path": str(tmp_path)}
-    split = load("mine", validation="hash", **rules).split
+    notices: list[str] = []
+    split = load("mine", validation="hash", **rules, notice=notices.append).split
+    assert notices == [
+        "mine: among the file's candidates validation items are ranked among as few as 4 drawn "
+        "items, not 99: the catalogue has no more"
+    ]
     assert split.candidates is not None
     labels = np.append(split.train.item_labels, "-")
     test, valid = (labels[split.candidates[name]] for name in ("test", "valid"))

@@ -124,7 +124,7 @@ def test_a_malformed_line_of_u_data_is_named(tmp_path: Path, line: str, complain
     [
         (INTER + "1\t2\tnan\t5\n", "line 5: rating 'nan' is not a finite float32 number"),
         (INTER + "1\t2\t3\tinf\n", "line 5: timestamp 'inf' is not a finite float32 number"),
-        (INTER + "\t2\t3\t5\n", "line 5: user_id '' is not UTF-8 text"),
+        (INTER + "\t2\t3\t5\n", "line 5: user_id '' is not an id but a missing value"),
         (INTER + "1\t2\t3\n", "line 5: 3 tab-separated columns instead of 4"),
         (U_DATA, "line 1: '7' is not a typed header"),
         ("user_id:token\tprice:float\n1\t2\n", "line 1: no column 'item_id'"),
@@ -182,7 +182,7 @@ def test_a_truncated_gzip_is_refused(tmp_path: Path) -> None:
 def test_times_in_milliseconds_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "u.data"
     path.write_text("1\t2\t3\t1000000000000\n1\t3\t3\t1500000000000\n")
-    assert "give seconds (not milliseconds)" in refusal(path)
+    assert "times such as 1500000000000 are milliseconds, as it seems" in refusal(path)
 
 
 def test_zip_and_recbole_copy_of_ml_100k_are_row_for_row_equal(

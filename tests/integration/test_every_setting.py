@@ -194,6 +194,9 @@ CASES = {
         (asked_for, metrics, stated("holdout_share")),
         {"split.holdout": "ratio", "split.validation": "ratio"},
     ),
+    "split.repeats": Case(
+        "keep", (trained_on, metrics, stated("repeats")), OWN | {"data.path": "AGAIN"}
+    ),
     "split.max_events": Case(5, (trained_on, metrics, stated("max_events"))),
     "silos.number": Case(3, (num_clients,), SILOS),
     "silos.size": Case(50, (examples, metrics), SILOS),
@@ -222,6 +225,7 @@ CASES = {
     "evaluate.candidates_seed": Case(
         1, (metrics, stated("candidates_seed")), {"evaluate.candidates": "uni99"}
     ),
+    "evaluate.seen_items": Case("ranked", (metrics, stated("seen_items"))),
     "evaluate.score_ties": Case("optimistic", (metrics, stated("score_ties"))),
     "stop.metric": Case(
         "valid/auc", (rounds,), {"stop.target": 0.3, "stop.metric": "valid/precision@10"}
@@ -256,7 +260,7 @@ def test_every_setting_is_in_the_table():
 def own_data(tmp_path_factory):
     """Two data sets; all events of a user have one time, so that ties decide."""
     folders = {}
-    for number, name in enumerate(("OWN", "OTHER")):
+    for number, name in enumerate(("OWN", "OTHER", "AGAIN")):
         folder = tmp_path_factory.mktemp(name.lower())
         rng = np.random.default_rng(number)
         rows = ["user_id:token\titem_id:token\trating:float\ttimestamp:float"]
@@ -265,6 +269,12 @@ def own_data(tmp_path_factory):
             for user in range(10 + number)
             for item in rng.permutation(30)[:8]
         ]
+        if name == "AGAIN":  # every second person ends with three items met before
+            rows += [
+                f"{row.rsplit(maxsplit=1)[0]}\t{8 + number % 3}"
+                for number, row in enumerate(rows[1:])
+                if number % 16 < 3
+            ]
         (folder / "mine.inter").write_text("\n".join(rows))
         folders[name] = str(folder)
     return folders

@@ -45,8 +45,8 @@ BUILD = (
     ),
     Mutant(
         "build-clips-only-beside-noise",
-        "experiment.py",
-        "[clip_by_norm(config.clip_norm)] if config.clip_norm else []",
+        "assembly.py",
+        "[] if is_zero(config.clip_norm) else [clip_by_norm(config.clip_norm)]",
         "[clip_by_norm(config.clip_norm)] if is_noisy else []",
         f"{SETTING}[aggregate.clip_norm]",
     ),

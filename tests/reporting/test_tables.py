@@ -10,8 +10,10 @@ from fedjax_rec.reporting import (
     RunRecord,
     beyond_table,
     comparison_table,
+    data_differences,
     facts_table,
     format_bytes,
+    is_noisy,
     print_results,
     protocol_differences,
 )
@@ -195,3 +197,57 @@ def test_facts_are_shown_by_their_type():
 )
 def test_bytes_are_shown_in_decimal_units(count, text):
     assert format_bytes(count) == text
+
+
+# ------------------------------------------------------------------ rows that differ
+
+
+def on_data(name, sha256, path="a"):
+    one = record(path)
+    facts = {"name": name, "sha256": sha256 * 64, "num_clients": 5}
+    return RunRecord(one.path, one.config | {"data": {"name": name}}, one.summary | {"data": facts})
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(("mine", "a"), ("yours", "b")), (("mine", "a"), ("mine", "b"))],
+    ids=["another name", "another content"],
+)
+def test_runs_on_different_data_get_a_column_that_says_so(one, other):
+    records = [on_data(*one), on_data(*other, "b")]
+    table = rows(printed(lambda console: console.print(comparison_table(records))))
+    place = table[0].index("data")
+    assert [row[place] for row in table[1:]] == [
+        f"{name} ({digest * 8})" for name, digest in (one, other)
+    ]
+    assert len(data_differences(records)) == 2
+
+
+def test_runs_on_the_same_data_need_no_column():
+    records = [on_data("mine", "a"), on_data("mine", "a", "b")]
+    table = rows(printed(lambda console: console.print(comparison_table(records))))
+    assert "data" not in table[0]
+    assert data_differences(records) == []
+
+
+def test_a_noisy_run_without_a_guarantee_is_marked():
+    plain = record()
+    notes = ["privacy: noise was added, but no privacy guarantee is computed yet"]
+    noisy = RunRecord(Path("b"), plain.config, plain.summary | {"notes": notes})
+    guaranteed = RunRecord(
+        Path("c"), plain.config, noisy.summary | {"privacy": {"epsilon": 1.0, "delta": 1e-5}}
+    )
+    assert [is_noisy(one) for one in (plain, noisy, guaranteed)] == [False, True, False]
+    table = rows(
+        printed(lambda console: console.print(comparison_table([plain, noisy, guaranteed])))
+    )
+    assert ["NOISE" in " ".join(row) for row in table[1:4]] == [False, True, False]
+
+
+def test_popularity_stands_below_the_runs_own_figures():
+    popular = {"test/hit_rate@10": 0.25, "test/ndcg@10": 0.0987}
+    text = printed(lambda console: print_results(console, SUMMARY | {"popularity": popular}))
+    found = {row[0]: row[1:] for row in rows(text)}
+    assert "0.0987" in found["ndcg of Popularity"]
+    assert "0.2500" in found["hit_rate of Popularity"]
+    assert "mrr of Popularity" not in found

@@ -46,6 +46,11 @@ def plain():
     return run()
 
 
+def told(said):
+    """What was said but that this toy is no match for Popularity."""
+    return [line for line in said if "below Popularity" not in line]
+
+
 def without_seconds(lines):
     return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
 
@@ -127,7 +132,7 @@ def test_a_run_goes_on_to_the_bit_from_any_round(plain, tmp_path, last_round):
     said = []
     resumed = run(output=tmp_path, notice=said.append)
     assert resumed.first_round == last_round
-    assert said == [f"going on from round {last_round} of {ROUNDS}"]
+    assert told(said) == [f"going on from round {last_round} of {ROUNDS}"]
     assert_same_end(plain, resumed)
 
 
@@ -181,7 +186,7 @@ def test_a_damaged_checkpoint_is_passed_over_with_one_line(plain, tmp_path):
     said = []
     resumed = run(output=tmp_path, notice=said.append)
     assert resumed.first_round == 5
-    assert len(said) == 2
+    assert len(told(said)) == 2
     assert said[0].startswith("warning: checkpoint")
     assert "damaged" in said[0]
     assert "\n" not in said[0]
@@ -243,8 +248,8 @@ def test_a_round_chosen_on_test_is_reported_as_such(plain):
     assert result.summary["metrics"]["test/ndcg@10"] == best["test/ndcg@10"]
     assert result.summary["rounds"] == ROUNDS
     assert result.summary["protocol"]["selection"] == "best on test, as released"
-    assert [line for line in said if "too good" in line] == said
-    assert len(said) == 1
+    assert [line for line in told(said) if "too good" in line] == told(said)
+    assert len(told(said)) == 1
 
 
 def test_a_run_stopped_early_does_not_go_on(tmp_path):
@@ -332,8 +337,10 @@ def test_load_run_gives_the_reported_parameters(tmp_path):
 def test_evaluate_puts_a_result_to_other_terms(plain):
     full = simulation.evaluate(ALGORITHM, DATA, plain, PLAN)
     assert full["test"].metrics["ndcg@10"] == plain.summary["metrics"]["test/ndcg@10"]
-    sampled = simulation.evaluate(ALGORITHM, DATA, plain, EvaluationPlan(candidates="uni99"))
-    assert sampled["test"].metrics["hit_rate@10"] >= full["test"].metrics["hit_rate@10"]
+    wider = simulation.evaluate(ALGORITHM, DATA, plain, EvaluationPlan(at_k=(40,)))
+    assert wider["test"].metrics["hit_rate@40"] > full["test"].metrics["hit_rate@10"]
+    with pytest.raises(UserError, match="need 99 items that a client has not touched"):
+        simulation.evaluate(ALGORITHM, DATA, plain, EvaluationPlan(candidates="uni99"))
 
 
 def test_poisson_cohorts_may_be_empty():

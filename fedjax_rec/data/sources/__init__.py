@@ -1,6 +1,6 @@
 """Readers, one a file format, and the choice among them by looking at the path."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,16 +63,17 @@ FORMATS = (
     Format("ratings.dat", read_comma, lambda line: b"," in line, by_content=True),
     Format("train.txt", read_disencdr),
 )
-"""All formats; where a folder holds several, the first is read."""
+"""All formats; of several that a file may be in, the first reads it."""
 
-KNOWN = ", ".join(dict.fromkeys(form.pattern for form in FORMATS))
+PATTERNS = tuple(dict.fromkeys(form.pattern for form in FORMATS))
+KNOWN = ", ".join(PATTERNS)
 
 
 def read_path(path: Path, name: str) -> Interactions:
     """Reads a data set from a file, a folder, a zip or a wheel; finds out the format.
 
-    A folder, zip or wheel is searched for the main file of a format, in the order of
-    `FORMATS` and the data set's own name first, a folder then for a single archive. A file
+    A folder, zip or wheel is searched for the only main file of a format, or the one of the data
+    set's own name; a folder without one for a single archive. Hidden files are none. A file
     goes by its name, and where that tells nothing by its first line. Every file may be
     packed as `.gz`.
 
@@ -84,7 +85,8 @@ def read_path(path: Path, name: str) -> Interactions:
       The events in the file's order.
 
     Raises:
-      UserError: nothing there, nothing known inside, or a broken or malformed file.
+      UserError: nothing there, nothing known inside, several that are not read together, or
+        a broken or malformed file.
     """
     form, files, member = _locate(path, name)
     return form.read(files, member, name)
@@ -125,24 +127,51 @@ def _locate(path: Path, name: str) -> tuple[Format, Files, str]:
 
 def holds_data(folder: Path) -> bool:
     """Whether a folder holds the main file of some format."""
-    return folder.is_dir() and open_files(folder).find(*_patterns("")) is not None
-
-
-def _patterns(name: str) -> list[str]:
-    own = [form.pattern.replace("*", name) for form in FORMATS] if name else []
-    return own + [form.pattern for form in FORMATS]
+    return folder.is_dir() and bool(open_files(folder).find(*PATTERNS))
 
 
 def _locate_inside(files: Files, name: str) -> tuple[Format, Files, str]:
-    if member := files.find(*_patterns(name)):
+    if member := _main_file(files, name):
         return _format_of(files, member), files, member
     archives = [entry for entry in files.names if entry.endswith(ARCHIVES)]
     if len(archives) == 1 and not files.is_zip:
         return _locate_inside(open_files(files.where / archives[0]), name)
+    if archives and not files.is_zip:
+        raise UserError(f"{files.where}: holds {_listed(archives)}; give the path of one")
     raise UserError(
         f"{files.where}: holds no data in a known format; give one of {KNOWN}, "
         "or a folder, zip or wheel with one of them"
     )
+
+
+def _main_file(files: Files, name: str) -> str | None:
+    """The only main file of a format, or the one of the data set's own name; `None` without any.
+
+    Raises:
+      UserError: there are several, or parts of one beside it; no file is left out in silence.
+    """
+    found = files.find(*PATTERNS)
+    own = files.find(*(pattern.replace("*", name) for pattern in PATTERNS if "*" in pattern))
+    chosen = own if own and name else found
+    if len(chosen) > 1:
+        raise UserError(
+            f"{files.where}: holds {_listed(chosen)}, which are not read together; join them "
+            "into one file, or give the path of one"
+        )
+    if not chosen:
+        return None
+    stem = chosen[0].removesuffix(".gz").rpartition(".")[0]
+    parts = [entry for entry in found if entry not in chosen and entry.startswith(f"{stem}.")]
+    if parts:
+        raise UserError(
+            f"{files.where}: {_listed(parts)} would be left out beside {chosen[0]}; give the path "
+            f"of {chosen[0]}, or of the other"
+        )
+    return chosen[0]
+
+
+def _listed(names: Sequence[str], most: int = 4) -> str:
+    return f"{', '.join(names[:most])}{' and others' if len(names) > most else ''}"
 
 
 def _format_of(files: Files, member: str) -> Format:

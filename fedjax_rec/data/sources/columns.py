@@ -6,6 +6,7 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from fedjax_rec.data.labels import LONGEST, bare, is_missing
 from fedjax_rec.errors import UserError
 
 Column = list[bytes]
@@ -13,7 +14,6 @@ SEPARATORS = {b"\t": "tab", b",": "comma", b"::": "'::'", b"|": "'|'"}
 """Separator -> what errors call it."""
 
 _LARGEST = float(np.finfo(np.float32).max)
-_LONGEST_ID = 18
 
 
 def split_columns(
@@ -73,26 +73,52 @@ def floats(column: Column, *, label: str, what: str, first_line: int = 1) -> NDA
     return _refuse_first(column, _is_finite, "a finite float32 number", label, what, first_line)
 
 
-def check_whole(column: Column, *, label: str, what: str, first_line: int = 1) -> None:
-    """Checks raw ids that have to be whole numbers.
+def whole_ids(column: Column, *, label: str, what: str, first_line: int = 1) -> Column:
+    """Raw ids that have to be whole numbers, without blanks around them.
 
     Raises:
       UserError: names the first line whose id is another text.
 
-    >>> check_whole([b"7", b"12"], label="f", what="user id")
+    >>> whole_ids([b"7", b" 12"], label="f", what="user id")
+    [b'7', b'12']
     """
+    column = _stripped(column)
     _check_each(column, _is_whole, "a whole number >= 0", label, what, first_line)
+    return column
 
 
-def check_text(column: Column, *, label: str, what: str, first_line: int = 1) -> None:
-    """Checks raw ids that may be any text.
+def text_ids(column: Column, *, label: str, what: str, first_line: int = 1) -> Column:
+    """Raw ids that may be any text, without blanks around them.
 
     Raises:
-      UserError: names the first line whose id is empty or not UTF-8.
+      UserError: names the first line whose id is empty, another word for a missing value, not
+        UTF-8, or too long.
 
-    >>> check_text([b"ann", b"7"], label="f", what="user id")
+    >>> text_ids([b"ann", b" ann", b"7"], label="f", what="user id")
+    [b'ann', b'ann', b'7']
     """
-    _check_each(column, _is_text, "UTF-8 text", label, what, first_line)
+    column = _stripped(column)
+    should_be = f"UTF-8 text of at most {LONGEST} characters"
+    _check_each(column, _is_text, should_be, label, what, first_line)
+    _check_each(column, _is_id, "an id but a missing value", label, what, first_line)
+    return column
+
+
+def _stripped(column: Column) -> Column:
+    """Without blanks at the ends, those of other scripts included."""
+    changed = {}
+    for field in set(column):
+        stripped = field.strip() if field.isascii() else _strip_text(field)
+        if stripped != field:
+            changed[field] = stripped
+    return [changed.get(field, field) for field in column] if changed else column
+
+
+def _strip_text(field: bytes) -> bytes:
+    try:
+        return bare(field.decode()).encode()
+    except UnicodeDecodeError:
+        return field.strip()
 
 
 def check_choice(
@@ -134,14 +160,18 @@ def _check_each(
 
 
 def _is_whole(field: bytes) -> bool:
-    return field.isdigit() and len(field) <= _LONGEST_ID
+    return field.isdigit() and len(field) <= LONGEST
 
 
 def _is_text(field: bytes) -> bool:
     try:
-        return bool(field.decode())
+        return len(field.decode()) <= LONGEST
     except UnicodeDecodeError:
         return False
+
+
+def _is_id(field: bytes) -> bool:
+    return b"\0" not in field and not is_missing(field.decode())
 
 
 def _is_finite(field: bytes) -> bool:

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from fedjax_rec.data.interactions import FileSplit, Interactions, from_events
-from fedjax_rec.data.sources.columns import Column, check_whole, floats, split_columns
-from fedjax_rec.data.sources.files import Files
+from fedjax_rec.data.sources.columns import Column, floats, split_columns, whole_ids
+from fedjax_rec.data.sources.files import VALIDATION_PARTS, Files
 from fedjax_rec.errors import UserError
 
 
@@ -30,13 +30,15 @@ def read_disencdr(files: Files, member: str, name: str) -> Interactions:
       hold-out.
 
     Raises:
-      UserError: no `test.txt`; or names file and line of an id that is not a whole number
-        >= 0, of a value that is not finite, or of a line without three columns.
+      UserError: no `test.txt`, or a `valid.txt` that would be left out; or names file and
+        line of an id that is not a whole number >= 0, of a value that is not finite, or of a
+        line without three columns.
     """
     label = files.label(member)
     test_member = files.beside(member, "test.txt")
     if test_member is None:
         raise UserError(f"{label}: no test.txt beside it; put it there")
+    files.refuse_left_out(member, [f"{name}.txt" for name in VALIDATION_PARTS])
     users, items, values = _columns(files, member)
     test_users, test_items, test_values = _columns(files, test_member)
     original = files.beside(member, "test_original.txt")
@@ -55,6 +57,6 @@ def read_disencdr(files: Files, member: str, name: str) -> Interactions:
 def _columns(files: Files, member: str) -> list[Column]:
     label = files.label(member)
     columns = split_columns(files.read(member), 3, label=label, expected="user, item, 1")
-    check_whole(columns[0], label=label, what="user id")
-    check_whole(columns[1], label=label, what="item id")
-    return columns
+    users = whole_ids(columns[0], label=label, what="user id")
+    items = whole_ids(columns[1], label=label, what="item id")
+    return [users, items, columns[2]]

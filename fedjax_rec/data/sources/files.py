@@ -3,7 +3,7 @@
 import gzip
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -13,6 +13,10 @@ from typing import IO, cast
 from fedjax_rec.errors import UserError
 
 _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError)
+_BOM = b"\xef\xbb\xbf"
+_WIDE = (b"\xff\xfe", b"\xfe\xff")
+VALIDATION_PARTS = ("valid", "val", "validation", "dev")
+"""What a file of validation events is called, beside those of training and test."""
 _MEND = "it is cut short or damaged; delete it and get it again"
 
 
@@ -30,13 +34,18 @@ class Files:
     names: tuple[str, ...]
     is_zip: bool
 
-    def find(self, *patterns: str) -> str | None:
-        """First name whose last part `fits` a pattern; earlier patterns go first."""
-        for pattern in patterns:
-            for name in self.names:
-                if fits(name, pattern):
-                    return name
-        return None
+    def find(self, *patterns: str) -> list[str]:
+        """The names whose last part `fits` one of the patterns."""
+        return [name for name in self.names if any(fits(name, pattern) for pattern in patterns)]
+
+    def refuse_left_out(self, member: str, names: Sequence[str]) -> None:
+        """Raises `UserError` where one of some files lies beside a member that does without it."""
+        found = self.beside(member, *names)
+        if found is not None:
+            raise UserError(
+                f"{self.label(found)}: would be left out, for validation items are chosen by "
+                f"split.validation; append its lines to {member.rpartition('/')[2]} or take it away"
+            )
 
     def beside(self, member: str, *names: str) -> str | None:
         """The first of some files that lies in a member's folder, plain or as `.gz`."""
@@ -52,22 +61,22 @@ class Files:
         return f"{self.where}:{name}" if self.is_zip else str(self.where / name)
 
     def first_line(self, name: str) -> bytes:
-        """The first line, read without the rest; at most 1,000 bytes of it.
+        """The first line, read without the rest and a byte-order mark; at most 1,000 bytes.
 
         Raises:
           UserError: as `read`, as far as it is read.
         """
         with self._open(name) as stream:
-            return stream.readline(1000)
+            return _without_mark(stream.readline(1000), self.label(name))
 
     def read(self, name: str) -> bytes:
-        """The content, unpacked when the name ends in `.gz`.
+        """The content without a byte-order mark, unpacked when the name ends in `.gz`.
 
         Raises:
-          UserError: the file, the zip or the gzip cannot be read whole.
+          UserError: the file, the zip or the gzip cannot be read whole, or is no UTF-8.
         """
         with self._open(name) as stream:
-            return stream.read()
+            return _without_mark(stream.read(), self.label(name))
 
     @contextmanager
     def _open(self, name: str) -> Iterator[IO[bytes]]:
@@ -87,6 +96,17 @@ class Files:
             raise UserError(f"{self.label(name)}: cannot be read ({error}): {_MEND}") from error
 
 
+def _without_mark(content: bytes, label: str) -> bytes:
+    if content.startswith(_WIDE):
+        raise UserError(f"{label}: is UTF-16 text; save it as UTF-8")
+    return content.removeprefix(_BOM)
+
+
+def _is_visible(name: str) -> bool:
+    """Not of what operating systems put beside files, such as `._x.inter` of macOS."""
+    return not name.rpartition("/")[2].startswith(".") and "__MACOSX" not in name.split("/")
+
+
 def fits(name: str, pattern: str) -> bool:
     """Whether the last part of a name fits a pattern, plain or as `.gz`.
 
@@ -97,16 +117,17 @@ def fits(name: str, pattern: str) -> bool:
 
 
 def open_files(path: Path) -> Files:
-    """The files at a path: of a folder (itself, not what is below), or of a zip.
+    """The files at a path: of a folder (itself, not what is below), or of a zip; no hidden ones.
 
     Raises:
       UserError: the path is neither, or the zip is broken.
     """
     try:
         if path.is_dir():
-            names = tuple(sorted(entry.name for entry in path.iterdir() if entry.is_file()))
-            return Files(path, names, is_zip=False)
+            names = [entry.name for entry in path.iterdir() if entry.is_file()]
+            return Files(path, tuple(sorted(filter(_is_visible, names))), is_zip=False)
         with zipfile.ZipFile(path) as archive:
-            return Files(path, tuple(sorted(archive.namelist())), is_zip=True)
+            names = archive.namelist()
+            return Files(path, tuple(sorted(filter(_is_visible, names))), is_zip=True)
     except _BROKEN as error:
         raise UserError(f"{path}: cannot be read ({error}): {_MEND}") from error

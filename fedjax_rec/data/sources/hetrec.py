@@ -4,7 +4,7 @@ Format: https://grouplens.org/datasets/hetrec-2011/
 """
 
 from fedjax_rec.data.interactions import Interactions, from_events
-from fedjax_rec.data.sources.columns import check_whole, floats, split_columns
+from fedjax_rec.data.sources.columns import floats, split_columns, whole_ids
 from fedjax_rec.data.sources.files import Files
 from fedjax_rec.data.sources.ratings import titles_in
 
@@ -13,8 +13,7 @@ def read_hetrec(files: Files, member: str, name: str) -> Interactions:
     """Reads how often who listened to whom, and the names in an `artists.dat` beside it.
 
     Lines are `user, artist, count`, between tabs. Some copies lack the header line; it is
-    passed over only where there is one. Blanks around ids are no part of them. There are
-    no times.
+    passed over only where there is one. There are no times.
 
     Args:
       files: the folder or zip that holds both.
@@ -35,9 +34,8 @@ def read_hetrec(files: Files, member: str, name: str) -> Interactions:
     columns = split_columns(
         content, 3, label=label, expected="user, artist, count", first_line=first_line
     )
-    users, artists = ([field.strip() for field in column] for column in columns[:2])
-    check_whole(users, label=label, what="user id", first_line=first_line)
-    check_whole(artists, label=label, what="artist id", first_line=first_line)
+    users = whole_ids(columns[0], label=label, what="user id", first_line=first_line)
+    artists = whole_ids(columns[1], label=label, what="artist id", first_line=first_line)
     counts = floats(columns[2], label=label, what="listening count", first_line=first_line)
     listing = files.beside(member, "artists.dat")
     titles = None if listing is None else titles_in(files.read(listing), b"\t")

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedjax_rec.data.interactions import FileSplit, Interactions, from_events
-from fedjax_rec.data.sources.files import Files
+from fedjax_rec.data.sources.files import VALIDATION_PARTS, Files
 from fedjax_rec.data.sources.ratings import parse_ratings
 from fedjax_rec.errors import UserError
 
 _TRAIN = ".train.rating"
-_KEY = re.compile(rb"\((\d{1,18}),(\d{1,18})\)")
+_KEY = re.compile(rb"\(\s*(\d+)\s*,\s*(\d+)\s*\)")
 
 
 def read_ncf(files: Files, member: str, name: str) -> Interactions:
@@ -46,6 +46,7 @@ def read_ncf(files: Files, member: str, name: str) -> Interactions:
     test_member = files.beside(member, f"{stem}.test.rating")
     if test_member is None:
         raise UserError(f"{label}: no {stem}.test.rating beside it; put it there")
+    files.refuse_left_out(member, [f"{stem}.{part}.rating" for part in VALIDATION_PARTS])
     train = parse_ratings(files.read(member), label=label)
     test = parse_ratings(files.read(test_member), label=files.label(test_member))
     listing = files.beside(member, f"{stem}.test.negative")
@@ -72,7 +73,7 @@ def _candidate_lists(
     tested = set(zip(users, items, strict=True))
     lists: dict[bytes, list[bytes]] = {}
     for number, line in enumerate(content.rstrip(b"\r\n").splitlines(), 1):
-        key, *others = line.split(b"\t")
+        key, *others = map(bytes.strip, line.split(b"\t"))
         match = _KEY.fullmatch(key)
         if match is None or match.groups() not in tested:
             shown = key[:40].decode("utf-8", "replace")

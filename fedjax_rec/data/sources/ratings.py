@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from fedjax_rec.data.interactions import Interactions, from_events
 from fedjax_rec.data.sources.columns import (
     Column,
-    check_text,
-    check_whole,
     decode,
     floats,
     split_columns,
+    text_ids,
+    whole_ids,
 )
 
 
@@ -58,12 +58,10 @@ def parse_ratings(
         first_line=first_line,
         separator=separator,
     )
-    check = check_text if has_text_ids else check_whole
-    check(users, label=label, what="user id", first_line=first_line)
-    check(items, label=label, what="item id", first_line=first_line)
+    ids = text_ids if has_text_ids else whole_ids
     return Ratings(
-        users,
-        items,
+        ids(users, label=label, what="user id", first_line=first_line),
+        ids(items, label=label, what="item id", first_line=first_line),
         floats(ratings, label=label, what="rating", first_line=first_line),
         floats(times, label=label, what="timestamp", first_line=first_line),
     )

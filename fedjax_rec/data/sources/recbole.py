@@ -4,7 +4,7 @@ Format: https://recbole.io/docs/user_guide/data/atomic_files.html
 """
 
 from fedjax_rec.data.interactions import Interactions, from_events
-from fedjax_rec.data.sources.columns import Column, check_text, floats, split_columns
+from fedjax_rec.data.sources.columns import Column, floats, split_columns, text_ids
 from fedjax_rec.data.sources.files import Files
 from fedjax_rec.errors import UserError
 
@@ -37,16 +37,17 @@ def read_recbole(files: Files, member: str, name: str) -> Interactions:
             f"{label}, line 1: no column {missing[0]!r}; "
             "the header of an .inter file begins user_id:token<tab>item_id:token"
         )
-    for field in _IDS:
-        check_text(columns[field], label=label, what=field, first_line=2)
+    users, items = (
+        text_ids(columns[field], label=label, what=field, first_line=2) for field in _IDS
+    )
     numbers = {
         field: floats(columns[field], label=label, what=field, first_line=2)
         for field in ("rating", "timestamp")
         if field in columns
     }
     return from_events(
-        columns["user_id"],
-        columns["item_id"],
+        users,
+        items,
         numbers.get("rating"),
         numbers.get("timestamp"),
         name=name,
@@ -59,7 +60,8 @@ def read_table(files: Files, member: str) -> dict[str, Column]:
     """Field name -> column of an atomic file.
 
     Raises:
-      UserError: a bad header, or names the line with a wrong number of columns.
+      UserError: a bad header, two columns of one name, or names the line with a wrong number
+        of columns.
     """
     label = files.label(member)
     header, _, body = files.read(member).partition(b"\n")
@@ -69,7 +71,13 @@ def read_table(files: Files, member: str) -> dict[str, Column]:
             f"{label}, line 1: {fields[0][:40]!r} is not a typed header of tab-separated "
             "fields such as user_id:token; add the header line"
         )
-    names = [field.split(":", 1)[0] for field in fields]
+    names = [field.split(":", 1)[0].strip() for field in fields]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise UserError(
+            f"{label}, line 1: {twice.count(twice[0])} columns are called {twice[0]!r}; rename or "
+            "remove all but one"
+        )
     columns = split_columns(body, len(fields), label=label, expected=", ".join(names), first_line=2)
     return dict(zip(names, columns, strict=True))
 
