@@ -163,7 +163,8 @@ class Ranking:
         )
         lists = None
         if held_out.is_listed is not None:
-            lists = self._lists(scores, slots, held_out)
+            best = ranking.best(_listed(scores, slots, held_out), self._length(num_items))
+            lists = jnp.where(held_out.is_listed[slots][:, None], best, num_items)
         return Ranked(
             placed.ranks,
             (targets < num_items).sum(axis=-1),
@@ -171,21 +172,6 @@ class Ranking:
             lists,
             placed.is_bad,
         )
-
-    def _lists(self, scores: Array, slots: Array, held_out: HeldOutSet) -> Array:
-        """`[C, L]` the best items of these clients; nothing is done where none is listed."""
-        assert held_out.is_listed is not None
-        is_listed, num_items = held_out.is_listed[slots], scores.shape[1]
-        length = self._length(num_items)
-
-        def list_them(_: int, empty: Array) -> Array:
-            best = ranking.best(_listed(scores, slots, held_out), length)
-            return jnp.where(is_listed[:, None], best, empty)
-
-        # A loop of one turn or none: `jax.lax.cond` takes longer than what it would save.
-        empty = jnp.full((slots.size, length), num_items, jnp.int32)
-        lists: Array = jax.lax.fori_loop(0, is_listed.any().astype(jnp.int32), list_them, empty)
-        return lists
 
     def _in_catalogue(self, scores: Array, slots: Array, held_out: HeldOutSet) -> catalogue.Placed:
         """Places among all unseen items."""

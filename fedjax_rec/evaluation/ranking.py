@@ -2,10 +2,10 @@
 
 from typing import Literal
 
-import jax
 import jax.numpy as jnp
 
 from fedjax_rec.base import Array
+from fedjax_rec.evaluation.largest import largest
 from fedjax_rec.evaluation.metrics import UNRANKED
 
 Ties = Literal["pessimistic", "optimistic"]
@@ -68,7 +68,7 @@ def best(listed: Array, k: int) -> Array:
     >>> best(jnp.array([[0.5, jnp.nan, 0.5, -jnp.inf]]), 3).tolist()
     [[0, 2, 4]]
     """
-    values, items = jax.lax.top_k(jnp.where(jnp.isfinite(listed), listed, -jnp.inf), k)
+    values, items = largest(listed, k)
     return jnp.where(jnp.isfinite(values), items, listed.shape[-1])
 
 
