@@ -125,7 +125,9 @@ def _check_together(config: RunConfig, where: str) -> None:
         )
     evaluate = config.evaluate
     if evaluate.task != "ranking":
-        ranking = replace(EvaluateConfig(), every=evaluate.every, task=evaluate.task)
+        of_any_task = ("every", "task", "clients", "training_clients", "clients_seed")
+        asked = {name: getattr(evaluate, name) for name in of_any_task}
+        ranking = replace(EvaluateConfig(), **asked)
         for entry in fields(evaluate):
             if getattr(evaluate, entry.name) != getattr(ranking, entry.name):
                 raise UserError(

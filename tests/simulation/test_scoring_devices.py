@@ -21,6 +21,7 @@ from fedjax_rec.data import load
 from fedjax_rec.models import sasrec
 from fedjax_rec.simulation import EvaluationPlan, Execution
 from fedjax_rec.simulation.devices import Placement
+from fedjax_rec.simulation.programs import Shared
 from fedjax_rec.simulation.scoring import Scorer
 
 NUM_CLIENTS, DEVICES = 26, (1, 2, 8)  # 4 on each of 8: the seventh holds 2, the last none
@@ -94,7 +95,7 @@ def drawn(algorithm, num_clients):
 def evaluated(algorithm, data, plan, num_devices, state, clients, frozen):
     """What the devices find on the test items."""
     placement = Placement(num_devices, data.num_clients)
-    scorer = Scorer(algorithm, data, plan, lambda line: None, placement)
+    scorer = Scorer(Shared(algorithm), data, plan, lambda line: None, placement)
     found = scorer.evaluations(
         placement.everywhere(state),
         placement.spread(clients),
