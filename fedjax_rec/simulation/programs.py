@@ -91,6 +91,7 @@ class Shared:
         donated: tuple[int, ...],
     ) -> Any:
         function = self._of_numbers(make)
+        function.__name__ = _label(name)  # jax names the program after it
 
         def lower() -> Any:
             traced = jax.jit(function, donate_argnums=donated).trace(self.numbers, *args)
@@ -173,6 +174,11 @@ class Bound:
 def lower_compiled(lowered: Any) -> Any:
     """Compiles with jax's own options."""
     return lowered.compile()
+
+
+def _label(name: Hashable) -> str:
+    """The word that a name begins with."""
+    return _label(name[0]) if isinstance(name, tuple) else str(name)
 
 
 def _shapes(args: PyTree) -> Hashable:

@@ -144,8 +144,8 @@ def test_a_loss_that_rises_over_a_pause_is_still_told(tmp_path):
 @pytest.mark.parametrize(
     "data",
     [
-        DATA,
-        load("synthetic", num_users=40, num_items=30, mean_events=9, holdout="users", share=0.2,
+        load("synthetic", num_users=20, num_items=160, mean_events=7, seed=5),
+        load("synthetic", num_users=40, num_items=160, mean_events=9, holdout="users", share=0.2,
              validation="users"),
     ],
     ids=["everyone trains", "users held out"],

@@ -66,7 +66,7 @@ OTHERS = {
     "slots": {"algorithm": fedmf(DATA.num_items, dim=2)},
     "data.sha256": {"data": with_values(DATA)},
     "data.": {"data": load("synthetic", num_users=21, num_items=30, mean_events=7, seed=5)},
-    "protocol.candidates": {"evaluation": replace(PLAN, candidates="uni99")},
+    "protocol.seen_items": {"evaluation": replace(PLAN, seen_items="ranked")},
     "evaluation.at_k": {"evaluation": replace(PLAN, at_k=(5,))},
     "protocol.selection": {"stop": EarlyStop(patience=3)},
     "sampler": {"sampler": Uniform(DATA.num_clients, 6)},
