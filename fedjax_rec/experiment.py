@@ -172,6 +172,9 @@ def build(config: RunConfig, notice: Callable[[str], None] = print_notice) -> Ex
         candidates_seed=config.evaluate.candidates_seed,
         score_ties=config.evaluate.score_ties,
         seen_items=config.evaluate.seen_items,
+        clients=config.evaluate.clients,
+        training_clients=config.evaluate.training_clients,
+        clients_seed=config.evaluate.clients_seed,
     )
     stop = early_stop(config.stop, evaluation, is_given=bool(config.is_given("stop")))
     data = load_data(config, notice)

@@ -126,7 +126,7 @@ def sgd_rates(
     """
     structure = jax.tree.structure(params)
     probe = jax.tree.map(lambda _: PROBE, params)
-    found = _rates(optimizer, probe, range(structure.num_leaves))
+    found = _rates(optimizer, probe, range(len(jax.tree.leaves(params))))
     if found is None:
         return None
     return jax.tree.unflatten(structure, found.values), found.momentum

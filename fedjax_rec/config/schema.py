@@ -178,7 +178,7 @@ class EvaluateConfig:
     task: Literal["ranking", "rating", "label"] = option(
         "ranking",
         "Rank held-out items, or predict their values: ratings, or labels 0 and 1 (scores are "
-        "logits). The options below are of rankings.",
+        "logits). The next five options are of rankings.",
     )
     at_k: tuple[int, ...] = option((5, 10, 20), "Cut-offs K of the metrics.", least=1)
     candidates: Literal["full", "uni99", "file"] = option(
@@ -195,6 +195,15 @@ class EvaluateConfig:
         "Items that the client has met leave the ranking; ranked: they stay, for repeat "
         "consumption (with split.repeats keep).",
     )
+    clients: int = option(
+        0, "People who are evaluated, chosen by a hash of their ids; 0: all.", least=0
+    )
+    training_clients: int = option(
+        0,
+        "How many of them while the run trains, for early stopping too; 0: as many.",
+        least=0,
+    )
+    clients_seed: int = option(0, "Seed of the hash that chooses them.", least=0)
 
 
 @dataclass(frozen=True, kw_only=True)

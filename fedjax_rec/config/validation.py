@@ -159,7 +159,9 @@ def _check_chain(config: RunConfig, where: str) -> None:
             )
 
 
-OF_EVERY_TASK = ("evaluate.every", "evaluate.task")
+OF_EVERY_TASK = tuple(
+    f"evaluate.{name}" for name in ("every", "task", "clients", "training_clients", "clients_seed")
+)
 
 
 def _check_together(config: RunConfig, where: str) -> None:

@@ -151,8 +151,8 @@ def top_k(
     one = jnp.array([client_id])
     longest = LengthClass.covering(fixed.data.classes)
     scores = scores_of(algorithm, state, clients, fixed)(longest, one, one)[0]
-    is_unseen = jnp.ones(scores.size, bool).at[jnp.asarray(seen, jnp.int32)].set(False)
-    best = np.asarray(ranking.best(scores, is_unseen, min(k, scores.size)), np.int64)
+    unseen = scores.at[jnp.asarray(seen, jnp.int32)].set(-jnp.inf)
+    best = np.asarray(ranking.best(unseen[None], min(k, scores.size))[0], np.int64)
     best = best[best < scores.size]
     return best, np.asarray(scores)[best]
 

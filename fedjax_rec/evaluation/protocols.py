@@ -50,6 +50,10 @@ class Protocol:
       num_repeats: how many events repeat an item that their user has already.
       questions_dropped: how many held-out items are not asked about, for the client has trained
         on them, or they are its validation item too; `None`: none.
+      clients: how many people are evaluated, chosen by hash; `None`: all.
+      training_clients: how many of them while the run trains, whose metrics choose the round
+        where one is chosen; `None`: as many.
+      clients_seed: of the hash; `None` where all are evaluated.
 
     Raises:
       UserError: for a value that is not one of these.
@@ -87,6 +91,9 @@ class Protocol:
     repeats: Literal["first", "last", "keep"] | None = None
     num_repeats: int | None = None
     questions_dropped: int | None = None
+    clients: int | None = None
+    training_clients: int | None = None
+    clients_seed: int | None = None
 
     def __post_init__(self) -> None:
         """Refuses unknown values."""

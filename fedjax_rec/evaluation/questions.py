@@ -12,11 +12,9 @@ import numpy.typing as npt
 
 from fedjax_rec.base import Array
 from fedjax_rec.errors import UserError
-from fedjax_rec.evaluation import fairness, metrics, ranking
+from fedjax_rec.evaluation import catalogue, fairness, metrics, ranking
+from fedjax_rec.evaluation.seen import Seen
 from fedjax_rec.registry import METRICS
-
-SEEN_PER_STEP = 2**13
-"""How many seen items are struck out of the ranking at a time."""
 
 Found = Any
 """What is known of every client: a tree of arrays `[N, ...]`."""
@@ -123,8 +121,8 @@ class Ranked(NamedTuple):
 class Ranking:
     """Which place held-out items have among a client's candidates.
 
-    Lists, where they are asked for, take one more pass over a chunk's scores, about as long
-    as ranking does; scores of more clients are never on the device.
+    Lists, where they are asked for, take one more pass over a chunk's scores; scores of more
+    clients are never on the device.
     """
 
     def __init__(
@@ -144,7 +142,7 @@ class Ranking:
         """
         self.keys = metrics.metric_keys(at_k)
         self._at_k = tuple(at_k)
-        self._ranks = jax.vmap(partial(ranking.ranks, ties=ties))
+        self._ties = ties
 
     def nothing(self, held_out: HeldOutSet, num_items: int) -> Ranked:
         """Nobody has a rank."""
@@ -161,19 +159,34 @@ class Ranking:
     def answers(self, scores: Array, slots: Array, held_out: HeldOutSet) -> Ranked:
         """Ranks of the held-out items of some clients, and their lists."""
         targets, num_items = held_out.targets[slots], scores.shape[1]
-        is_unseen = _unseen(held_out, slots, num_items)
-        is_candidate = is_unseen & _among(held_out, slots, num_items)
+        placed = (self._in_catalogue if held_out.candidates is None else self._in_lists)(
+            scores, slots, held_out
+        )
         lists = None
         if held_out.is_listed is not None:
-            is_shown = is_unseen & held_out.is_listed[slots][:, None]
-            lists = ranking.best(scores, is_shown, self._length(num_items))
+            best = ranking.best(_listed(scores, slots, held_out), self._length(num_items))
+            lists = jnp.where(held_out.is_listed[slots][:, None], best, num_items)
         return Ranked(
-            self._ranks(scores, targets, is_candidate),
+            placed.ranks,
             (targets < num_items).sum(axis=-1),
-            is_candidate.sum(axis=-1),
+            placed.num_candidates,
             lists,
-            jax.vmap(ranking.count_non_finite)(scores, is_candidate) > 0,
+            placed.is_bad,
         )
+
+    def _in_catalogue(self, scores: Array, slots: Array, held_out: HeldOutSet) -> catalogue.Placed:
+        """Places among all unseen items."""
+        seen = Seen(held_out.seen_offsets, held_out.seen_items)
+        return catalogue.place(scores, held_out.targets[slots], seen, slots, self._ties)
+
+    def _in_lists(self, scores: Array, slots: Array, held_out: HeldOutSet) -> catalogue.Placed:
+        """Places among the unseen items of each client's list."""
+        num_items = scores.shape[1]
+        is_candidate = _unseen(held_out, slots, num_items) & _among(held_out, slots, num_items)
+        ranks = jax.vmap(partial(ranking.ranks, ties=self._ties))
+        is_bad = jax.vmap(ranking.count_non_finite)(scores, is_candidate) > 0
+        found = ranks(scores, held_out.targets[slots], is_candidate)
+        return catalogue.Placed(found, is_candidate.sum(axis=-1), is_bad)
 
     def summary(self, found: Ranked) -> Evaluation:
         """Means over the clients that have a held-out item."""
@@ -211,10 +224,24 @@ def _measured(found: Ranked, at_k: tuple[int, ...], names: tuple[str, ...]) -> d
 
 def _unseen(held_out: HeldOutSet, slots: Array, num_items: int) -> Array:
     """`[C, I]` which items a chunk of clients has not seen, the targets included."""
-    begins, ends = held_out.seen_offsets[slots], held_out.seen_offsets[slots + 1]
-    everything = jnp.ones((slots.size, num_items), bool)
-    is_unseen = _strike_out(everything, begins, ends - begins, held_out.seen_items)
+
+    def strike_out(is_unseen: Array, row: Array, item: Array) -> Array:
+        return is_unseen.at[row, item].set(False, mode="drop")
+
+    seen = Seen(held_out.seen_offsets, held_out.seen_items)
+    is_unseen = seen.fold(slots, strike_out, jnp.ones((slots.size, num_items), bool))
     return _with(is_unseen, held_out.targets[slots])
+
+
+def _listed(scores: Array, slots: Array, held_out: HeldOutSet) -> Array:
+    """`[C, I]` scores, minus infinity where an item is seen and no target."""
+    targets = held_out.targets[slots]
+
+    def strike_out(listed: Array, row: Array, item: Array) -> Array:
+        is_target = (targets.at[row].get(mode="clip") == item[:, None]).any(axis=1)
+        return listed.at[jnp.where(is_target, slots.size, row), item].set(-jnp.inf, mode="drop")
+
+    return Seen(held_out.seen_offsets, held_out.seen_items).fold(slots, strike_out, scores)
 
 
 def _among(held_out: HeldOutSet, slots: Array, num_items: int) -> Array:
@@ -228,25 +255,3 @@ def _among(held_out: HeldOutSet, slots: Array, num_items: int) -> Array:
 def _with(is_in: Array, items: Array) -> Array:
     """`[C, I]` sets with each one's `items [C, K]` in them; ids past the end are dropped."""
     return is_in.at[jnp.arange(items.shape[0])[:, None], items].set(True, mode="drop")
-
-
-def _strike_out(is_candidate: Array, begins: Array, counts: Array, seen_items: Array) -> Array:
-    """`[C, I]` without the items `seen_items[begins[c] : begins[c] + counts[c]]` in row `c`.
-
-    The lists are read as one, in steps: no client's list is padded to the longest one.
-    """
-    if not seen_items.shape[0]:
-        return is_candidate
-    ends = jnp.cumsum(counts)
-
-    def step(index: Array, is_candidate: Array) -> Array:
-        # Places past the lists belong to row C, and are dropped.
-        place = index * SEEN_PER_STEP + jnp.arange(SEEN_PER_STEP)
-        row = jnp.searchsorted(ends, place, side="right")
-        before = (ends - counts).at[row].get(mode="clip")
-        item = seen_items.at[begins.at[row].get(mode="clip") + place - before].get(mode="clip")
-        return is_candidate.at[row, item].set(False, mode="drop")
-
-    num_steps = (ends[-1] + SEEN_PER_STEP - 1) // SEEN_PER_STEP
-    left: Array = jax.lax.fori_loop(0, num_steps, step, is_candidate)
-    return left

@@ -2,10 +2,10 @@
 
 from typing import Literal
 
-import jax
 import jax.numpy as jnp
 
 from fedjax_rec.base import Array
+from fedjax_rec.evaluation.largest import largest
 from fedjax_rec.evaluation.metrics import UNRANKED
 
 Ties = Literal["pessimistic", "optimistic"]
@@ -55,23 +55,21 @@ def ranks(scores: Array, targets: Array, is_candidate: Array, ties: Ties = "pess
     return jnp.where(jnp.isfinite(own), 1 + ahead, UNRANKED)
 
 
-def best(scores: Array, is_candidate: Array, k: int) -> Array:
-    """The K best candidates, best first, equal scores by id.
+def best(listed: Array, k: int) -> Array:
+    """The K best items of each client, best first, equal scores by id.
 
     Args:
-      scores: `[.., I]`, higher is better; an item without a finite score is in no list.
-      is_candidate: `[.., I]` which items may be listed.
+      listed: `[C, I]`, higher is better; an item without a finite score is in no list.
       k: length of the list, 1 to I.
 
     Returns:
-      `[.., K]` ids; I where there is nothing left to list.
+      `[C, K]` ids; I where there is nothing left to list.
 
-    >>> best(jnp.array([0.5, jnp.nan, 0.5, 0.9]), jnp.array([True, True, True, False]), 3).tolist()
-    [0, 2, 4]
+    >>> best(jnp.array([[0.5, jnp.nan, 0.5, -jnp.inf]]), 3).tolist()
+    [[0, 2, 4]]
     """
-    listed = jnp.where(is_candidate & jnp.isfinite(scores), scores, -jnp.inf)
-    values, items = jax.lax.top_k(listed, k)
-    return jnp.where(jnp.isfinite(values), items, scores.shape[-1])
+    values, items = largest(listed, k)
+    return jnp.where(jnp.isfinite(values), items, listed.shape[-1])
 
 
 def count_non_finite(scores: Array, is_candidate: Array) -> Array:

@@ -47,7 +47,8 @@ def matrix_factorization(num_items: int, dim: int = 32, *, init_stddev: float = 
     def score(view: View, inputs: Inputs) -> Array:
         items = gather(view.shared.rows["item"], inputs.ids)
         user: Array = view.private.dense
-        return items @ user
+        # In this order, scores of many clients lie client after client, as they are read.
+        return user @ items.T
 
     def score_vjp(view: View, inputs: Inputs) -> tuple[Array, Pullback]:
         table, user = view.shared.rows["item"], view.private.dense

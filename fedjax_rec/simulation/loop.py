@@ -40,6 +40,7 @@ from fedjax_rec.simulation.identity import Facts, digests, identity_of, rates_of
 from fedjax_rec.simulation.interrupts import interruptible
 from fedjax_rec.simulation.lapack import MayHangError
 from fedjax_rec.simulation.locking import only_run_in
+from fedjax_rec.simulation.people import settled
 from fedjax_rec.simulation.plans import (
     CheckpointPlan,
     EarlyStop,
@@ -131,7 +132,7 @@ def simulate(
         key=key,
         rounds=rounds,
         sampler=sampler or AllClients(len(data.training_clients)),
-        evaluation=evaluation,
+        evaluation=settled(evaluation, data),
         stop=stop,
         checkpoint=checkpoint,
         payload=payload,
@@ -254,7 +255,7 @@ def _simulate(asked: _Asked) -> Result:
                 is_best = False
                 if end % evaluation.every == 0 or end == rounds:
                     with progress.clock("evaluate"), watchdog.waiting_for("the evaluation"):
-                        metrics, _ = scorer(state, clients, placed)
+                        metrics, _ = scorer(state, clients, placed, is_final=False)
                     _refuse_lost(end * scorer.is_lost, identity, "score")
                     lines[-1] |= metrics
                     is_best = stop is not None and progress.judge(stop, metrics)
@@ -275,6 +276,7 @@ def _simulate(asked: _Asked) -> Result:
     with watchdog.waiting_for("the last evaluation"):
         metrics, per_client = scorer(placement.everywhere(state), placement.spread(clients), placed)
     summary = _summary(asked, progress, identity, metrics, per_client)
+    summary["evaluation"] = scorer.num_people
     if output and not is_interrupted:
         write_json(output / "summary.json", summary)
     return Result(

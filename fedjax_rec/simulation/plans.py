@@ -26,9 +26,14 @@ class EvaluationPlan:
       score_ties: the rule among equal scores.
       seen_items: `removed` from the ranking; or `ranked` as all others, as where people
         consume again, which asks for the `full` catalogue.
+      clients: how many people are evaluated, chosen by a hash of their ids; 0: all.
+      training_clients: how many of them while the run trains, for early stopping too; the final
+        evaluation is of all `clients`. 0: as many.
+      clients_seed: of the hash.
 
     Raises:
-      UserError: seen items are ranked among candidates that hold none.
+      UserError: seen items are ranked among candidates that hold none, or a number of people
+        is below 0 or larger while the run trains than at its end.
     """
 
     every: int = 5
@@ -38,9 +43,20 @@ class EvaluationPlan:
     candidates_seed: int = 0
     score_ties: Literal["pessimistic", "optimistic"] = "pessimistic"
     seen_items: Literal["removed", "ranked"] = "removed"
+    clients: int = 0
+    training_clients: int = 0
+    clients_seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuses to rank a seen item among candidates that the client never met."""
+        """Refuses what cannot be asked."""
+        for name in ("clients", "training_clients", "clients_seed"):
+            if getattr(self, name) < 0:
+                raise UserError(f"evaluate.{name} must be at least 0, got {getattr(self, name)}")
+        if self.clients and self.training_clients > self.clients:
+            raise UserError(
+                f"evaluate.training_clients: {self.training_clients} are more than the "
+                f"{self.clients} of the final evaluation; lower it, or raise evaluate.clients"
+            )
         if self.seen_items == "ranked" and self.candidates != "full":
             raise UserError(
                 f"evaluate.seen_items: 'ranked' among candidates {self.candidates!r} would ask "
@@ -172,5 +188,8 @@ def protocol_of(facts: dict[str, Any], plan: EvaluationPlan, stop: EarlyStop | N
         candidates_seed=plan.candidates_seed,
         score_ties=plan.score_ties,
         seen_items=plan.seen_items,
+        clients=plan.clients or None,
+        training_clients=plan.training_clients or None,
+        clients_seed=plan.clients_seed if plan.clients or plan.training_clients else None,
         selection=stop.selection if stop else "last",
     )

@@ -30,6 +30,7 @@ from fedjax_rec.simulation.devices import (
     over_devices,
     own,
 )
+from fedjax_rec.simulation.people import Ids, asked_people, only
 from fedjax_rec.simulation.plans import EarlyStop, EvaluationPlan, Result
 from fedjax_rec.simulation.programs import Shared
 
@@ -61,9 +62,13 @@ class Scorer:
             kind: evaluator(_asking(programs, placement, plan, kind), question) for kind in kinds
         }
         sets = held_out_sets(data, plan)
+        final, training = asked_people(data, plan)
+        self.num_people = {"clients": len(final), "training_clients": len(training)}
         if plan.seen_items == "removed":
             _tell_dropped(data, notice)
-        self._sets = {split: _spread(placement, held_out) for split, held_out in sets.items()}
+        self._sets = _laid_out(placement, sets, final, data.num_items)
+        unlisted = {split: held_out._replace(is_listed=None) for split, held_out in sets.items()}
+        self._sets_in_training = _laid_out(placement, unlisted, training, data.num_items)
         self._data, self._plan, self._notice = data, plan, notice
         self.is_lost = False  # whether, at the last call, nobody had scores that are finite
         self._counted = "rank last" if plan.task == "ranking" else "count as 0"
@@ -91,14 +96,15 @@ class Scorer:
             )
 
     def __call__(
-        self, state: ServerState, clients: Clients, fixed: Fixed
+        self, state: ServerState, clients: Clients, fixed: Fixed, *, is_final: bool = True
     ) -> tuple[dict[str, float], dict[str, npt.NDArray[np.float32]]]:
         """Metrics by key, `test/ndcg@10`, and each client's test metrics `[N]`.
 
-        State, store and data lie as the placement puts them.
+        State, store and data lie as the placement puts them. While a run trains, fewer people
+        may be asked, and nobody's lists are made: they take longer than all the rest.
         """
         metrics: dict[str, float] = {}
-        evaluations = self.evaluations(state, clients, fixed)
+        evaluations = self.evaluations(state, clients, fixed, is_final=is_final)
         for split, evaluation in evaluations.items():
             metrics |= {f"{split}/{name}": value for name, value in evaluation.metrics.items()}
             if evaluation.num_non_finite:
@@ -111,17 +117,18 @@ class Scorer:
         return metrics, tested.per_client
 
     def evaluations(
-        self, state: ServerState, clients: Clients, fixed: Fixed
+        self, state: ServerState, clients: Clients, fixed: Fixed, *, is_final: bool = True
     ) -> dict[str, Evaluation]:
         """One evaluation for each split; two for a method with own item parameters.
 
-        Where clients rank, the test also lists the best items of those who hold out a test item,
-        for `coverage@10` and its like.
+        Where clients rank, the final test also lists the best items of those who hold out a test
+        item, for `coverage@10` and its like.
         """
+        sets = self._sets if is_final else self._sets_in_training
         return {
             split + kind: self._with_lists(evaluation)
             for kind, evaluate in self._evaluators.items()
-            for split, evaluation in evaluate(state, clients, fixed, self._sets).items()
+            for split, evaluation in evaluate(state, clients, fixed, sets).items()
         }
 
     def _with_lists(self, found: Evaluation) -> Evaluation:
@@ -268,6 +275,16 @@ def _where_they_live(placement: Placement, ask: Asker) -> Asker:
         out_specs=BY_CLIENT,
     )
     return spread
+
+
+def _laid_out(
+    placement: Placement, sets: dict[str, HeldOutSet], people: Ids, num_items: int
+) -> dict[str, HeldOutSet]:
+    """What some people are asked, where they live."""
+    return {
+        split: _spread(placement, only(held_out, people, num_items))
+        for split, held_out in sets.items()
+    }
 
 
 def _spread(placement: Placement, held_out: HeldOutSet) -> HeldOutSet:

@@ -305,7 +305,7 @@ def test_a_range_of_the_clients_is_ranked_as_among_all(problem):
 
 def test_long_lists_of_seen_items_are_struck_out_whole(problem, monkeypatch):
     expected = evaluator(toy_mf(), at_k=(5,))(*problem.arguments())
-    monkeypatch.setattr("fedjax_rec.evaluation.questions.SEEN_PER_STEP", 4)
+    monkeypatch.setattr("fedjax_rec.evaluation.seen.MOST_PER_STEP", 4)
     found = evaluator(toy_mf(), at_k=(5,))(*problem.arguments())
     np.testing.assert_array_equal(found.ranks, expected.ranks)
 

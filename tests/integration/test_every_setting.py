@@ -129,6 +129,14 @@ def evaluated(ran):
     return [line["round"] for line in ran.lines if any(key.startswith("test/") for key in line)]
 
 
+def people(ran):
+    return ran.summary["evaluation"]
+
+
+def logged(ran):
+    return ran.lines[-1]["test/auc"]
+
+
 def checkpoints(ran):
     steps = (path for path in (ran.folder / "checkpoints").iterdir() if path.is_dir())
     return sorted(int(path.name) for path in steps if path.name.isdigit())
@@ -226,6 +234,11 @@ CASES = {
         1, (metrics, stated("candidates_seed")), {"evaluate.candidates": "uni99"}
     ),
     "evaluate.seen_items": Case("ranked", (metrics, stated("seen_items"))),
+    "evaluate.clients": Case(4, (metrics, stated("clients"), people)),
+    "evaluate.training_clients": Case(4, (logged, stated("training_clients"), people)),
+    "evaluate.clients_seed": Case(
+        1, (metrics, stated("clients_seed")), {"evaluate.clients": 4, "evaluate.clients_seed": 0}
+    ),
     "evaluate.score_ties": Case("optimistic", (metrics, stated("score_ties"))),
     "stop.metric": Case(
         "valid/auc", (rounds,), {"stop.target": 0.3, "stop.metric": "valid/precision@10"}

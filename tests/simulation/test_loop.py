@@ -74,7 +74,11 @@ def test_a_line_a_round_and_metrics_at_evaluations(plain):
     assert plain.metrics[-1]["train/clients"] == 12
     assert plain.metrics[-1]["train/loss"] < plain.metrics[0]["train/loss"]
     last = plain.metrics[-1]
-    assert plain.summary["metrics"] == {k: last[k] for k in plain.summary["metrics"]}
+    measured = {key: value for key, value in last.items() if key.startswith(("valid", "test"))}
+    assert measured == {key: plain.summary["metrics"][key] for key in measured}
+    of_lists = {key.rpartition("/")[2].partition("@")[0] for key in plain.summary["metrics"]}
+    of_lists -= {key.rpartition("/")[2].partition("@")[0] for key in measured}
+    assert of_lists == {"coverage", "exposure_gini", "popularity", "popularity_lift"}
     assert plain.per_client["ndcg@10"].shape == (DATA.num_clients,)
 
 
