@@ -3,8 +3,10 @@
 Reddi et al. (2021), "Adaptive federated optimization", ICLR.
 """
 
+import functools
+import inspect
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -59,16 +61,41 @@ def fedopt(
     return fedavg(model, objective, client_update, aggregate, server_optimizer)
 
 
-@parametric
+def with_server(
+    make_server: Callable[..., optax.GradientTransformation],
+) -> Callable[..., FederatedAlgorithm]:
+    """Federated averaging whose server has one optimizer, by its settings.
+
+    Args:
+      make_server: `(*, settings) -> optimizer` of the server.
+
+    Returns:
+      `(model, objective, optimizer, *, settings, aggregate)`, with that signature.
+    """
+
+    def factory(
+        model: Model,
+        objective: Objective,
+        optimizer: optax.GradientTransformation,
+        *,
+        aggregate: AggregateTransform | None = None,
+        **settings: Any,
+    ) -> FederatedAlgorithm:
+        server = make_server(**settings)
+        return fedopt(model, objective, optimizer, aggregate=aggregate, server_optimizer=server)
+
+    *parts, aggregate, _ = inspect.signature(factory).parameters.values()
+    own = inspect.signature(make_server).parameters.values()
+    functools.update_wrapper(factory, make_server)
+    del factory.__wrapped__  # type: ignore[attr-defined]  # its signature is another
+    factory.__signature__ = inspect.Signature([*parts, *own, aggregate])  # type: ignore[attr-defined]
+    return parametric(factory)
+
+
+@with_server
 def fedavgm(
-    model: Model,
-    objective: Objective,
-    optimizer: optax.GradientTransformation,
-    *,
-    server_learning_rate: float = 1.0,
-    server_momentum: float = 0.9,
-    aggregate: AggregateTransform | None = None,
-) -> FederatedAlgorithm:
+    *, server_learning_rate: float = 1.0, server_momentum: float = 0.9
+) -> optax.GradientTransformation:
     """Federated averaging with momentum on the server (FedAvgM).
 
     `v <- beta v + Delta`, `w <- w + eta v`; Delta is the aggregate.
@@ -95,21 +122,13 @@ def fedavgm(
     refuse_outside("(0, inf)", server_learning_rate=server_learning_rate)
     refuse_outside("[0, 1)", server_momentum=server_momentum)
     momentum = None if is_zero(server_momentum) else server_momentum
-    server = optax.sgd(server_learning_rate, momentum=momentum)
-    return fedopt(model, objective, optimizer, aggregate=aggregate, server_optimizer=server)
+    return optax.sgd(server_learning_rate, momentum=momentum)
 
 
-@parametric
+@with_server
 def fedadagrad(
-    model: Model,
-    objective: Objective,
-    optimizer: optax.GradientTransformation,
-    *,
-    server_learning_rate: float = 0.1,
-    beta1: float = 0.0,
-    tau: float = 1e-3,
-    aggregate: AggregateTransform | None = None,
-) -> FederatedAlgorithm:
+    *, server_learning_rate: float = 0.1, beta1: float = 0.0, tau: float = 1e-3
+) -> optax.GradientTransformation:
     """Federated averaging with AdaGrad on the server (FedAdagrad).
 
     `m <- beta1 m + (1 - beta1) Delta`, `v <- v + Delta^2`,
@@ -134,37 +153,24 @@ def fedadagrad(
     >>> fedadagrad(*recommender(100), tau=0.1).model.num_rows
     {'item': 100}
     """
-    refuse_outside("[0, 1)", beta1=beta1)
-
-    def second_moment(v: Array, square: Array) -> Array:
-        return v + square
-
-    server = _adaptive(server_learning_rate, beta1, tau, second_moment)
-    return fedopt(model, objective, optimizer, aggregate=aggregate, server_optimizer=server)
+    return _adaptive(server_learning_rate, beta1, tau, lambda v, square: v + square)
 
 
-@parametric
+@with_server
 def fedadam(
-    model: Model,
-    objective: Objective,
-    optimizer: optax.GradientTransformation,
     *,
     server_learning_rate: float = 0.03,
     beta1: float = 0.9,
     beta2: float = 0.99,
     tau: float = 1e-3,
-    aggregate: AggregateTransform | None = None,
-) -> FederatedAlgorithm:
+) -> optax.GradientTransformation:
     """Federated averaging with Adam on the server (FedAdam).
 
-    `m <- beta1 m + (1 - beta1) Delta`, `v <- beta2 v + (1 - beta2) Delta^2`,
-    `w <- w + eta m / (sqrt(v) + tau)`; Delta is the aggregate.
+    As `fedadagrad`, but `v <- beta2 v + (1 - beta2) Delta^2`.
 
     Args:
-      server_learning_rate: eta, above 0.
-      beta1: decay of the first moment, in [0, 1).
       beta2: decay of the second moment, in [0, 1).
-      tau: degree of adaptivity, above 0; v starts at tau^2.
+      server_learning_rate, beta1, tau: those of `fedadagrad`.
       model, objective, optimizer, aggregate: those of `fedopt`.
 
     Returns:
@@ -180,37 +186,28 @@ def fedadam(
     >>> fedadam(*recommender(100), tau=0.1).model.num_rows
     {'item': 100}
     """
-    refuse_outside("[0, 1)", beta1=beta1, beta2=beta2)
+    refuse_outside("[0, 1)", beta2=beta2)
 
     def second_moment(v: Array, square: Array) -> Array:
         return beta2 * v + (1 - beta2) * square
 
-    server = _adaptive(server_learning_rate, beta1, tau, second_moment)
-    return fedopt(model, objective, optimizer, aggregate=aggregate, server_optimizer=server)
+    return _adaptive(server_learning_rate, beta1, tau, second_moment)
 
 
-@parametric
+@with_server
 def fedyogi(
-    model: Model,
-    objective: Objective,
-    optimizer: optax.GradientTransformation,
     *,
     server_learning_rate: float = 0.03,
     beta1: float = 0.9,
     beta2: float = 0.99,
     tau: float = 1e-3,
-    aggregate: AggregateTransform | None = None,
-) -> FederatedAlgorithm:
+) -> optax.GradientTransformation:
     """Federated averaging with Yogi on the server (FedYogi).
 
-    `m <- beta1 m + (1 - beta1) Delta`, `v <- v - (1 - beta2) Delta^2 sign(v - Delta^2)`,
-    `w <- w + eta m / (sqrt(v) + tau)`; Delta is the aggregate.
+    As `fedadam`, but `v <- v - (1 - beta2) Delta^2 sign(v - Delta^2)`.
 
     Args:
-      server_learning_rate: eta, above 0.
-      beta1: decay of the first moment, in [0, 1).
-      beta2: decay of the second moment, in [0, 1).
-      tau: degree of adaptivity, above 0; v starts at tau^2.
+      server_learning_rate, beta1, beta2, tau: those of `fedadam`.
       model, objective, optimizer, aggregate: those of `fedopt`.
 
     Returns:
@@ -226,13 +223,12 @@ def fedyogi(
     >>> fedyogi(*recommender(100), tau=0.1).model.num_rows
     {'item': 100}
     """
-    refuse_outside("[0, 1)", beta1=beta1, beta2=beta2)
+    refuse_outside("[0, 1)", beta2=beta2)
 
     def second_moment(v: Array, square: Array) -> Array:
         return v - (1 - beta2) * square * jnp.sign(v - square)
 
-    server = _adaptive(server_learning_rate, beta1, tau, second_moment)
-    return fedopt(model, objective, optimizer, aggregate=aggregate, server_optimizer=server)
+    return _adaptive(server_learning_rate, beta1, tau, second_moment)
 
 
 class _Moments(NamedTuple):
@@ -247,6 +243,7 @@ def _adaptive(
 ) -> optax.GradientTransformation:
     """`w <- w + eta m / (sqrt(v) + tau)`, v by `(v, Delta^2) -> v`."""
     refuse_outside("(0, inf)", server_learning_rate=learning_rate, tau=tau)
+    refuse_outside("[0, 1)", beta1=beta1)
 
     def init(params: PyTree) -> _Moments:
         first = jax.tree.map(jnp.zeros_like, params)

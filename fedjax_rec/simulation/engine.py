@@ -4,6 +4,7 @@ Clients train in `streaming` where their rows come once, else in `general`.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, cast
 
@@ -49,6 +50,37 @@ BUFFER_SPECS: Any = RowBuffer(BY_CLIENT, BY_CLIENT, EVERYWHERE)  # type: ignore[
 INIT_BATCH = 256  # clients initialised at once: bounds the memory, not the result
 
 
+class Now(NamedTuple):
+    """The arrays of a round: as they stand before it, and what no round changes.
+
+    Attributes:
+      state: the server's.
+      clients: the store.
+      cohort: who takes part; of a stretch of rounds, `[rounds, C]`.
+      fixed: frozen parameters and data.
+    """
+
+    state: ServerState
+    clients: Clients
+    cohort: Cohort
+    fixed: Fixed
+
+
+NOW_SPECS: Any = Now(EVERYWHERE, BY_CLIENT, EVERYWHERE, FIXED_SPECS)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Method:
+    """An algorithm and how it is run: what is fixed before any array is there."""
+
+    algorithm: FederatedAlgorithm
+    execution: Execution
+
+    def round(self, now: Now) -> Round:
+        """What stays the same while the clients of this round train."""
+        return Round(self.algorithm, self.execution, now.state, now.fixed)
+
+
 class Engine(NamedTuple):
     """The pure functions that `build` returns."""
 
@@ -77,10 +109,11 @@ def build(algorithm: FederatedAlgorithm, execution: Execution = Execution()) -> 
 
     `step` sorts the cohort by size itself, so that its order cannot matter.
     """
+    method = Method(algorithm, execution)
     return Engine(
         partial(_init, algorithm),
-        partial(_step, algorithm, execution),
-        partial(_rounds, algorithm, execution),
+        lambda *arrays: _step(method, Now(*arrays)),
+        lambda *arrays: _rounds(method, Now(*arrays)),
     )
 
 
@@ -123,112 +156,88 @@ def _init(
 
 
 def _rounds(
-    algorithm: FederatedAlgorithm,
-    execution: Execution,
-    state: ServerState,
-    clients: Clients,
-    cohorts: Cohort,
-    fixed: Fixed,
+    method: Method,
+    now: Now,
 ) -> tuple[ServerState, Clients, RoundInfo]:
     """A stretch of rounds; a buffer, where one is used, is made once for all."""
-    this = Round(algorithm, execution, state, fixed)
-    buffer = buffer_for(this, clients, cohorts.client_id.shape[-1])
+    buffer = buffer_for(method.round(now), now.clients, now.cohort.client_id.shape[-1])
 
     def one_round(carry: PyTree, cohort: Cohort) -> tuple[PyTree, RoundInfo]:
         state, clients, buffer = carry
+        here = Now(state, clients, cohort, now.fixed)
         if buffer is None:
-            state, clients, info = _step_summed(algorithm, execution, state, clients, cohort, fixed)
+            state, clients, info = _step_summed(method, here)
         else:
-            state, clients, info, buffer = _step_listed(
-                algorithm, execution, state, clients, cohort, fixed, buffer
-            )
+            state, clients, info, buffer = _step_listed(method, here, buffer)
         return (state, clients, buffer), info
 
-    (state, clients, _), info = jax.lax.scan(one_round, (state, clients, buffer), cohorts)
+    start = now.state, now.clients, buffer
+    (state, clients, _), info = jax.lax.scan(one_round, start, now.cohort)
     return state, clients, info
 
 
 def _step(
-    algorithm: FederatedAlgorithm,
-    execution: Execution,
-    state: ServerState,
-    clients: Clients,
-    cohort: Cohort,
-    fixed: Fixed,
+    method: Method,
+    now: Now,
 ) -> tuple[ServerState, Clients, RoundInfo]:
     """One round."""
-    this = Round(algorithm, execution, state, fixed)
-    buffer = buffer_for(this, clients, cohort.client_id.shape[0])
+    buffer = buffer_for(method.round(now), now.clients, now.cohort.client_id.shape[0])
     if buffer is None:
-        return _step_summed(algorithm, execution, state, clients, cohort, fixed)
-    return _step_listed(algorithm, execution, state, clients, cohort, fixed, buffer)[:3]
+        return _step_summed(method, now)
+    return _step_listed(method, now, buffer)[:3]
 
 
 def _step_summed(
-    algorithm: FederatedAlgorithm,
-    execution: Execution,
-    state: ServerState,
-    clients: Clients,
-    cohort: Cohort,
-    fixed: Fixed,
+    method: Method,
+    now: Now,
 ) -> tuple[ServerState, Clients, RoundInfo]:
     """A round whose changes are summed in the shape of the tables."""
-    train = partial(_train, algorithm, execution)
-    if execution.num_devices > 1:
+    algorithm, num_devices = method.algorithm, method.execution.num_devices
+    train = partial(_train, method)
+    if num_devices > 1:
         train = over_devices(
-            partial(_train_own, algorithm, execution),
-            execution.num_devices,
-            in_specs=(EVERYWHERE, BY_CLIENT, EVERYWHERE, FIXED_SPECS),
-            out_specs=CARRY_SPECS,
+            partial(_train_own, method), num_devices, in_specs=(NOW_SPECS,), out_specs=CARRY_SPECS
         )
-    total, clients, info = train(state, clients, cohort, fixed)
-    total, state = _decode(algorithm, state, total)
+    total, clients, info = train(now)
+    total, state = _decode(algorithm, now.state, total)
     with in_words("ServerUpdate.apply"):
-        state = checked_state(state, algorithm.server_update.apply(state, total, cohort))
+        state = checked_state(state, algorithm.server_update.apply(state, total, now.cohort))
     return state._replace(round=state.round + 1), clients, info
 
 
 def _step_listed(
-    algorithm: FederatedAlgorithm,
-    execution: Execution,
-    state: ServerState,
-    clients: Clients,
-    cohort: Cohort,
-    fixed: Fixed,
+    method: Method,
+    now: Now,
     buffer: RowBuffer,
 ) -> tuple[ServerState, Clients, RoundInfo, RowBuffer]:
     """A round whose changes are listed, and added to the table row by row."""
-    step = partial(_step_listed_own, algorithm, execution)
-    if execution.num_devices > 1:
+    step, num_devices = partial(_step_listed_own, method), method.execution.num_devices
+    if num_devices > 1:
         step = over_devices(
             step,
-            execution.num_devices,
-            in_specs=(EVERYWHERE, BY_CLIENT, EVERYWHERE, FIXED_SPECS, BUFFER_SPECS),
+            num_devices,
+            in_specs=(NOW_SPECS, BUFFER_SPECS),
             out_specs=(EVERYWHERE, BY_CLIENT, EVERYWHERE, BUFFER_SPECS),
         )
-    return step(state, clients, cohort, fixed, buffer)
+    return step(now, buffer)
 
 
 def _step_listed_own(
-    algorithm: FederatedAlgorithm,
-    execution: Execution,
-    state: ServerState,
-    clients: Clients,
-    cohort: Cohort,
-    fixed: Fixed,
+    method: Method,
+    now: Now,
     buffer: RowBuffer,
 ) -> tuple[ServerState, Clients, RoundInfo, RowBuffer]:
     """The step of one device; all come to the same state.
 
     Aggregate and server only scale, so they are tried on a message of ones.
     """
-    num_devices = execution.num_devices
+    algorithm, num_devices = method.algorithm, method.execution.num_devices
     if num_devices > 1:
-        cohort, fixed = _own(cohort, fixed)
-    this = Round(algorithm, execution, state, fixed)
-    members, is_light = open_members(this, cohort)
-    order, _ = _by_size(cohort, fixed, is_light)
-    empty = empty_carry(this, clients, order.size)
+        now = _own(now)
+    this, state = method.round(now), now.state
+    members, is_light = open_members(this, now.cohort)
+    order, _ = _by_size(now, is_light)
+    empty = empty_carry(this, now.clients, order.size)
     carry, listed = train_light(this, _at(members, order), is_light[order], empty, buffer)
     buffer = cast(RowBuffer, listed)
     total, info = carry.total._replace(update=Part({}, ())), carry.info
@@ -256,67 +265,59 @@ def _decode(
 
 
 def _train_own(
-    algorithm: FederatedAlgorithm,
-    execution: Execution,
-    state: ServerState,
-    clients: Clients,
-    cohort: Cohort,
-    fixed: Fixed,
+    method: Method,
+    now: Now,
 ) -> Carry:
     """Trains the members of the cohort that live on this device; the sum is everyone's.
 
     So is a stack: each place of it is written on one device and zero on the others.
     """
-    cohort, fixed = _own(cohort, fixed)
-    carry = _train(algorithm, execution, state, clients, cohort, fixed)
+    carry = _train(method, _own(now))
     total, info = total_over_devices((carry.total, carry.info))
     return Carry(total, carry.clients, info)
 
 
-def _own(cohort: Cohort, fixed: Fixed) -> tuple[Cohort, Fixed]:
+def _own(now: Now) -> Now:
     """The members of the cohort that live on this device, with their slots here."""
-    data = own(fixed.data)
+    data, cohort = own(now.fixed.data), now.cohort
     is_own = data.is_here(cohort.client_id)
     client_id = jnp.where(is_own, cohort.client_id, data.first)
     cohort = Entry(client_id, data.place(client_id), cohort.is_valid & is_own)
-    return cohort, Fixed(fixed.frozen, data)
+    return now._replace(cohort=cohort, fixed=Fixed(now.fixed.frozen, data))
 
 
 def _train(
-    algorithm: FederatedAlgorithm,
-    execution: Execution,
-    state: ServerState,
-    clients: Clients,
-    cohort: Cohort,
-    fixed: Fixed,
+    method: Method,
+    now: Now,
 ) -> Carry:
     """Trains the cohort, whoever can in `streaming` and the others in `general`."""
-    this = Round(algorithm, execution, state, fixed)
-    carry = empty_carry(this, clients, cohort.is_valid.size)
-    classes = list(fixed.data.classes)
+    this, cohort = method.round(now), now.cohort
+    carry = empty_carry(this, now.clients, cohort.is_valid.size)
+    classes = list(now.fixed.data.classes)
     is_light = jnp.zeros_like(cohort.is_valid)
-    if is_streamed(this, clients):
+    if is_streamed(this, now.clients):
         members, is_light = open_members(this, cohort)
-        order, _ = _by_size(cohort, fixed, is_light)
+        order, _ = _by_size(now, is_light)
         carry, _ = train_light(this, _at(members, order), is_light[order], carry)
         left = [length for length in classes if may_recur(this, length)]
         # they are few: one program for all of them compiles faster and costs no time
         classes = [LengthClass.covering(left)] if left else []
-    order, ranks = _by_size(cohort, fixed, is_light)
+    order, ranks = _by_size(now, is_light)
     by_size = _at(cohort, order)
     for length in classes:
         carry = train_class(this, length, by_size, order, ranks, carry)
     return carry
 
 
-def _by_size(cohort: Cohort, fixed: Fixed, is_light: Array) -> tuple[Array, Array]:
+def _by_size(now: Now, is_light: Array) -> tuple[Array, Array]:
     """The order of the cohort, whatever order it came in, and the sorted keys.
 
     First who is not light by falling size, whose key is the rank; then the light by
     falling size; then padding.
     """
-    num_clients = fixed.data.classes[-1].stop
-    rank = fixed.data.rank[cohort.slot] + jnp.where(is_light, num_clients, 0)
+    data, cohort = now.fixed.data, now.cohort
+    num_clients = data.classes[-1].stop
+    rank = data.rank[cohort.slot] + jnp.where(is_light, num_clients, 0)
     key = jnp.where(cohort.is_valid, rank, 2 * num_clients)
     order = jnp.argsort(key)
     return order, key[order]

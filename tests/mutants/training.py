@@ -231,8 +231,8 @@ ALGORITHMS = (
     Mutant(
         "adagrad-forgets",
         "algorithms/fedopt.py",
-        "return v + square",
-        "return 0 * v + square",
+        "lambda v, square: v + square",
+        "lambda v, square: 0 * v + square",
         "algorithms/test_optimization.py::test_adaptive_servers",
     ),
     Mutant(
