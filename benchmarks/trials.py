@@ -20,9 +20,9 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 
 from fedjax_rec.algorithms import fedmf  # noqa: E402
-from fedjax_rec.assembly import aggregate_transform  # noqa: E402
 from fedjax_rec.config import load_preset  # noqa: E402
 from fedjax_rec.experiment import build, resolve  # noqa: E402
+from fedjax_rec.experiment.assembly import aggregate_transform  # noqa: E402
 from fedjax_rec.reporting import environment  # noqa: E402
 from fedjax_rec.simulation.programs import clear_programs  # noqa: E402
 

@@ -5,11 +5,11 @@ import tomllib
 import numpy as np
 import pytest
 
-from fedjax_rec.aggregates import aggregate_transform, shorthand
-from fedjax_rec.assembly import own_settings
 from fedjax_rec.config import apply_overrides, from_dict, to_toml
 from fedjax_rec.errors import UserError
 from fedjax_rec.experiment import build, early_stop, resolve
+from fedjax_rec.experiment.aggregates import aggregate_transform, shorthand
+from fedjax_rec.experiment.assembly import own_settings
 from fedjax_rec.sampling import AllClients, TruncatedPoisson, Uniform
 from fedjax_rec.simulation import EarlyStop, EvaluationPlan
 

@@ -18,8 +18,8 @@ class Algorithms:
         from rich.table import Table
 
         from fedjax_rec.algorithms import ALGORITHMS
-        from fedjax_rec.assembly import own_settings
         from fedjax_rec.baselines import BASELINES
+        from fedjax_rec.experiment.assembly import own_settings
         from fedjax_rec.reporting import open_console
 
         load_plugins(self.plugin)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from fedjax_rec.assembly import find_factory, own_settings
 from fedjax_rec.cli.arguments import ACTIONS, VERBS
 from fedjax_rec.config import OPTIONS
 from fedjax_rec.evaluation import Protocol
+from fedjax_rec.experiment.assembly import find_factory, own_settings
 from fedjax_rec.testing import CHECKS
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,4 +1,4 @@
-"""From a configuration to a run: the only bridge between `config` and the library."""
+"""An experiment: everything that a run is made of, built from its configuration."""
 
 import inspect
 from collections.abc import Callable
@@ -7,15 +7,6 @@ from pathlib import Path
 
 import jax
 
-from fedjax_rec.aggregates import checked_aggregate
-from fedjax_rec.assembly import (
-    build_algorithm,
-    check_settings,
-    check_unused,
-    find_factory,
-    own_settings,
-    parts_for,
-)
 from fedjax_rec.base import (
     CohortSampler,
     FederatedAlgorithm,
@@ -24,9 +15,18 @@ from fedjax_rec.config import RunConfig, flatten, to_toml
 from fedjax_rec.config.schema import PluginRecord
 from fedjax_rec.data import FederatedData, synthetic
 from fedjax_rec.data.reading import print_notice
-from fedjax_rec.loading import SIZES, load_data
+from fedjax_rec.experiment.aggregates import checked_aggregate
+from fedjax_rec.experiment.assembly import (
+    build_algorithm,
+    check_settings,
+    check_unused,
+    find_factory,
+    own_settings,
+    parts_for,
+)
+from fedjax_rec.experiment.loading import SIZES, load_data
+from fedjax_rec.experiment.schedules import build_sampler, early_stop
 from fedjax_rec.plugins import plugins_used, refuse_missing
-from fedjax_rec.schedules import build_sampler, early_stop
 from fedjax_rec.simulation import (
     CheckpointPlan,
     EarlyStop,

@@ -4,13 +4,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from fedjax_rec.aggregates import aggregate_transform, link_numbers, link_structure, with_numbers
 from fedjax_rec.base import FederatedAlgorithm, made_from, structure_of
 from fedjax_rec.baselines import local_only
 from fedjax_rec.config import RunConfig
 from fedjax_rec.config.schema import Scalar
 from fedjax_rec.data import FederatedData
 from fedjax_rec.errors import UserError, did_you_mean
+from fedjax_rec.experiment.aggregates import (
+    aggregate_transform,
+    link_numbers,
+    link_structure,
+    with_numbers,
+)
 from fedjax_rec.optimizers import named_optimizer
 from fedjax_rec.registry import ALGORITHMS, BASELINES, registrations
 from fedjax_rec.settings import checked_settings, parameters_of, scalar_defaults
