@@ -121,11 +121,13 @@ def test_nothing_held_out_is_refused(asked):
         evaluation("rating", scores, np.full_like(targets, NUM_ITEMS), values)
 
 
-def test_held_out_values_are_those_of_the_latest_event():
+@pytest.mark.parametrize(("repeats", "of_both"), [("first", 2), ("last", 4), ("keep", 4)])
+def test_held_out_values_are_those_of_the_event_that_is_left(repeats, of_both):
     users, items = [1, 1, 1, 1, 2, 2], [5, 6, 6, 7, 5, 7]
     events = from_events(users, items, values=[1, 4, 2, 5, 3, 1], times=[1, 9, 2, 3, 4, 5])
     for seed in range(20):
-        split = hold_out(events, "leave_one_out_hash", validation="hash", seed=seed)
+        rules = {"validation": "hash", "seed": seed, "repeats": repeats}
+        split = hold_out(events, "leave_one_out_hash", **rules)
         for held in (split.valid, split.test):
             for user, row in enumerate(held.items):
                 for item, value in zip(row, held.values[user], strict=True):
@@ -133,8 +135,8 @@ def test_held_out_values_are_those_of_the_latest_event():
                         assert value == 0
                         continue
                     label = (user + 1, int(split.train.item_labels[item]))
-                    latest = {(1, 5): 1, (1, 6): 4, (1, 7): 5, (2, 5): 3, (2, 7): 1}
-                    assert value == latest[label]
+                    known = {(1, 5): 1, (1, 6): of_both, (1, 7): 5, (2, 5): 3, (2, 7): 1}
+                    assert value == known[label]
 
 
 # ---------------------------------------------------------------------- in a run
