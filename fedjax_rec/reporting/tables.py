@@ -1,5 +1,6 @@
 """Tables of results, printed by the command line."""
 
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -279,7 +280,7 @@ def _fact(value: Any) -> str:
 
 
 def _value(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+    return "-" if value is None or math.isnan(value) else f"{value:.4f}"
 
 
 def _seconds(summary: Mapping[str, Any]) -> str:

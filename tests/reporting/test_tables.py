@@ -113,6 +113,14 @@ def test_results_need_no_more_than_metrics():
     assert "0.5000" in printed(lambda c: print_results(c, {"metrics": {"test/ndcg@10": 0.5}}))
 
 
+@pytest.mark.parametrize("undefined", [None, float("nan")])
+def test_what_is_not_defined_is_a_dash_before_and_after_it_was_written(undefined):
+    metrics = {"test/auc": undefined, "test/worst_decile_auc": undefined, "test/ndcg@10": undefined}
+    text = printed(lambda console: print_results(console, {"metrics": metrics}))
+    assert "AUC: test - (worst decile -)\n" in text
+    assert ["ndcg", "-"] in rows(text)
+
+
 def test_a_comparison_has_a_row_a_run():
     table = comparison_table([record("runs/a"), record("runs/b", "popularity")])
     header, first, second = rows(printed(lambda console: console.print(table)))
