@@ -22,7 +22,7 @@ ITEMS = np.append(np.arange(NUM_USERS), RNG.integers(0, NUM_ITEMS, 80))  # with 
 def trained() -> Any:
     """Training events, and one round of a cohort as a function."""
     events = from_events(USERS, ITEMS, times=RNG.permutation(len(USERS)))
-    split = leave_one_out(events)
+    split = leave_one_out(events, repeats="keep")
     engine = build(popularity(events.num_items), Execution(chunk_size=4))
     state, clients, frozen = engine.init(jax.random.key(0), NUM_USERS)
     fixed, step = Fixed(frozen, client_data(split)), jax.jit(engine.step)

@@ -70,7 +70,10 @@ def test_a_verb_that_computes_sets_devices_and_keeps_programs(tmp_path):
 def test_a_mistake_is_still_one_line():
     done = in_fresh_process("plan", "synthetic/fedmf", "--algorithm.name", "fedfm")
     assert done.returncode == 2
-    assert done.stderr == ("fedjax-rec: error: unknown algorithm 'fedfm' (did you mean 'fedmf'?)\n")
+    assert done.stderr == (
+        "fedjax-rec: error: unknown algorithm 'fedfm' (did you mean 'fedmf'?); one of a plug-in "
+        "needs --plugin FILE.py\n"
+    )
 
 
 @pytest.fixture

@@ -347,7 +347,7 @@ def test_popularitys_figures_stand_beside_a_runs_own(counting, tmp_path, capsys,
 
 
 def test_a_run_that_python_made_is_compared_and_neither_gone_on_with_nor_recommended_from(
-    preset, trained, tmp_path, capsys
+    preset, trained, tmp_path, monkeypatch, capsys
 ):
     import jax
 
@@ -358,6 +358,7 @@ def test_a_run_that_python_made_is_compared_and_neither_gone_on_with_nor_recomme
     popular = baselines.popularity(small.num_items)
     simulation.simulate(popular, small, key=jax.random.key(0), rounds=1, output=folder)
     capsys.readouterr()
+    monkeypatch.setenv("COLUMNS", "200")
     assert main(["compare", str(trained), str(folder)]) == 0
     assert "popularity" in capsys.readouterr().out
     assert main(["run", str(preset), "--output", str(folder)]) == 2

@@ -16,7 +16,7 @@ from fedjax_rec.errors import UserError
 
 
 def assert_store_equals_oracle(events: Interactions, exclude: Any, check: list[int]) -> None:
-    split = leave_one_out(events)
+    split = leave_one_out(events, repeats="keep")
     data = client_data(split, exclude=exclude)
     train, num_items = split.train, events.num_items
     counts = [int((train.users == n).sum()) for n in range(events.num_users)]
@@ -83,7 +83,7 @@ def test_short_histories_repeats_and_unknown_times_are_kept(
     exclude: Any, rows: list[tuple[int, int, int]]
 ) -> None:
     users, items, times = zip(*rows, strict=True)
-    events = from_events(users, items, times=times)
+    events = from_events((*users, 4), (*items, 7), times=(*times, 0))  # two items at least
     assert_store_equals_oracle(events, exclude, list(range(events.num_users)))
 
 
@@ -95,7 +95,8 @@ def test_a_class_is_distinct_where_no_client_of_it_meets_an_item_twice() -> None
         again = items.copy()
         again[np.flatnonzero(users == repeats)[:2]] = 1
         times = np.arange(len(users))
-        data = client_data(leave_one_out(from_events(users, again, times=times)))
+        events = from_events(users, again, times=times)
+        data = client_data(leave_one_out(events, repeats="keep"))
         assert [length.is_distinct for length in data.classes] == expected
         assert np.asarray(data.is_distinct).tolist() == [n != repeats for n in range(5)]
     data = client_data(leave_one_out(from_events(users, items, times=times)), exclude="heldout")

@@ -62,7 +62,8 @@ def test_commands_are_verbs_and_keys_of_the_command_line(text):
     for verb, action in re.findall(r"fedjax-rec ([a-z]+)(?: ([a-z]+)\b)?", text):
         assert verb in VERBS
         assert verb not in ACTIONS or action in ACTIONS[verb]
-    settings = {f"algorithm.{key}" for key in own_settings(find_factory("fedmf"))}
+    known = own_settings(find_factory("fedmf")) | own_settings(find_factory("fedavg"))
+    settings = {f"algorithm.{key}" for key in known}
     made_by_the_reader = {"algorithm.mu", "aggregate.chain"}
     for key in re.findall(r"--([a-z_]+\.[a-z_]+)", text):
         assert key in OPTIONS or key in settings | made_by_the_reader
