@@ -22,7 +22,8 @@ from fedjax_rec.base import (
 )
 from fedjax_rec.data import client_data, from_events, leave_one_out
 from fedjax_rec.simulation import Execution, build, pad_cohort
-from fedjax_rec.testing import COHORT, Subject, equals_whole_table, toy_data
+from fedjax_rec.testing import COHORT, Subject, toy_data
+from fedjax_rec.testing.laws import equals_whole_table
 from fedjax_rec.transforms import mean
 
 DATA = toy_data()

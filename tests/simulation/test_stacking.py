@@ -24,16 +24,13 @@ from fedjax_rec.base import (
     ServerUpdate,
 )
 from fedjax_rec.simulation import Execution, pad_cohort
-from fedjax_rec.testing import (
-    CHUNKED,
-    COHORT,
-    Subject,
-    check_transform,
+from fedjax_rec.testing import COHORT, Subject, check_transform, toy_data
+from fedjax_rec.testing.laws import (
     equals_whole_table,
     survives_a_bad_client,
     survives_an_empty_cohort,
-    toy_data,
 )
+from fedjax_rec.testing.subject import CHUNKED
 from fedjax_rec.transforms import chain, clip_by_norm
 from fedjax_rec.tree import touched
 
