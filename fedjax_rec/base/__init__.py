@@ -8,7 +8,7 @@ Axes in comments: N clients, C cohort, S slice rows, L history, B batch, I items
 D width, K cut-off.
 """
 
-from fedjax_rec.base.aggregation import AggregateTransform, Message
+from fedjax_rec.base.aggregation import AggregateTransform, Mechanism, Message, Scaling
 from fedjax_rec.base.histories import ClientData, History, Inputs, LengthClass
 from fedjax_rec.base.parts import (
     Array,
@@ -91,6 +91,7 @@ __all__ = [
     "Key",
     "LengthClass",
     "LocalSGD",
+    "Mechanism",
     "Message",
     "Model",
     "Objective",
@@ -104,6 +105,7 @@ __all__ = [
     "Sampled",
     "Sampler",
     "SamplingEvent",
+    "Scaling",
     "ServerState",
     "ServerUpdate",
     "Stat",

@@ -26,6 +26,29 @@ class SamplingEvent:
     expected_size: float
     capacity: int
 
+    @property
+    def probability(self) -> float:
+        """With which a client takes part in a round."""
+        return self.expected_size / self.num_clients
+
+    def min_separation(self) -> int:
+        """A client that took part comes again after at least so many rounds.
+
+        >>> SamplingEvent("rotating", 10, 3.0, 3).min_separation()
+        3
+        """
+        return self.num_clients // self.capacity if self.kind == "rotating" else 1
+
+    def participations(self, rounds: int) -> int:
+        """In so many of the rounds may one client take part, at most.
+
+        >>> SamplingEvent("rotating", 10, 3.0, 3).participations(8)
+        3
+        """
+        if self.kind != "rotating":
+            return rounds
+        return min(-(-rounds * self.capacity // self.num_clients), rounds)
+
 
 class CohortSampler(Protocol):
     """Draws the clients of a round and says how it drew them."""
