@@ -63,7 +63,7 @@ class CohortSampler(Protocol):
         ...
 
 
-PREPARE, TRAIN, ENCODE, DECODE, INIT, INIT_EXTRA = range(6)
+PREPARE, TRAIN, ENCODE, DECODE, INIT, INIT_EXTRA, INIT_AGGREGATE = range(7)
 """What a random key is for."""
 
 SERVER = 0xFFFFFFFF

@@ -1,6 +1,11 @@
-"""Streamed clients of one chunk: their examples, gradients and steps, block by block."""
+"""Streamed clients of one chunk: their examples, gradients and steps, block by block.
 
-from typing import NamedTuple, cast
+`descend` trains them and shows each block to a visitor: `train_chunk` adds its changes to the
+totals at once, `replay.clip_chunk` keeps what it needs to add them later.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +20,8 @@ from fedjax_rec.simulation.members import Encoding, Member
 from fedjax_rec.simulation.row_buffer import RowBuffer, push
 from fedjax_rec.simulation.streamable import block_size, example_weights, local_of, sampler_of
 
+Kept = TypeVar("Kept", bound=PyTree)
+
 
 class Sums(NamedTuple):
     """What a pass over the light clients adds up, and what they keep.
@@ -24,6 +31,7 @@ class Sums(NamedTuple):
       row_weight: table -> `[I]`; empty if the transform does not weigh rows.
       private: `[C, ...]` new private parameters, in the order of the members.
       is_finite: `[C]` False for a client that diverged.
+      encoding: `[C]` what the aggregate makes of their messages.
       loss: `[]` of all examples.
       num_touched: `[]` rows that changed, summed over clients.
       padding: steps made and needed, see `context.steps_made`.
@@ -33,6 +41,7 @@ class Sums(NamedTuple):
     row_weight: dict[str, Array]
     private: Private
     is_finite: Array
+    encoding: Encoding
     loss: Array
     num_touched: Array
     padding: Stat
@@ -52,6 +61,32 @@ class Descent(NamedTuple):
     gradient: Private
 
 
+class Block(NamedTuple):
+    """One block of a chunk's clients, in training.
+
+    Attributes:
+      number: of the block.
+      step: of local SGD that it belongs to.
+      ids: `[chunk, B]` of its rows.
+      private: the private parameters that it was scored with.
+      by_score: `[chunk, B]` gradient of the loss by each score.
+      changes: `[chunk, B, ...]` of its rows, scaled as the chunk's encoding says.
+      loss: `[chunk]` of its examples.
+    """
+
+    number: Array
+    step: Array
+    ids: Array
+    private: Private
+    by_score: Array
+    changes: PyTree
+    loss: Array
+
+    def num_touched(self) -> Array:
+        """`[chunk]` rows that changed."""
+        return jnp.sum(self.by_score != 0, axis=1).astype(jnp.float32)
+
+
 class Chunk(NamedTuple):
     """Clients that train together; `num_positives` is 0 for who does not train."""
 
@@ -64,52 +99,84 @@ class Chunk(NamedTuple):
 def train_chunk(
     this: Round, chunk: Chunk, private: Private, sums: Sums
 ) -> tuple[Private, Sums, Array]:
-    """Trains a chunk's clients, block by block, to the end of the largest."""
-    sampler = sampler_of(this)
-    size = block_size(this)
-    num_examples = chunk.num_positives * (1 + sampler.num_negatives)
-    num_blocks = (jnp.max(num_examples) + size - 1) // size
-    blocks_per_batch = sampler.batch_size // size
+    """Trains a chunk's clients and adds what they change to the sums, block by block.
 
-    def block(number: Array, loop: PyTree) -> PyTree:
-        descent, sums, is_finite = loop
+    Returns:
+      New private parameters, the sums, and `[chunk]` who did not diverge.
+    """
+
+    def add(block: Block, kept: tuple[Sums, Array]) -> tuple[Sums, Array]:
+        sums, is_finite = kept
+        sums = add_rows(chunk, sums, block.ids, block.changes)
+        is_finite &= are_finite(jax.tree.map(sum_of_rows, block.changes))
+        sums = sums._replace(
+            loss=sums.loss + jnp.sum(block.loss),
+            num_touched=sums.num_touched + jnp.sum(block.num_touched()),
+        )
+        return sums, is_finite
+
+    start = (sums, chunk.num_positives >= 0)
+    private, (sums, is_finite) = descend(this, chunk, private, add, start)
+    sums = sums._replace(padding=sums.padding.merge(padding_of(this, chunk)))
+    return private, sums, is_finite & are_finite(private)
+
+
+def descend(
+    this: Round,
+    chunk: Chunk,
+    private: Private,
+    visit: Callable[[Block, Kept], Kept],
+    kept: Kept,
+) -> tuple[Private, Kept]:
+    """Trains a chunk's clients to the end of the largest, and shows each block to `visit`."""
+    blocks_per_batch = sampler_of(this).batch_size // block_size(this)
+
+    def block(number: Array, loop: tuple[Descent, Kept]) -> tuple[Descent, Kept]:
+        descent, kept = loop
         step = number // blocks_per_batch
         ids, examples = _examples(this, chunk, number)
-        to_rows, to_private, loss, is_touched = _gradients(
+        to_rows, to_private, loss, by_score = _gradients(
             this, chunk, descent.private, ids, examples, step
         )
-        changes = _changes(this, chunk, to_rows, step)
-        sums = _add_rows(chunk, sums, ids, changes)
-        is_finite &= _are_finite(jax.tree.map(_sum_of_rows, changes))
-        sums = sums._replace(
-            loss=sums.loss + loss.astype(jnp.float32),
-            num_touched=sums.num_touched + jnp.sum(is_touched),
-        )
+        changes = changes_of(this, chunk, to_rows, step)
+        kept = visit(Block(number, step, ids, descent.private, by_score, changes, loss), kept)
         descent = descent._replace(gradient=jax.tree.map(jnp.add, descent.gradient, to_private))
         is_end = (number + 1) % blocks_per_batch == 0
         stepped = _step(this, chunk, descent, step)
         descent = jax.tree.map(lambda new, old: jnp.where(is_end, new, old), stepped, descent)
-        return descent, sums, is_finite
+        return descent, kept
 
-    made = num_blocks * num_examples.shape[0] / blocks_per_batch
-    padding = steps_made(made, jnp.sum(num_examples) / sampler.batch_size)[PADDING]
-    sums = sums._replace(padding=sums.padding.merge(padding))
     zeros = tree.zeros_like(private)
     start = Descent(private, () if is_zero(local_of(this).momentum) else zeros, zeros)
-    loop = (start, sums, chunk.num_positives >= 0)
-    descent, sums, is_finite = jax.lax.fori_loop(0, num_blocks, block, loop)
+    num_blocks = num_blocks_of(this, chunk)
+    descent, kept = jax.lax.fori_loop(0, num_blocks, block, (start, kept))
     # the last batch may have ended before its last block
-    private = _step(this, chunk, descent, num_blocks // blocks_per_batch).private
-    return private, sums, is_finite & _are_finite(private)
+    return _step(this, chunk, descent, num_blocks // blocks_per_batch).private, kept
 
 
-def _sum_of_rows(change: Array) -> Array:
+def num_blocks_of(this: Round, chunk: Chunk) -> Array:
+    """To the end of the largest of a chunk's clients."""
+    size = block_size(this)
+    num_examples = chunk.num_positives * (1 + sampler_of(this).num_negatives)
+    return (jnp.max(num_examples) + size - 1) // size
+
+
+def padding_of(this: Round, chunk: Chunk) -> Stat:
+    """Steps made and needed by a chunk, see `context.steps_made`."""
+    sampler = sampler_of(this)
+    num_examples = chunk.num_positives * (1 + sampler.num_negatives)
+    blocks_per_batch = sampler.batch_size // block_size(this)
+    made = num_blocks_of(this, chunk) * num_examples.shape[0] / blocks_per_batch
+    return steps_made(made, jnp.sum(num_examples) / sampler.batch_size)[PADDING]
+
+
+def sum_of_rows(change: Array) -> Array:
     """`[chunk, ...]`: finite where every term is, and much cheaper than a look at each."""
     ones = jnp.ones(change.shape[:2], change.dtype)
     return jnp.einsum("cb,cb...->c...", ones, change)  # a product of matrices: fast
 
 
-def _are_finite(leaves: PyTree) -> Array:
+def are_finite(leaves: PyTree) -> Array:
     """`[chunk]` whether each client's part of some leaves is finite."""
     return jax.vmap(tree.is_finite)(leaves)
 
@@ -153,7 +220,7 @@ def _gradients(
 ) -> tuple[PyTree, Private, Array, Array]:
     """Gradients by the rows of a block and by each client's private parameters.
 
-    With them the loss, and `[chunk, B]` which examples had one.
+    With them `[chunk]` losses, and `[chunk, B]` gradients by the scores.
     """
     algorithm, state, table = this.algorithm, this.state, sampler_of(this).table
     loss = cast(Loss, algorithm.objective.loss)
@@ -166,14 +233,14 @@ def _gradients(
         view = jax.lax.optimization_barrier(rows_of(view, table, ids))
         result = loss_gradients(algorithm.model, loss, view, examples, divisor)
         shared, private = result.gradients
-        return shared.rows[table], private, result.total, result.by_score != 0
+        return shared.rows[table], private, result.total, result.by_score
 
     axes = Sampled(Inputs(None, table=table), 0, 0)  # type: ignore[arg-type]
     divisor = _batch_weight(this, chunk, step)
-    to_rows, to_private, losses, is_touched = jax.vmap(client, (0, 0, 0, axes, 0))(
+    to_rows, to_private, losses, by_score = jax.vmap(client, (0, 0, 0, axes, 0))(
         private, chunk.memory, ids, examples, divisor
     )
-    return to_rows, to_private, jnp.sum(losses), is_touched
+    return to_rows, to_private, losses.astype(jnp.float32), by_score
 
 
 def _batch_weight(this: Round, chunk: Chunk, step: Array) -> Array:
@@ -188,7 +255,7 @@ def _batch_weight(this: Round, chunk: Chunk, step: Array) -> Array:
     return jnp.where(weight > 0, weight, 1.0)
 
 
-def _changes(this: Round, chunk: Chunk, to_rows: PyTree, step: Array) -> PyTree:
+def changes_of(this: Round, chunk: Chunk, to_rows: PyTree, step: Array) -> PyTree:
     """What a block changes: `[chunk, B, ...]`, scaled as the aggregate would.
 
     A row that is read at step t of K moves by `learning_rate g (1 + m + ... + m^(K - t))`
@@ -205,7 +272,7 @@ def _changes(this: Round, chunk: Chunk, to_rows: PyTree, step: Array) -> PyTree:
     )
 
 
-def _add_rows(chunk: Chunk, sums: Sums, ids: Array, changes: PyTree) -> Sums:
+def add_rows(chunk: Chunk, sums: Sums, ids: Array, changes: PyTree) -> Sums:
     """Adds what a block changes to the totals."""
     if isinstance(sums.rows, RowBuffer):
         return sums._replace(rows=push(sums.rows, ids, changes))

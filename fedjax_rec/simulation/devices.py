@@ -1,8 +1,8 @@
 """Several devices of one host: which clients live where.
 
-Clients are dealt like cards: device d keeps the clients d, d + D, d + 2 D, ... of D devices,
-what is stored of them and their data, for neighbours often are of a kind and size. A client
-trains where it lives. Server state is on every device.
+Device d of D keeps the clients d, d + D, d + 2 D, ..., what is stored of them and their data:
+neighbours often are alike in size, and so every device gets its share of the large ones. A
+client trains on the device that keeps it. Server state is on every device.
 """
 
 from collections.abc import Callable
@@ -212,3 +212,18 @@ def joined_over_devices(leaf: Array) -> Array:
 
 
 FIXED_SPECS = Fixed(EVERYWHERE, BY_CLIENT)  # type: ignore[arg-type]
+
+
+def by_rows(tree: PyTree, num_devices: int) -> PyTree:
+    """Arrays of which each device computes its share of the rows, and which all then hold."""
+    if num_devices == 1:
+        return tree
+    mesh = make_mesh(num_devices)
+
+    def split(leaf: Any) -> Any:
+        if leaf.ndim == 0 or leaf.shape[0] % num_devices:
+            return leaf
+        shared = jax.lax.with_sharding_constraint(leaf, NamedSharding(mesh, BY_CLIENT))
+        return jax.lax.with_sharding_constraint(shared, NamedSharding(mesh, EVERYWHERE))
+
+    return jax.tree.map(split, tree)

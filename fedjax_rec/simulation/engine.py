@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from fedjax_rec import base
 from fedjax_rec.base import (
+    AggregateTransform,
     Array,
     Clients,
     Cohort,
@@ -33,6 +34,7 @@ from fedjax_rec.simulation.devices import (
     BY_CLIENT,
     EVERYWHERE,
     FIXED_SPECS,
+    by_rows,
     over_devices,
     own,
     total_over_devices,
@@ -103,12 +105,17 @@ def build(algorithm: FederatedAlgorithm, execution: Execution = Execution()) -> 
       to be jitted; donate state and clients.
 
     Raises:
-      ValueError: when traced: a part needs whole tables and the objective slices them.
+      ValueError: the aggregate adds noise to updates without a bound; when traced: a part
+        needs whole tables and the objective slices them.
       TypeError: when traced: an update does not have the declared tree.
       UserError: when traced: clients would hang, see `lapack.refuse_lapack`.
 
     `step` sorts the cohort by size itself, so that its order cannot matter.
     """
+    if algorithm.aggregate.needs_bound:
+        raise ValueError(
+            "noise needs a bounded update: make the aggregate chain(clip_by_norm(...), ..., noise)"
+        )
     method = Method(algorithm, execution)
     return Engine(
         partial(_init, algorithm),
@@ -148,7 +155,7 @@ def _init(
         round=jnp.int32(0),
         shared=shared,
         opt_state=algorithm.server_update.init(shared),
-        aggregate_state=algorithm.aggregate.init(template),
+        aggregate_state=algorithm.aggregate.init(server_key(base.INIT_AGGREGATE), template),
         extra=algorithm.init_extra(server_key(base.INIT_EXTRA), shared),
     )
     clients = jax.lax.map(one_client, jnp.arange(num_clients), batch_size=INIT_BATCH)
@@ -199,9 +206,10 @@ def _step_summed(
             partial(_train_own, method), num_devices, in_specs=(NOW_SPECS,), out_specs=CARRY_SPECS
         )
     total, clients, info = train(now)
-    total, state = _decode(algorithm, now.state, total)
+    total, state = _decode(method, now.state, total)
+    total, cohort = _released(algorithm.aggregate, total, now.cohort)
     with in_words("ServerUpdate.apply"):
-        state = checked_state(state, algorithm.server_update.apply(state, total, now.cohort))
+        state = checked_state(state, algorithm.server_update.apply(state, total, cohort))
     return state._replace(round=state.round + 1), clients, info
 
 
@@ -244,7 +252,7 @@ def _step_listed_own(
     if num_devices > 1:
         total, info = total_over_devices((total, info))
     ones = jax.tree.map(lambda leaf: jnp.ones((1, *leaf.shape[1:]), leaf.dtype), state.shared)
-    scaled, state = _decode(algorithm, state, total._replace(update=ones))
+    scaled, state = _decode(method, state, total._replace(update=ones))
     factor = jax.tree.leaves(scaled.update)[0].ravel()[0] * algorithm.server_update.learning_rate
     rows = {
         table: add_to_table(buffer, leaves, factor, num_devices)
@@ -254,14 +262,26 @@ def _step_listed_own(
     return state, carry.clients, info, buffer._replace(used=jnp.int32(0))
 
 
-def _decode(
-    algorithm: FederatedAlgorithm, state: ServerState, total: Message
-) -> tuple[Message, ServerState]:
+def _decode(method: Method, state: ServerState, total: Message) -> tuple[Message, ServerState]:
+    aggregate = method.algorithm.aggregate
     key = base.derive_key(state.key, state.round, base.SERVER, base.DECODE)
-    total, aggregate_state = algorithm.aggregate.decode(
+    total, aggregate_state = aggregate.decode(
         key, total, state.aggregate_state, jnp.float32(jnp.inf)
     )
+    if aggregate.mechanisms:
+        # each device draws the noise of its own rows, and not that of the whole table
+        total = total._replace(update=by_rows(total.update, method.execution.num_devices))
     return total, state._replace(aggregate_state=aggregate_state)
+
+
+def _released(
+    aggregate: AggregateTransform, total: Message, cohort: Cohort
+) -> tuple[Message, Cohort]:
+    """What the server gets to see: behind noise the update and public numbers alone."""
+    if not aggregate.mechanisms:
+        return total, cohort
+    size = jnp.asarray(1 if aggregate.public_size is None else aggregate.public_size, jnp.float32)
+    return Message(total.update, size, {}, {}), jax.tree.map(jnp.zeros_like, cohort)
 
 
 def _train_own(

@@ -63,40 +63,51 @@ class Encoding(NamedTuple):
       message_weight: after encoding.
       row_weight: table -> weight of a row that it changed; empty if the transform does
         not weigh rows.
+      stats: what else the transform sums.
     """
 
     weight: Array
     scale: Array
     message_weight: Array
     row_weight: dict[str, Array]
+    stats: dict[str, Array]
 
 
-def encode_weights(this: Round, num_positives: Array, store: Clients) -> Encoding:
-    """What the aggregate makes of messages, tried on an update of ones.
+def encode(this: Round, num_positives: Array, norm: Array, store: Clients) -> Encoding:
+    """What the aggregate makes of messages, tried on updates with one number in them.
 
     Args:
       this: the round.
       num_positives: `[C]` of the members.
+      norm: `[C]` of their updates; any positive numbers where only the weight counts.
       store: for the shapes of residuals.
     """
     aggregate, state = this.algorithm.aggregate, this.state
-    probe = jax.tree.map(lambda leaf: jnp.ones((1, *leaf.shape[1:]), leaf.dtype), state.shared)
     residual = jax.tree.map(lambda leaf: leaf[0], store.residual)
     key = this.key(base.SERVER, base.ENCODE)
     of_positive, of_negative = example_weights(this.algorithm.objective)
     sampler = sampler_of(this)
+    row = jax.tree.map(lambda leaf: jnp.zeros((1, *leaf.shape[1:]), leaf.dtype), state.shared)
+    leaves, structure = jax.tree.flatten(row)
 
-    def member(num_positives: Array) -> Encoding:
+    def member(num_positives: Array, norm: Array) -> Encoding:
         weight = num_positives * (of_positive + sampler.num_negatives * of_negative)
+        first = leaves[0].at[(0,) * leaves[0].ndim].set(norm.astype(leaves[0].dtype))
         message, _ = aggregate.encode(
             key,
-            Message(probe, weight, {}, {}),
+            Message(jax.tree.unflatten(structure, [first, *leaves[1:]]), weight, {}, {}),
             state.aggregate_state,
             residual,
             jnp.float32(jnp.inf),
         )
-        scale = jax.tree.leaves(message.update)[0].ravel()[0]
-        return Encoding(weight, scale, message.weight, message.row_weight)
+        scaled = jax.tree.leaves(message.update)[0].ravel()[0]
+        scale = jnp.where(norm > 0, scaled / norm, 0)
+        return Encoding(weight, scale, message.weight, message.row_weight, message.stats)
 
-    encoding: Encoding = jax.vmap(member)(num_positives)
+    encoding: Encoding = jax.vmap(member)(num_positives, norm)
     return encoding
+
+
+def encode_by_weight(this: Round, num_positives: Array, store: Clients) -> Encoding:
+    """The same where the norms are not known yet, or do not count."""
+    return encode(this, num_positives, jnp.ones(num_positives.shape), store)

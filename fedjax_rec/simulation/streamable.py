@@ -21,6 +21,7 @@ from fedjax_rec.base import (
 )
 from fedjax_rec.clients.gradients import Loss
 from fedjax_rec.objectives.permutation import least_num_places
+from fedjax_rec.objectives.stream import block_of
 from fedjax_rec.simulation.context import Round
 
 CHUNK_SIZES = {True: (8, 32), False: (4096, 4096)}  # of clients, on a CPU and elsewhere
@@ -45,7 +46,7 @@ def refusal(algorithm: FederatedAlgorithm, shared: Part, private: Private) -> st
         "its negatives are drawn with replacement": sampler is not None
         and not sampler.with_replacement,
         "its model is not row-wise": algorithm.model.is_row_wise,
-        "its aggregate does more than scale updates": algorithm.aggregate.is_scaling,
+        "its aggregate does more than scale updates": algorithm.aggregate.scaling != "no",
         "its server sends more than the table": algorithm.broadcast is None,
         "its shared parameters are not one table of rows": sampler is not None
         and set(shared.rows) == {sampler.table}
@@ -101,6 +102,15 @@ def block_size(this: Round) -> int:
     group = 1 if this.algorithm.objective.is_pointwise else 1 + sampler.num_negatives
     sizes = [n for n in range(group, sampler.batch_size + 1, group) if sampler.batch_size % n == 0]
     return max((n for n in sizes if BLOCK_SIZE // 4 <= n <= BLOCK_SIZE), default=sampler.batch_size)
+
+
+def lanes(this: Round) -> int:
+    """Examples of a block, of one client: its positives and its negatives, each padded."""
+    sampler = sampler_of(this)
+    shape = jax.eval_shape(
+        lambda: block_of(sampler, block_size(this), jnp.int32(0), jnp.int32(0)).is_valid
+    ).shape
+    return int(shape[-1])
 
 
 def chunk_size(this: Round, capacity: int) -> int:

@@ -6,6 +6,9 @@ gradient. So nothing but the private parameters is kept for a client. Examples a
 generated block by block from `objectives.stream`, and their rows' changes added to the
 round's total as they arise. It computes what the general executor computes.
 
+Where the aggregate scales an update by its norm, which is known at the end alone, a chunk
+goes over its rows twice: `replay`.
+
 Reading order: `streamable` says who may, `members` what is known of them, `train_light`
 here, and `descent` how a chunk trains.
 """
@@ -20,7 +23,8 @@ from fedjax_rec.base import Array, Clients, PyTree, Stat
 from fedjax_rec.objectives.stream import block_of
 from fedjax_rec.simulation.context import PADDING, Carry, Round
 from fedjax_rec.simulation.descent import Chunk, Sums, train_chunk
-from fedjax_rec.simulation.members import Encoding, Member, encode_weights
+from fedjax_rec.simulation.members import Encoding, Member, encode_by_weight
+from fedjax_rec.simulation.replay import clip_chunk
 from fedjax_rec.simulation.row_buffer import RowBuffer, new_buffer
 from fedjax_rec.simulation.streamable import (
     block_size,
@@ -42,9 +46,10 @@ def buffer_for(this: Round, clients: Clients, capacity: int) -> RowBuffer | None
     data = this.fixed.data
     if not is_streamed(this, clients) or any(may_recur(this, length) for length in data.classes):
         return None
-    if this.algorithm.server_update.learning_rate is None:
+    aggregate = this.algorithm.aggregate
+    if this.algorithm.server_update.learning_rate is None or aggregate.mechanisms:
         return None
-    if encode_weights(this, jnp.zeros(1, jnp.int32), clients).row_weight:
+    if encode_by_weight(this, jnp.zeros(1, jnp.int32), clients).row_weight:
         return None
     sampler, num_rows = sampler_of(this), _most_rows(this, capacity)
     if num_rows > LONGEST_LIST * sampler.num_items:
@@ -90,7 +95,7 @@ def train_light(
     """Trains the light members of a cohort that is sorted by falling size.
 
     A client that diverges must not have touched the total: if one does, the pass is made
-    again without it.
+    again without it, unless updates are scaled by their norms, which tells in time.
 
     Args:
       this: the round.
@@ -101,25 +106,24 @@ def train_light(
         not added to the carry.
     """
     members, is_light = _padded(members, is_light, chunk_size(this, is_light.shape[0]))
-    encoding = encode_weights(this, members.stream.num_positives, carry.clients)
+    encoding = encode_by_weight(this, members.stream.num_positives, carry.clients)
+    is_by_norm = this.algorithm.aggregate.scaling == "by_norm"
 
     def once(loop: _Passes) -> _Passes:
-        sums = _train_all(this, members, encoding, carry.clients, loop)
+        sums = _train_all(this, members, carry.clients, loop)
         is_good = loop.is_good & sums.is_finite
-        is_done = jnp.all(is_good == loop.is_good)
+        is_done = jnp.all(is_good == loop.is_good) | is_by_norm
         # a loop, for a branch would copy the table
         sums = jax.lax.fori_loop(0, 1 - is_done.astype(int), lambda _, sums: _emptied(sums), sums)
         return _Passes(is_good, is_done, sums)
 
     start = _Passes(is_light, jnp.bool_(False), _nothing(this, encoding, carry, buffer))
     is_good, _, sums = jax.lax.while_loop(lambda loop: ~loop.is_done, once, start)
-    carry = _add(this, carry, members, encoding, sums, is_light, is_good)
+    carry = _add(this, carry, members, sums, is_light, is_good)
     return carry, sums.rows if buffer else None
 
 
-def _train_all(
-    this: Round, members: Member, encoding: Encoding, store: Clients, passes: _Passes
-) -> Sums:
+def _train_all(this: Round, members: Member, store: Clients, passes: _Passes) -> Sums:
     """One pass over the clients that are good so far, chunk by chunk, on empty sums."""
     is_good = passes.is_good
     size = chunk_size(this, is_good.shape[0])
@@ -146,8 +150,12 @@ def _train_all(
         )
         # what a client that is left out holds may not be finite, and 0 times that is not 0
         private = jax.vmap(tree.mask)(is_running, private)
-        part = Chunk(member, cut(encoding), num_positives, memory)
-        private, sums, is_finite = train_chunk(this, part, private, sums)
+        part = Chunk(member, cut(sums.encoding), num_positives, memory)
+        if this.algorithm.aggregate.scaling == "by_norm":
+            private, sums, is_finite, encoding = clip_chunk(this, part, private, store, sums)
+            sums = sums._replace(encoding=put(sums.encoding, encoding))
+        else:
+            private, sums, is_finite = train_chunk(this, part, private, sums)
         return sums._replace(
             private=put(sums.private, private), is_finite=put(sums.is_finite, is_finite)
         )
@@ -167,6 +175,7 @@ def _nothing(this: Round, encoding: Encoding, carry: Carry, buffer: RowBuffer | 
         total.row_weight,
         private,
         jnp.ones(capacity, bool),
+        encoding,
         jnp.float32(0),
         jnp.float32(0),
         Stat(jnp.float32(0), jnp.float32(0)),
@@ -178,20 +187,21 @@ def _emptied(sums: Sums) -> Sums:
     emptied: Sums = tree.zeros_like(sums._replace(rows=()))
     is_listed = isinstance(sums.rows, RowBuffer)
     rows = sums.rows._replace(used=jnp.int32(0)) if is_listed else tree.zeros_like(sums.rows)
-    return emptied._replace(rows=rows, is_finite=jnp.ones_like(sums.is_finite))
+    return emptied._replace(
+        rows=rows, is_finite=jnp.ones_like(sums.is_finite), encoding=sums.encoding
+    )
 
 
 def _add(
     this: Round,
     carry: Carry,
     members: Member,
-    encoding: Encoding,
     sums: Sums,
     is_light: Array,
     is_good: Array,
 ) -> Carry:
     """The carry with the light clients' messages, parameters and observations."""
-    table, total = sampler_of(this).table, carry.total
+    table, total, encoding = sampler_of(this).table, carry.total, sums.encoding
     update = total.update
     if not isinstance(sums.rows, RowBuffer):
         update = update._replace(rows={table: sums.rows})
@@ -199,6 +209,9 @@ def _add(
         update=update,
         weight=jnp.sum(jnp.where(is_good, encoding.message_weight, 0)),
         row_weight=sums.row_weight,
+        stats=jax.tree.map(
+            lambda leaf: jnp.sum(leaf, axis=0), jax.vmap(tree.mask)(is_good, encoding.stats)
+        ),
     )
     slots = jnp.where(is_good, members.entry.slot, this.fixed.data.num_clients)
     private = jax.tree.map(

@@ -107,8 +107,8 @@ def check_transform(transform: AggregateTransform, seed: int = 0) -> None:
     """
     rng = np.random.default_rng(seed)
     template = Part({"item": jnp.zeros((6, 3))}, {"head": jnp.zeros(4)})
-    state, residual = transform.init(template), transform.init_residual(template)
     bound, key = jnp.float32(jnp.inf), jax.random.key(seed)
+    state, residual = transform.init(key, template), transform.init_residual(template)
 
     def message(scale: float) -> Message:
         update = jax.tree.map(

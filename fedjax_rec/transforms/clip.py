@@ -18,7 +18,7 @@ def clip_by_norm(clip_norm: float) -> AggregateTransform:
       clip_norm: the bound S, positive and finite.
 
     Returns:
-      A transform whose bound is `min(bound, clip_norm)`.
+      A transform whose bound is `min(bound, clip_norm)`; updates leave it as float32.
 
     Raises:
       ValueError: `clip_norm` is not positive and finite.
@@ -42,13 +42,31 @@ def clip_by_norm(clip_norm: float) -> AggregateTransform:
     def encode(
         key: Key, message: Message, state: PyTree, residual: PyTree, bound: Array
     ) -> tuple[Message, PyTree]:
-        norm = optax.tree.norm(message.update)
-        scale = jnp.minimum(1.0, clip_norm / jnp.maximum(norm, jnp.finfo(norm.dtype).tiny))
-        update = jax.tree.map(lambda leaf: leaf * scale.astype(leaf.dtype), message.update)
-        return message._replace(update=update), residual
+        return message._replace(update=clipped(message.update, clip_norm)[0]), residual
 
     def bound_after(bound: Any, state: PyTree) -> Any:
         is_known = state is None and is_concrete(clip_norm)
         return min(bound, clip_norm) if is_known else jnp.minimum(bound, clip_norm)
 
-    return AggregateTransform(encode=encode, bound=bound_after)
+    return AggregateTransform(encode=encode, bound=bound_after, scaling="by_norm")
+
+
+def clipped(update: PyTree, clip_norm: Any) -> tuple[PyTree, Array]:
+    """An update scaled down to a norm of at most `clip_norm`, and the norm that it had.
+
+    Both are float32 or better, whatever the update's type: a norm rounded to 8 bits would
+    break the bound. What has no finite norm becomes zero.
+
+    Raises:
+      TypeError: a leaf holds whole numbers, which no factor scales.
+    """
+    leaves = jax.tree.leaves(update)
+    if any(not jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves):
+        raise TypeError("an update of whole numbers cannot be clipped: send floats")
+    update = jax.tree.map(
+        lambda leaf: leaf.astype(jnp.promote_types(leaf.dtype, "float32")), update
+    )
+    norm = optax.tree.norm(update)
+    scale = jnp.minimum(1.0, clip_norm / jnp.maximum(norm, jnp.finfo(norm.dtype).tiny))
+    is_finite = jnp.isfinite(norm)
+    return jax.tree.map(lambda leaf: jnp.where(is_finite, leaf * scale, 0), update), norm

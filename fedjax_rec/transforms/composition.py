@@ -5,7 +5,10 @@ from typing import Any
 
 import jax
 
-from fedjax_rec.base import AggregateTransform, Array, Key, Message, Part, PyTree, decided
+from fedjax_rec.base import AggregateTransform, Array, Key, Message, Part, PyTree, Scaling, decided
+
+SCALINGS: tuple[Scaling, ...] = ("no", "by_norm", "by_weight")
+"""What an update may be multiplied by; a chain promises no more than its weakest link."""
 
 
 def chain(*links: AggregateTransform) -> AggregateTransform:
@@ -39,8 +42,11 @@ def chain(*links: AggregateTransform) -> AggregateTransform:
     decided(lambda: _refuse_unsound(links))  # its bounds are concrete once
     _refuse_beside_stacked(links)
 
-    def init(template: Part) -> PyTree:
-        return tuple(link.init(template) for link in links)
+    def init(key: Key, template: Part) -> PyTree:
+        return tuple(
+            link.init(jax.random.fold_in(key, number), template)
+            for number, link in enumerate(links)
+        )
 
     def init_residual(template: Part) -> PyTree:
         return tuple(link.init_residual(template) for link in links)
@@ -80,9 +86,13 @@ def chain(*links: AggregateTransform) -> AggregateTransform:
         decode=decode,
         bound=bound_after,
         support=min((link.support for link in links), key=_strictness, default="slice"),
-        is_scaling=all(link.is_scaling for link in links),
-        is_noise=any(link.is_noise for link in links),
+        scaling=min((link.scaling for link in links), key=SCALINGS.index, default="by_weight"),
+        mechanisms=tuple(mechanism for link in links for mechanism in link.mechanisms),
+        is_bound_static=all(link.is_bound_static for link in links),
         releases_counts=any(link.releases_counts for link in links),
+        public_size=next(
+            (link.public_size for link in links if link.public_size is not None), None
+        ),
         is_stacked=any(link.is_stacked for link in links),
     )
 
@@ -93,15 +103,22 @@ def _strictness(support: str) -> int:
 
 def _refuse_unsound(links: tuple[AggregateTransform, ...]) -> None:
     bound: Any = math.inf
+    is_static = True
     has_noise = False
     for link in links:
         if link.needs_bound and not math.isfinite(bound):
             raise ValueError("noise needs a bounded update: put clip_by_norm before it")
         if has_noise:
             raise ValueError("a link behind noise rescales it: put the noise last in the chain")
+        if link.needs_static_bound and not is_static:
+            raise ValueError(
+                "noise that is correlated between rounds needs one bound for the whole run: put "
+                "clip_by_norm before it, in place of a clip that adapts"
+            )
         has_noise = link.is_noise
+        is_static &= link.is_bound_static
         bound = link.bound(bound, None)
-    if has_noise and any(link.releases_counts for link in links):
+    if any(link.mechanisms for link in links) and any(link.releases_counts for link in links):
         raise ValueError(
             "noise beside a divisor that depends on private data leaks it: use "
             "mean('client', divisor=expected cohort size)"
@@ -112,7 +129,7 @@ def _refuse_beside_stacked(links: tuple[AggregateTransform, ...]) -> None:
     """What is made for sums has no place beside a link that takes messages one by one."""
     if not any(link.is_stacked for link in links):
         return
-    if any(link.is_noise for link in links):
+    if any(link.mechanisms for link in links):
         raise ValueError(
             "noise is scaled to one client's part in a sum: leave it out, or the link that "
             "takes messages one by one"
@@ -122,7 +139,7 @@ def _refuse_beside_stacked(links: tuple[AggregateTransform, ...]) -> None:
             "a link that takes messages one by one leaves those behind it no sum: put it last "
             "in the chain"
         )
-    if any(link.is_scaling for link in links):
+    if any(link.scaling == "by_weight" for link in links):
         raise ValueError(
             "a mean or a sum in front of a link that takes messages one by one would divide "
             "what nobody adds up: leave it out"

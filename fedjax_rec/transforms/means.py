@@ -16,7 +16,7 @@ def total() -> AggregateTransform:
     >>> total().is_noise
     False
     """
-    return AggregateTransform(is_scaling=True)
+    return AggregateTransform(scaling="by_weight")
 
 
 def mean(
@@ -83,8 +83,9 @@ def mean(
         encode=encode,
         decode=decode,
         bound=bound_after,
-        is_scaling=True,
+        scaling="by_weight",
         releases_counts=divisor is None,
+        public_size=divisor,
     )
 
 

@@ -1,8 +1,11 @@
 """Gaussian noise on the sum of clipped updates."""
 
-import jax
+from typing import Any
 
-from fedjax_rec.base import AggregateTransform, Array, Key, Message, PyTree, is_concrete
+import jax
+import jax.numpy as jnp
+
+from fedjax_rec.base import AggregateTransform, Array, Key, Mechanism, Message, PyTree, is_concrete
 
 
 def gaussian_noise(noise_multiplier: float) -> AggregateTransform:
@@ -21,8 +24,8 @@ def gaussian_noise(noise_multiplier: float) -> AggregateTransform:
       ValueError: `noise_multiplier` is negative or not finite.
 
     Formal guarantee: none by itself. With a clipped update, a public divisor and Poisson
-    cohorts it is the subsampled Gaussian mechanism; an accountant turns that into a
-    guarantee, and this package does not have one yet.
+    cohorts it is the subsampled Gaussian mechanism; `fedjax_rec.privacy` turns the rounds
+    that were run into an epsilon.
 
     Reference:
       McMahan et al. (2018), "Learning differentially private recurrent language models",
@@ -40,12 +43,30 @@ def gaussian_noise(noise_multiplier: float) -> AggregateTransform:
         raise ValueError(f"noise_multiplier must be at least 0, got {noise_multiplier}")
 
     def decode(key: Key, total: Message, state: PyTree, bound: Array) -> tuple[Message, PyTree]:
-        leaves, structure = jax.tree.flatten(total.update)
-        keys = jax.random.split(key, max(len(leaves), 1))
-        noised = [
-            leaf + noise_multiplier * bound * jax.random.normal(leaf_key, leaf.shape, leaf.dtype)
-            for leaf_key, leaf in zip(keys, leaves, strict=False)
-        ]
-        return total._replace(update=jax.tree.unflatten(structure, noised)), state
+        return total._replace(update=noised(key, total.update, noise_multiplier * bound)), state
 
-    return AggregateTransform(decode=decode, needs_bound=True, is_noise=True)
+    return AggregateTransform(
+        decode=decode,
+        scaling="by_weight",
+        needs_bound=True,
+        mechanisms=(Mechanism("gaussian", noise_multiplier),),
+    )
+
+
+def noised(key: Key, update: PyTree, stddev: Any) -> PyTree:
+    """An update with independent normal noise on every number of it, in float32 or better.
+
+    Raises:
+      TypeError: a leaf holds whole numbers.
+    """
+    leaves, structure = jax.tree.flatten(update)
+    if any(not jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves):
+        raise TypeError("noise is real: an update of whole numbers cannot take it; send floats")
+    keys = jax.random.split(key, max(len(leaves), 1))
+
+    def noise(leaf: Array, key: Key) -> Array:
+        kind = jnp.promote_types(leaf.dtype, "float32")
+        noisy: Array = leaf + stddev * jax.random.normal(key, leaf.shape, kind)
+        return noisy
+
+    return jax.tree.unflatten(structure, list(map(noise, leaves, keys)))
