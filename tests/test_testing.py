@@ -483,7 +483,7 @@ BROKEN_TRANSFORMS = {
         encode=lambda key, message, state, residual, bound: (message, message.update)
     ),
     "decode changes the state's tree": AggregateTransform(
-        init=lambda template: jnp.int32(0),
+        init=lambda key, template: jnp.int32(0),
         decode=lambda key, summed, state, bound: (summed, state + 0.5),
     ),
     "decode gives NaN": AggregateTransform(

@@ -256,7 +256,7 @@ def test_federated_averaging_adds_the_mean_by_client_by_default() -> None:
     algorithm = fedavg(parts.model, parts.objective, parts.client_update)
     state = ServerState(jax.random.key(0), jnp.int32(0), Part({}, jnp.ones(2)), (), (), ())
     state = state._replace(opt_state=algorithm.server_update.init(state.shared))
-    link_states = algorithm.aggregate.init(state.shared)
+    link_states = algorithm.aggregate.init(jax.random.key(0), state.shared)
     summed = Message(Part({}, jnp.array([6.0, -3.0])), jnp.float32(3), {}, {})
     total, _ = algorithm.aggregate.decode(state.key, summed, link_states, jnp.float32(jnp.inf))
     moved = algorithm.server_update.apply(state, total, pad_cohort([0], 1))

@@ -96,7 +96,7 @@ def witness(num_items):
         Objective(lambda key, history: ({"item": None}, bits(key))),
         ClientUpdate(run),
         AggregateTransform(
-            init=lambda template: nothing,
+            init=lambda key, template: nothing,
             init_residual=lambda template: Private({}, nothing),
             encode=encode,
             decode=decode,

@@ -38,7 +38,7 @@ def half_now() -> AggregateTransform:
         return total._replace(update=update), state + 0.5
 
     return AggregateTransform(
-        init=lambda template: jnp.float32(0),
+        init=lambda key, template: jnp.float32(0),
         init_residual=lambda template: Private(*tree.zeros_like(template)),
         encode=encode,
         decode=decode,

@@ -20,22 +20,22 @@ TRANSFORMS = (
     Mutant(
         "clip-does-not-tell-its-bound",
         "transforms/clip.py",
-        "return AggregateTransform(encode=encode, bound=bound_after)",
-        "return AggregateTransform(encode=encode)",
+        "return AggregateTransform(encode=encode, bound=bound_after,",
+        "return AggregateTransform(encode=encode,",
         "transforms/test_means.py::test_the_bound_is_the_smaller_of_what_enters_and_the_clip_norm",
     ),
     Mutant(
         "noise-ignores-the-bound",
         "transforms/noise.py",
-        "leaf + noise_multiplier * bound * jax",
-        "leaf + noise_multiplier * jax",
+        "noised(key, total.update, noise_multiplier * bound)",
+        "noised(key, total.update, noise_multiplier)",
         "transforms/test_noise.py::test_the_decoded_mean_has_normal_noise_of_z_times_bound_over_divisor",
     ),
     Mutant(
         "noise-multiplier-is-one",
         "transforms/noise.py",
-        "leaf + noise_multiplier * bound * jax",
-        "leaf + bound * jax",
+        "noised(key, total.update, noise_multiplier * bound)",
+        "noised(key, total.update, bound)",
         "transforms/test_noise.py::test_the_decoded_mean_has_normal_noise_of_z_times_bound_over_divisor",
     ),
     Mutant(
@@ -70,8 +70,8 @@ TRANSFORMS = (
     Mutant(
         "a-chain-hides-that-it-is-noise",
         "transforms/composition.py",
-        "is_noise=any(link.is_noise for link in links),",
-        "is_noise=False,",
+        "mechanisms=tuple(mechanism for link in links for mechanism in link.mechanisms),",
+        "mechanisms=(),",
         "transforms/test_composition.py::test_a_chain_tells_what_its_links_are",
     ),
     Mutant(

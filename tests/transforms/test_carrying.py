@@ -47,7 +47,7 @@ def adaptive_clip(first_norm: float) -> AggregateTransform:
         return summed, norm * jnp.exp(-RATE * (share - QUANTILE))
 
     return AggregateTransform(
-        init=lambda template: jnp.float32(first_norm),
+        init=lambda key, template: jnp.float32(first_norm),
         encode=encode,
         decode=decode,
         bound=lambda bound, norm: min(bound, first_norm) if norm is None else norm,
@@ -71,7 +71,7 @@ def test_an_adaptive_clip_norm_follows_the_clients_and_scales_what_stands_behind
         bound = links.bound(jnp.float32(jnp.inf), state)
         return bound, links.decode(key, summed, state, jnp.float32(jnp.inf))
 
-    state, norm = links.init(Part({}, jnp.zeros(5000))), 4.0
+    state, norm = links.init(jax.random.key(0), Part({}, jnp.zeros(5000))), 4.0
     for round in range(6):
         bound, (decoded, state) = aggregate(
             jax.random.key(round), state, jnp.asarray(updates, jnp.float32)

@@ -36,7 +36,7 @@ def digit(number: int) -> AggregateTransform:
         return write(sent), {"count": state["count"] + number}
 
     return AggregateTransform(
-        init=lambda template: {"count": jnp.int32(100 * number)},
+        init=lambda key, template: {"count": jnp.int32(100 * number)},
         init_residual=lambda template: Private({}, jnp.int32(0)),
         encode=encode,
         decode=decode,
@@ -45,7 +45,7 @@ def digit(number: int) -> AggregateTransform:
 
 
 def through(transform: AggregateTransform, side: str, bound: Any = 20.0) -> Any:
-    state, residual = transform.init(TEMPLATE), transform.init_residual(TEMPLATE)
+    state, residual = transform.init(KEY, TEMPLATE), transform.init_residual(TEMPLATE)
     bound = jnp.float32(bound)
     if side == "encode":
         return transform.encode(KEY, message(0), state, residual, bound)
@@ -60,7 +60,7 @@ def test_clients_go_left_to_right_and_the_server_right_to_left() -> None:
 
 def test_every_link_has_its_own_state_and_residual() -> None:
     links = chain(digit(1), digit(2), digit(3))
-    assert [int(state["count"]) for state in links.init(TEMPLATE)] == [100, 200, 300]
+    assert [int(state["count"]) for state in links.init(KEY, TEMPLATE)] == [100, 200, 300]
     _, residual = through(links, "encode")
     assert [int(part.dense) for part in residual] == [1, 2, 3]
     _, state = through(links, "decode")
@@ -74,7 +74,7 @@ def test_each_link_is_told_the_bound_of_what_reaches_it_on_either_side() -> None
     summed = through(links, "decode")[0].stats
     assert [float(summed[f"bound back {n}"]) for n in (1, 2, 3)] == [20, 19, 17]
     assert links.bound(20.0, None) == 14
-    assert links.bound(20.0, links.init(TEMPLATE)) == 14
+    assert links.bound(20.0, links.init(KEY, TEMPLATE)) == 14
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_noise_of_a_chain_is_scaled_to_the_bound_behind_the_clip() -> None:
     template = Part({}, jnp.zeros(20_000))
     sent = Message(template, jnp.float32(0), {}, {})
     links = chain(clip_by_norm(3.0), clip_by_norm(0.1), mean(divisor=4), gaussian_noise(2.0))
-    decoded, _ = links.decode(KEY, sent, links.init(template), NO_BOUND)
+    decoded, _ = links.decode(KEY, sent, links.init(KEY, template), NO_BOUND)
     assert np.std(decoded.update.dense) == pytest.approx(2.0 * 0.1 / 4, rel=0.03)
 
 

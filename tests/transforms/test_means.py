@@ -35,7 +35,10 @@ def aggregate(transform: AggregateTransform, sent: Message) -> tuple[Any, Any]:
     @jax.jit
     def run(sent: Message) -> Part:
         template = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape[1:]), sent.update)
-        state, residual = transform.init(template), transform.init_residual(template)
+        state, residual = (
+            transform.init(jax.random.key(0), template),
+            transform.init_residual(template),
+        )
 
         def encode(message: Message) -> Message:
             return transform.encode(KEY, message, state, residual, NO_BOUND)[0]

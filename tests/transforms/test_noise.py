@@ -37,7 +37,10 @@ def aggregated(is_noised: bool, seed: int = 0) -> dict[str, NDArray[np.float64]]
 
     def run(key: Any, update: Part) -> Part:
         template = jax.tree.map(lambda leaf: leaf[0], update)
-        state, residual = transform.init(template), transform.init_residual(template)
+        state, residual = (
+            transform.init(jax.random.key(0), template),
+            transform.init_residual(template),
+        )
 
         def encode(update: Part) -> Message:
             message = Message(update, jnp.float32(9), {}, {})
@@ -99,7 +102,7 @@ def test_noise_is_independent_between_leaves_rows_and_rounds() -> None:
 
 def test_noise_is_a_function_of_the_key() -> None:
     key, total = jax.random.key(4), Message(Part({}, jnp.ones(3)), jnp.float32(1), {}, {})
-    state = WITH_NOISE.init(total.update)
+    state = WITH_NOISE.init(jax.random.key(0), total.update)
     first, again = (WITH_NOISE.decode(key, total, state, NO_BOUND)[0].update for _ in range(2))
     np.testing.assert_array_equal(first.dense, again.dense)
 
@@ -108,7 +111,9 @@ def test_noise_multiplier_zero_adds_nothing() -> None:
     transform = chain(clip_by_norm(1.0), gaussian_noise(0.0))
     total = Message(Part({}, jnp.ones(3)), jnp.float32(1), {}, {})
     template = total.update
-    decoded, _ = transform.decode(jax.random.key(0), total, transform.init(template), NO_BOUND)
+    decoded, _ = transform.decode(
+        jax.random.key(0), total, transform.init(jax.random.key(0), template), NO_BOUND
+    )
     np.testing.assert_array_equal(decoded.update.dense, np.ones(3))
 
 
