@@ -153,12 +153,29 @@ class AggregateConfig:
     mean: Literal["row", "client", "example", "sum"] = option(
         "row", "Mean of the updates by touched row, by client or by example; or their sum."
     )
-    clip_norm: float = option(0.0, "Largest L2 norm of a client's update; 0: no clip.", least=0)
-    noise_multiplier: float = option(
-        0.0, "Gaussian noise, in units of clip_norm, on the sum; 0: none.", least=0
-    )
     chain: tuple[Link, ...] = ()
-    """Transforms in order, in place of the keys above: `[[aggregate.chain]]` tables."""
+    """Transforms in order, in place of the mean: `[[aggregate.chain]]` tables."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrivacyConfig:
+    """A promise to every client: noise, and what its epsilon is; see docs/privacy.md."""
+
+    epsilon: float = option(
+        0.0, "The most that the run may cost a client; training ends there. 0: no limit.", least=0
+    )
+    delta: float = option(
+        0.0, "Delta beside epsilon; 0: the smaller of 1e-5 and N^-1.1.", least=0, below=1
+    )
+    clip_norm: float = option(1.0, "Largest L2 norm of a client's update.", above=0)
+    noise_multiplier: float = option(
+        0.0, "Standard deviation of the noise over clip_norm; 0: what epsilon asks for.", least=0
+    )
+
+    @property
+    def is_on(self) -> bool:
+        """Whether there is noise."""
+        return self.epsilon > 0 or self.noise_multiplier > 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,6 +294,7 @@ class RunConfig:
     algorithm: AlgorithmConfig
     cohort: CohortConfig = CohortConfig()
     aggregate: AggregateConfig = AggregateConfig()
+    privacy: PrivacyConfig = PrivacyConfig()
     server: ServerConfig = ServerConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     stop: StopConfig = StopConfig()

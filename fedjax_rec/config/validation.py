@@ -62,8 +62,18 @@ def _checked(key: str, value: Any, where: str) -> Any:
     return float(value) if kind is float else value
 
 
+MOVED = ("aggregate.clip_norm", "aggregate.noise_multiplier")
+"""Keys of older versions, from before noise came with a statement."""
+
+
 def _unknown(key: str, where: str) -> UserError:
     """Hints at the same name in another section, else at the nearest key."""
+    if key in MOVED:
+        return UserError(
+            f"{key}: noise comes with what it guarantees now: set privacy.epsilon, or "
+            "privacy.noise_multiplier with privacy.clip_norm; a clip without noise is a link "
+            f"clip_by_norm of [[{CHAIN}]] ({where})"
+        )
     section, _, _ = key.rpartition(".")
     names = [name for name in OPTIONS if name.endswith("." + key)]
     if names:
@@ -190,9 +200,22 @@ def _check_together(config: RunConfig, where: str) -> None:
                     f"{key}: belongs to task ranking; leave it out, or set evaluate.task to "
                     f"ranking ({where})"
                 )
-    if config.aggregate.noise_multiplier and not config.aggregate.clip_norm:
+    _check_privacy(config, where)
+
+
+def _check_privacy(config: RunConfig, where: str) -> None:
+    """What a promise needs, and what it makes itself."""
+    if not config.privacy.is_on:
+        if config.is_given("privacy"):
+            raise UserError(
+                "privacy: there is no noise; set privacy.epsilon or privacy.noise_multiplier "
+                f"({where})"
+            )
+        return
+    if config.aggregate.chain:
         raise UserError(
-            f"aggregate.noise_multiplier: noise needs a bound; set aggregate.clip_norm ({where})"
+            f"{CHAIN}: privacy makes its own chain, which clips, divides by a public number and "
+            f"adds noise; leave one of the two out ({where})"
         )
 
 
@@ -210,6 +233,16 @@ def _check_silos(config: RunConfig, where: str) -> None:
         raise UserError(f"silos: there are none; set silos.number ({where})")
 
 
+def _as_now(table: Mapping[str, Any]) -> dict[str, Any]:
+    """What an older version has recorded, without keys that are gone and switched nothing on."""
+    now = {"given": [], **table}
+    if isinstance(section := now.get("aggregate"), Mapping):
+        now["aggregate"] = {
+            key: value for key, value in section.items() if f"aggregate.{key}" not in MOVED or value
+        }
+    return now
+
+
 def from_dict(table: Mapping[str, Any], where: str, *, is_record: bool = False) -> RunConfig:
     """A validated configuration.
 
@@ -225,8 +258,8 @@ def from_dict(table: Mapping[str, Any], where: str, *, is_record: bool = False) 
     >>> config.rounds, config.evaluate.at_k
     (100, (5, 10, 20))
     """
-    if is_record and "given" not in table:
-        table = {**table, "given": []}
+    if is_record:
+        table = _as_now(table)
     values: dict[str, Any] = {"given": _given(table, where)}
     for name in ("data", "algorithm"):
         if name not in table:

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from fedjax_rec.base import AggregateTransform, is_zero
-from fedjax_rec.config.schema import AggregateConfig, Link, Scalar
+from fedjax_rec.base import AggregateTransform
+from fedjax_rec.config.schema import AggregateConfig, Link, PrivacyConfig, Scalar
 from fedjax_rec.errors import UserError
 from fedjax_rec.registry import TRANSFORMS
 from fedjax_rec.settings import checked_settings, parameters_of, refuse_missing
@@ -14,51 +14,46 @@ from fedjax_rec.transforms import chain
 PREFIX = "aggregate.chain"
 
 
-def aggregate_transform(config: AggregateConfig, expected_size: float) -> AggregateTransform:
+def aggregate_transform(
+    config: AggregateConfig, privacy: PrivacyConfig, expected_size: float
+) -> AggregateTransform:
     """The transforms of a configuration as one.
 
     Args:
       config: which of them; of `checked_aggregate`.
+      privacy: the clip and the noise.
       expected_size: expected cohort size: the public divisor that noise needs.
 
     Raises:
       UserError: an unsound choice.
     """
-    links = list(config.chain) or shorthand(config, expected_size)
+    links = list(config.chain) or shorthand(config, privacy, expected_size)
     try:
         return chain(*(TRANSFORMS.find(link.name)(**link.settings) for link in links))
     except ValueError as error:
         raise UserError(f"aggregate: {error}") from error
 
 
-def shorthand(config: AggregateConfig, expected_size: float) -> list[Link]:
-    """What `mean`, `clip_norm` and `noise_multiplier` stand for: clip, weigh, add noise.
+def shorthand(config: AggregateConfig, privacy: PrivacyConfig, expected_size: float) -> list[Link]:
+    """What `[aggregate]` and `[privacy]` stand for: clip, weigh, add noise.
 
-    Raises:
-      UserError: noise beside a mean that divides by private counts.
-
-    >>> [link.name for link in shorthand(AggregateConfig(clip_norm=1.0), 10)]
-    ['clip_by_norm', 'mean']
+    >>> noisy = PrivacyConfig(noise_multiplier=1.0)
+    >>> [link.name for link in shorthand(AggregateConfig(mean="client"), noisy, 10)]
+    ['clip_by_norm', 'mean', 'gaussian_noise']
     """
-    is_noisy = not is_zero(config.noise_multiplier)
-    if is_noisy and config.mean not in ("client", "sum"):
-        raise UserError(
-            f"aggregate.mean: {config.mean!r} divides by private counts, which noise does not "
-            "hide; set it to client (divides by the expected cohort size) or sum"
-        )
-    links: list[Link] = []
-    noise: dict[str, Scalar] = {"noise_multiplier": config.noise_multiplier}
-    if not is_zero(config.clip_norm):
-        links.append(Link(name="clip_by_norm", settings={"clip_norm": config.clip_norm}))
-    if config.mean == "sum":
-        links.append(Link(name="total"))
-    elif config.mean == "client" and is_noisy:
-        links.append(Link(name="mean", settings={"by": "client", "divisor": expected_size}))
-    else:
-        links.append(Link(name="mean", settings={"by": config.mean}))
-    if is_noisy:
-        links.append(Link(name="gaussian_noise", settings=noise))
-    return links
+    by = "client" if privacy.is_on and config.mean != "sum" else config.mean
+    settings: dict[str, Scalar] = {"by": by}
+    if privacy.is_on:
+        settings["divisor"] = expected_size
+    weigh = Link(name="total") if by == "sum" else Link(name="mean", settings=settings)
+    if not privacy.is_on:
+        return [weigh]
+    noise: dict[str, Scalar] = {"noise_multiplier": privacy.noise_multiplier}
+    return [
+        Link(name="clip_by_norm", settings={"clip_norm": privacy.clip_norm}),
+        weigh,
+        Link(name="gaussian_noise", settings=noise),
+    ]
 
 
 def checked_aggregate(config: AggregateConfig) -> AggregateConfig:

@@ -25,6 +25,9 @@ Factory = Callable[..., FederatedAlgorithm]
 SECTIONS = {"aggregate": "aggregate", "server": "server_optimizer"}
 """Tables of a configuration that a factory obeys where it takes a parameter of that name."""
 
+NO_PART_OF_A_PROGRAM = ("chain", "epsilon", "delta")
+"""Entries of those sections that no program reads as they are."""
+
 
 def build_algorithm(
     config: RunConfig,
@@ -45,9 +48,9 @@ def build_algorithm(
     """
     plain = {
         f"{name}.{entry.name}": getattr(getattr(config, name), entry.name)
-        for name in SECTIONS
+        for name in (*SECTIONS, "privacy")
         for entry in fields(getattr(config, name))
-        if entry.name != "chain"
+        if entry.name not in NO_PART_OF_A_PROGRAM
     }
     named = {f"algorithm.{key}": value for key, value in settings.items()} | plain
     numbers = {key: value for key, value in named.items() if isinstance(value, float)}
@@ -58,6 +61,7 @@ def build_algorithm(
             config,
             aggregate=with_numbers(_section(config.aggregate, "aggregate", given), given),
             server=_section(config.server, "server", given),
+            privacy=_section(config.privacy, "privacy", given),
         )
         chosen = {name: part(now) if callable(part) else part for name, part in parts.items()}
         own = settings | _within("algorithm", given)
@@ -101,7 +105,9 @@ def parts_for(
         "num_other": data.clients.num_other,
         "data": data.clients,
         "features": data.features,
-        "aggregate": lambda config: aggregate_transform(config.aggregate, expected_size),
+        "aggregate": lambda config: aggregate_transform(
+            config.aggregate, config.privacy, expected_size
+        ),
         "server_optimizer": lambda config: named_optimizer(
             config.server.optimizer, config.server.learning_rate, config.server.momentum
         ),

@@ -1,6 +1,7 @@
 """An experiment: everything that a run is made of, built from its configuration."""
 
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +26,12 @@ from fedjax_rec.experiment.assembly import (
     parts_for,
 )
 from fedjax_rec.experiment.loading import SIZES, load_data
+from fedjax_rec.experiment.private import (
+    refuse_unbounded,
+    settled,
+    with_cohort,
+    with_noise,
+)
 from fedjax_rec.experiment.schedules import build_sampler, early_stop
 from fedjax_rec.plugins import plugins_used, refuse_missing
 from fedjax_rec.simulation import (
@@ -32,6 +39,7 @@ from fedjax_rec.simulation import (
     EarlyStop,
     EvaluationPlan,
     Execution,
+    PrivacyPlan,
     Report,
     Result,
     simulate,
@@ -51,6 +59,7 @@ class Experiment:
       stop: when training ends early; `None`: never.
       checkpoint: when the run is saved.
       execution: how the simulation is run.
+      privacy: what is promised, where noise is added.
     """
 
     config: RunConfig
@@ -61,6 +70,7 @@ class Experiment:
     stop: EarlyStop | None
     checkpoint: CheckpointPlan
     execution: Execution
+    privacy: PrivacyPlan
 
     @property
     def key(self) -> jax.Array:
@@ -96,6 +106,7 @@ class Experiment:
             output=output,
             resume=resume,
             execution=self.execution,
+            privacy=self.privacy,
             report=report,
             notice=notice,
             config=to_toml(self.config),
@@ -103,10 +114,16 @@ class Experiment:
         )
 
 
-def resolve(config: RunConfig) -> RunConfig:
+def resolve(
+    config: RunConfig, notice: Callable[[str], None] = print_notice
+) -> RunConfig:
     """The configuration with every default of algorithm and data written out.
 
     A run that is read back does not depend on what the defaults are by then.
+
+    Args:
+      config: validated (`config.from_dict`).
+      notice: is told what privacy puts in the place of something else.
 
     Raises:
       UserError: an unknown algorithm or setting.
@@ -116,7 +133,7 @@ def resolve(config: RunConfig) -> RunConfig:
     1
     """
     refuse_missing(config.plugins, "this configuration")
-    config, data = with_settings(config), config.data
+    config, data = settled(with_settings(config), notice), config.data
     if data.name == "synthetic":
         defaults = {
             size: parameter.default
@@ -161,9 +178,10 @@ def build(config: RunConfig, notice: Callable[[str], None] = print_notice) -> Ex
         that do not go together.
     """
     refuse_missing(config.plugins, "this configuration")
-    config = with_settings(config)
+    config = settled(with_settings(config), notice)
     factory, settings = find_factory(config.algorithm.name), config.algorithm.settings
     check_unused(config, factory)
+    refuse_unbounded(config.algorithm.name, factory, config)
     evaluation = EvaluationPlan(
         every=config.evaluate.every,
         task=config.evaluate.task,
@@ -178,7 +196,9 @@ def build(config: RunConfig, notice: Callable[[str], None] = print_notice) -> Ex
     )
     stop = early_stop(config.stop, evaluation, is_given=bool(config.is_given("stop")))
     data = load_data(config, notice)
+    config = with_cohort(config, len(data.training_clients), notice)
     sampler = build_sampler(config.cohort, len(data.training_clients))
+    config = with_noise(config, sampler.event, notice)
     parts = parts_for(config, factory, data, sampler.event.expected_size)
     algorithm = build_algorithm(config, factory, data.clients.num_items, settings, parts)
     return Experiment(
@@ -198,5 +218,10 @@ def build(config: RunConfig, notice: Callable[[str], None] = print_notice) -> Ex
             chunk_size=config.execution.chunk_size,
             num_devices=config.execution.num_devices,
             is_debug=config.execution.debug,
+        ),
+        privacy=PrivacyPlan(
+            epsilon=config.privacy.epsilon or math.inf,
+            delta=config.privacy.delta,
+            unit="silo" if config.silos.number else "user",
         ),
     )

@@ -7,6 +7,7 @@ from fedjax_rec.simulation.plans import (
     CheckpointPlan,
     EarlyStop,
     EvaluationPlan,
+    PrivacyPlan,
     Report,
     Result,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "Engine",
     "EvaluationPlan",
     "Execution",
+    "PrivacyPlan",
     "Report",
     "Result",
     "build",

@@ -45,12 +45,14 @@ from fedjax_rec.simulation.plans import (
     CheckpointPlan,
     EarlyStop,
     EvaluationPlan,
+    PrivacyPlan,
     Report,
     Result,
     protocol_of,
 )
 from fedjax_rec.simulation.programs import Shared
 from fedjax_rec.simulation.progress import Progress
+from fedjax_rec.simulation.promise import Promise
 from fedjax_rec.simulation.records import write_json
 from fedjax_rec.simulation.rounds import draw_cohorts, host_seed, stretch_ends
 from fedjax_rec.simulation.scoring import Scorer
@@ -64,8 +66,6 @@ from fedjax_rec.simulation.storage import (
 )
 from fedjax_rec.simulation.watchdog import Watchdog
 from fedjax_rec.simulation.yardstick import below_popularity, popularity_metrics
-
-NO_GUARANTEE = "privacy: noise was added, but no privacy guarantee is computed yet"
 
 
 def simulate(
@@ -82,6 +82,7 @@ def simulate(
     output: Path | None = None,
     resume: bool = True,
     execution: Execution = Execution(num_devices=0),
+    privacy: PrivacyPlan = PrivacyPlan(),
     report: Callable[[Report], None] = lambda report: None,
     notice: Callable[[str], None] = print_notice,
     config: str = "",
@@ -104,6 +105,7 @@ def simulate(
       resume: go on from the folder's newest whole checkpoint; False starts over.
       execution: how rounds are run; never changes results. A program that could hang on
         several devices is run on one.
+      privacy: where noise that the aggregate adds must end.
       report: called after each stretch of rounds.
       notice: gets lines for the user; they go to standard error by default.
       config: the configuration that all this was built from, as TOML; "" describes the rest.
@@ -139,6 +141,7 @@ def simulate(
         output=output,
         resume=resume,
         execution=execution,
+        privacy=privacy,
         report=report,
         notice=notice,
         config=config,
@@ -168,10 +171,17 @@ class _Asked:
     output: Path | None
     resume: bool
     execution: Execution
+    privacy: PrivacyPlan
     report: Callable[[Report], None]
     notice: Callable[[str], None]
     config: str
     plugins: Mapping[str, str]
+
+    @property
+    def promise(self) -> Promise:
+        """What its noise is worth."""
+        aggregate, event = self.algorithm.aggregate, self.sampler.event
+        return Promise(self.privacy, aggregate, event, self.stop, self.payload)
 
     @property
     def protocol(self) -> dict[str, Any]:
@@ -210,6 +220,8 @@ def _simulate(asked: _Asked) -> Result:
     algorithm, data, key, rounds = asked.algorithm, asked.data, asked.key, asked.rounds
     evaluation, stop, notice, output = asked.evaluation, asked.stop, asked.notice, asked.output
     protocol_of(data.protocol, evaluation, stop)  # refuses what is no protocol
+    promise = asked.promise
+    promise.check()
     placement = Placement.of(asked.execution, data.num_clients)
     keep_programs()
     programs = Shared(algorithm, notice)
@@ -235,6 +247,7 @@ def _simulate(asked: _Asked) -> Result:
         placed = placement.spread_fixed(fixed)
         first_round, started = progress.round, time.monotonic()
         asked.tell_start(first_round if restored else None)
+        rounds = promise.last_round(progress.ledger, first_round, rounds, notice)
         with interruptible(is_on=output is not None) as interrupt:
             for end in stretch_ends(first_round, rounds, intervals):
                 if progress.is_stopped or interrupt.is_set():
@@ -250,6 +263,7 @@ def _simulate(asked: _Asked) -> Result:
                     info = jax.device_get(info)
                 pin_threads()
                 num_before = progress.client_updates
+                progress.ledger = promise.after(progress.ledger, end - progress.round)
                 lines = progress.add_rounds(info, down, up, notice)
                 _refuse_lost(progress.lost_round, identity, "update")
                 is_best = False
@@ -265,7 +279,8 @@ def _simulate(asked: _Asked) -> Result:
                 storage.save(whole, progress, is_best=is_best, is_last=is_last)
                 num_trained = progress.client_updates - num_before
                 seconds = time.monotonic() - started
-                asked.report(Report(end, rounds, seconds, num_trained, lines[-1]))
+                cost = promise.epsilon(progress.ledger)
+                asked.report(Report(end, rounds, seconds, num_trained, lines[-1], cost))
             is_interrupted = interrupt.is_set() and progress.round < rounds
         reported = progress.reported_round
         state, clients = placement.whole(state, clients)
@@ -293,7 +308,6 @@ def _summary(
 ) -> dict[str, Any]:
     """The content of `summary.json`."""
     popular, below = _popularity(asked, metrics)
-    noisy = NO_GUARANTEE if asked.algorithm.aggregate.is_noise else ""
     return {
         "metrics": metrics,
         "popularity": popular,
@@ -301,8 +315,8 @@ def _summary(
             f"test/{key}": spread(per_client[key]) for key in worst_keys(per_client).values()
         },
         "protocol": asked.protocol,
-        "privacy": None,
-        "notes": list(filter(None, (noisy, below))),
+        "privacy": asked.promise.report(progress.ledger).to_dict(),
+        "notes": list(filter(None, (below,))),
         **progress.summary(),
         "reported_round": progress.reported_round,
         "num_clients": asked.data.num_clients,

@@ -1,5 +1,6 @@
 """When a run evaluates, stops and saves; and what it tells its caller."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -133,6 +134,22 @@ class CheckpointPlan:
     keep: int = 3
 
 
+@dataclass(frozen=True)
+class PrivacyPlan:
+    """Where noise that is added must end, and in which terms its cost is told.
+
+    Attributes:
+      epsilon: the most that the rounds of a run may cost a client: training ends at the last
+        one within it. Infinite: no limit.
+      delta: beside epsilon; 0: `privacy.default_delta`.
+      unit: what a client is.
+    """
+
+    epsilon: float = math.inf
+    delta: float = 0.0
+    unit: Literal["user", "silo"] = "user"
+
+
 class Report(NamedTuple):
     """What a run tells its caller after each stretch of rounds.
 
@@ -142,6 +159,7 @@ class Report(NamedTuple):
       seconds: since this call began.
       num_clients: clients trained since the last report.
       line: the line of `metrics.jsonl` of that round.
+      epsilon: what noisy rounds have cost so far; `None` without noise.
     """
 
     round: int
@@ -149,6 +167,7 @@ class Report(NamedTuple):
     seconds: float
     num_clients: int
     line: dict[str, Any]
+    epsilon: float | None = None
 
 
 @dataclass(frozen=True)

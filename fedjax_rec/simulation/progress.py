@@ -12,6 +12,7 @@ import numpy as np
 
 from fedjax_rec.base import Part, RoundInfo, Stat
 from fedjax_rec.evaluation import Communication, bytes_per_client, is_better
+from fedjax_rec.privacy import Ledger, from_record, to_record
 from fedjax_rec.simulation.context import PADDING
 from fedjax_rec.simulation.plans import EarlyStop
 
@@ -42,6 +43,7 @@ class Progress:
       first_loss: the loss of the first round that has one.
       num_above: how many rounds in a row, up to now, had a loss above it.
       is_told: whether the user was told so.
+      ledger: noisy rounds that were executed, for the accountant.
     """
 
     communication: Communication
@@ -56,6 +58,7 @@ class Progress:
     first_loss: float | None = None
     num_above: int = 0
     is_told: bool = False
+    ledger: Ledger = ()
     examples: float = 0.0
     steps_made: float = 0.0
     steps_needed: float = 0.0
@@ -70,7 +73,10 @@ class Progress:
 
     def record(self) -> dict[str, Any]:
         """Plain data, for a checkpoint."""
-        return asdict(self) | {"best_value": repr(self.best_value)}
+        return asdict(self) | {
+            "best_value": repr(self.best_value),
+            "ledger": to_record(self.ledger),
+        }
 
     @staticmethod
     def from_record(record: dict[str, Any]) -> "Progress":
@@ -79,6 +85,7 @@ class Progress:
         known = {name: record[name] for name in fields if name in record}
         known["communication"] = Communication(**known["communication"])
         known["best_value"] = float(known["best_value"])
+        known["ledger"] = from_record(known.get("ledger", []))
         return Progress(**known)
 
     @contextmanager

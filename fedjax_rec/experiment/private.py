@@ -1,0 +1,129 @@
+"""What `[privacy]` makes of a configuration: every switch is told, and written out."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from fedjax_rec.base import SamplingEvent
+from fedjax_rec.config import RunConfig
+from fedjax_rec.config.schema import StopConfig
+from fedjax_rec.errors import UserError
+from fedjax_rec.privacy import default_delta, noise_multiplier_for
+from fedjax_rec.settings import parameters_of
+
+SHARE = 10
+"""One client in so many takes part in a round, where all did."""
+
+LEFT_OPEN = ("cohort.size", "privacy.delta", "privacy.noise_multiplier")
+"""Options whose 0 stands for what is found from the number of clients."""
+
+
+def refuse_unbounded(name: str, factory: Callable[..., Any], config: RunConfig) -> None:
+    """Refuses noise for what does not put its updates through an aggregate.
+
+    Raises:
+      UserError: no promise can be made for it.
+    """
+    if not config.privacy.is_on:
+        return
+    parameters = parameters_of(factory)
+    if "aggregate" not in parameters:
+        raise UserError(
+            f"privacy: {name} does not clip what its clients send, so no noise bounds what one of "
+            "them changes; choose an algorithm that takes [aggregate], such as fedmf or fedavg"
+        )
+    for part in ("data", "features"):
+        if part in parameters:
+            raise UserError(
+                f"privacy: {name} reads its clients' {part} outside of their updates, where no "
+                "noise is added; choose another algorithm, such as fedmf"
+            )
+    if config.silos.exchange == "records":
+        raise UserError(
+            "privacy: silos.exchange is records, and one owner gets them all; set it to updates"
+        )
+
+
+def settled(config: RunConfig, notice: Callable[[str], None]) -> RunConfig:
+    """The configuration with what a promise asks for in the place of what voids it.
+
+    A Poisson cohort in place of one of fixed size, each client with the same weight, a public
+    divisor, and the last round in place of the best one by validation.
+
+    >>> from fedjax_rec.config import load_preset
+    >>> config = load_preset("ml-100k/fedmf", ["--privacy.epsilon", "8"])
+    >>> settled(config, print).cohort.sampler
+    privacy: cohort.sampler is poisson in place of all: a random cohort hides who takes part
+    privacy: stop.patience is 0 in place of 5: a round chosen on clients' items would tell of them
+    'poisson'
+    """
+    if not config.privacy.is_on:
+        return config
+
+    def tell(key: str, old: object, new: object, why: str) -> None:
+        notice(f"privacy: {key} is {new} in place of {old}: {why}")
+
+    if config.aggregate.mean in ("row", "example"):
+        tell("aggregate.mean", config.aggregate.mean, "client", "it divides by private counts")
+        config = replace(config, aggregate=replace(config.aggregate, mean="client"))
+    cohort = config.cohort
+    is_chosen = cohort.sampler == "all" and "cohort.sampler" in config.given
+    if cohort.sampler in ("all", "uniform", "rotating") and not is_chosen:
+        why = "a random cohort hides who takes part"
+        tell("cohort.sampler", cohort.sampler, "poisson", why)
+        config = replace(config, cohort=replace(cohort, sampler="poisson"))
+    stop = config.stop
+    for key in ("patience", "target"):
+        if getattr(stop, key):
+            why = "a round chosen on clients' items would tell of them"
+            tell(f"stop.{key}", getattr(stop, key), 0, why)
+    if stop.select == "test_as_released":
+        tell("stop.select", stop.select, "validation", "the last round is reported")
+    if stop.patience or stop.target or stop.select == "test_as_released":
+        config = replace(config, stop=StopConfig(metric=stop.metric))
+    return config
+
+
+def with_cohort(config: RunConfig, num_clients: int, notice: Callable[[str], None]) -> RunConfig:
+    """The configuration with an expected cohort size where privacy has left it open."""
+    cohort = config.cohort
+    if not config.privacy.is_on or cohort.sampler != "poisson" or cohort.size:
+        return config
+    size = max(num_clients // SHARE, 1)
+    notice(f"privacy: cohort.size is {size:,} of {num_clients:,} clients, on average")
+    return replace(config, cohort=replace(cohort, size=size))
+
+
+def with_noise(
+    config: RunConfig, event: SamplingEvent, notice: Callable[[str], None]
+) -> RunConfig:
+    """The configuration with its delta and with the noise that its epsilon asks for.
+
+    Raises:
+      UserError: epsilon cannot be met, or delta promises nothing.
+    """
+    privacy = config.privacy
+    if not privacy.is_on:
+        return config
+    delta = privacy.delta or default_delta(event.num_clients)
+    noise = privacy.noise_multiplier
+    if not noise:
+        noise = noise_multiplier_for(event, config.rounds, privacy.epsilon, delta)
+        notice(
+            f"privacy: noise_multiplier is {noise:.4g} for epsilon {privacy.epsilon:g}, delta "
+            f"{delta:.3g} and {config.rounds:,} rounds"
+        )
+    return replace(config, privacy=replace(privacy, delta=delta, noise_multiplier=noise))
+
+
+def as_before(config: RunConfig, earlier: RunConfig) -> RunConfig:
+    """What the configuration leaves open, as the run that it goes on with has found it.
+
+    Noise is not calibrated again for more rounds: the epsilon of those that were made holds.
+    """
+    for key in LEFT_OPEN:
+        if config.privacy.is_on and not config.value(key):
+            section, _, name = key.partition(".")
+            part = replace(getattr(config, section), **{name: earlier.value(key)})
+            config = replace(config, **{section: part})
+    return config
