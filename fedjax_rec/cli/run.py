@@ -57,7 +57,7 @@ class Run:
         folder = self.output or default_output(self.preset)
         tell_settings = prepare_process()
 
-        from fedjax_rec.experiment import build, resolve
+        from fedjax_rec.experiment import as_before, build, resolve
         from fedjax_rec.reporting import open_console, print_results, read_summary
         from fedjax_rec.simulation.locking import only_run_in
 
@@ -67,6 +67,8 @@ class Run:
         config = resolve(config)
         host_memory = available_memory()
         earlier = earlier_config(folder, config, no_resume=self.no_resume)
+        if earlier is not None:
+            config = as_before(config, earlier)
         is_finished = earlier is not None and earlier.rounds == config.rounds
         experiment = build(config)
         if earlier is not None:
@@ -116,6 +118,7 @@ def earlier_config(folder: Path, config: RunConfig, *, no_resume: bool) -> RunCo
     Raises:
       UserError: the folder holds something else, or a run that this one cannot go on with.
     """
+    from fedjax_rec.experiment import as_before
     from fedjax_rec.reporting import last_round
 
     if folder.exists() and not folder.is_dir():
@@ -134,7 +137,7 @@ def earlier_config(folder: Path, config: RunConfig, *, no_resume: bool) -> RunCo
             "over with --no-resume"
         )
     earlier = from_dict(table, f"in {path}; choose another --output or --no-resume", is_record=True)
-    if difference := first_difference(earlier, config, NOT_COMPARED):
+    if difference := first_difference(earlier, as_before(config, earlier), NOT_COMPARED):
         key, old, new = difference
         raise UserError(
             f"{folder}: holds a run of another configuration, with {key} {old!r} and not "

@@ -2,10 +2,12 @@
 
 from fedjax_rec.experiment.experiment import Experiment, build, resolve, with_settings
 from fedjax_rec.experiment.loading import load_data
+from fedjax_rec.experiment.private import as_before
 from fedjax_rec.experiment.schedules import build_sampler, early_stop
 
 __all__ = [
     "Experiment",
+    "as_before",
     "build",
     "build_sampler",
     "early_stop",

@@ -29,6 +29,10 @@ class Observed(Protocol):
     def line(self) -> Mapping[str, float]:
         """The line of `metrics.jsonl`."""
 
+    @property
+    def epsilon(self) -> float | None:
+        """What noisy rounds have cost so far."""
+
 
 class ProgressLine:
     """Shows reports as they come; a context manager.
@@ -92,6 +96,8 @@ class ProgressLine:
             words.append(f"loss {report.line['train/loss']:.4f}")
         if self._metric:
             words.append(self._metric)
+        if report.epsilon is not None:
+            words.append(f"epsilon so far {report.epsilon:.2f} at most")
         text = "  ".join(words)
         if self._live:
             task = self._live.task_ids[0]

@@ -125,7 +125,32 @@ def _facts(summary: Mapping[str, Any]) -> list[str]:
         f"rounds: {rounds}{chosen}, clients: {summary.get('num_clients')}, "
         f"items: {summary.get('num_items')}"
     )
+    if said := privacy_words(summary):
+        lines.append(f"privacy: {said}")
+        covers = (summary.get("privacy") or {}).get("not_covered") or []
+        lines += [f"  not covered: {one}" for one in covers]
     return lines + list(summary.get("notes") or [])
+
+
+def privacy_words(summary: Mapping[str, Any]) -> str:
+    """What the noise of a run guarantees, in one line; empty where there is none.
+
+    >>> privacy_words({"privacy": {"claims": "none", "noise_multiplier": 1, "reasons": ["why"]}})
+    'no guarantee: why'
+    """
+    found = summary.get("privacy") or {}
+    if found.get("claims", "none") != "none":
+        rounds = f"{found['rounds']:,} rounds"
+        epsilon = math.ceil(found["epsilon"] * 1000) / 1000  # rounded up: it never flatters
+        return f"epsilon {epsilon:g}, delta {found['delta']:g}, {found['unit']}, {rounds}"
+    return f"no guarantee: {found['reasons'][0]}" if _has_noise(summary) else ""
+
+
+def _has_noise(summary: Mapping[str, Any]) -> bool:
+    """Whether noise was added; older versions said so in a note."""
+    noise = (summary.get("privacy") or {}).get("noise_multiplier")
+    notes = summary.get("notes") or []
+    return noise is not None or any(str(note).startswith("privacy: noise") for note in notes)
 
 
 def _areas(metrics: Mapping[str, float]) -> list[str]:
@@ -171,6 +196,9 @@ def comparison_table(records: Sequence[RunRecord]) -> Table:
     }
     for name in ("rounds", *compared, "up/client/round", "seconds"):
         table.add_column(name, justify="right")
+    has_privacy = any(_has_noise(record.summary) for record in records)
+    if has_privacy:
+        table.add_column("privacy")
     for record, label, name in zip(records, labels, data, strict=True):
         summary, metrics = record.summary, record.summary["metrics"]
         sent = summary.get("communication") or {}
@@ -183,6 +211,7 @@ def comparison_table(records: Sequence[RunRecord]) -> Table:
             *(_value(metrics.get(key)) for key in compared.values()),
             format_bytes(sent.get("bytes_up_per_client_round")),
             _seconds(summary),
+            *([privacy_words(summary) or "no noise"] if has_privacy else []),
         )
     return table
 
@@ -202,10 +231,8 @@ def data_name(record: RunRecord) -> str:
 
 def is_noisy(record: RunRecord) -> bool:
     """Whether noise was added for privacy and no guarantee is stated."""
-    notes = record.summary.get("notes") or []
-    return not record.summary.get("privacy") and any(
-        str(note).startswith("privacy: noise") for note in notes
-    )
+    privacy = record.summary.get("privacy") or {}
+    return _has_noise(record.summary) and privacy.get("claims", "none") == "none"
 
 
 def data_differences(records: Sequence[RunRecord]) -> list[str]:
