@@ -100,9 +100,9 @@ def spent(
     if math.isinf(releases.unsampled_square):
         return Spent(math.inf, "analytic")
     by_rdp = Spent(_by_rdp(releases, delta), "rdp")
-    if accountant == "rdp":
-        return by_rdp
     exact = Spent(gaussian_epsilon(1 / math.sqrt(releases.unsampled_square), delta), "analytic")
+    if accountant == "rdp":
+        return by_rdp if math.isfinite(by_rdp.epsilon) else exact
     found = [exact, by_rdp]
     # Beyond 200 nobody asks for a sharp number, and the grid of losses would be huge.
     if releases.poisson and (rough := min(exact.epsilon, by_rdp.epsilon)) < 200:

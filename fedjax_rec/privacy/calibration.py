@@ -56,6 +56,8 @@ def noise_multiplier_for(
     True
     """
     check_delta(delta, event.num_clients)
+    if rounds < 1:
+        raise UserError(f"privacy of {rounds} rounds: there must be at least one")
     if not 0 < epsilon <= LARGEST_EPSILON:
         raise UserError(
             f"privacy.epsilon {epsilon:g} must be above 0 and at most {LARGEST_EPSILON:g}; "

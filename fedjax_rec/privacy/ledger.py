@@ -134,8 +134,9 @@ def _refuse_impossible(entry: Executed) -> None:
     ):
         if not _is_number(whole) or whole != int(whole) or whole < 1:
             raise _impossible(f"{name} {whole!r} is not a whole number above 0")
-    if not isinstance(event.kind, str):
-        raise _impossible(f"kind {event.kind!r} is not a word")
+    words = [event.kind, *(word for one in entry.mechanisms for word in (one.kind, one.releases))]
+    if not all(isinstance(word, str) for word in words):
+        raise _impossible(f"its kinds are {words!r}, not words")
     if not _is_number(event.expected_size) or not 0 < event.expected_size <= event.num_clients:
         raise _impossible(
             f"an expected cohort of {event.expected_size!r} among {event.num_clients} clients"
@@ -150,7 +151,10 @@ def _refuse_impossible(entry: Executed) -> None:
 def _is_number(value: Any) -> bool:
     if isinstance(value, bool | str) or not hasattr(value, "__float__"):
         return False
-    return math.isfinite(value)
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond all floats
+        return False
 
 
 def _impossible(what: str) -> UserError:

@@ -145,8 +145,11 @@ def rdp_epsilon(
             accountant = dp.rdp.RdpAccountant(
                 neighboring_relation=getattr(dp.NeighboringRelation, name)
             )
-            for event, count in some:
-                accountant.compose(event, count)
+            try:
+                for event, count in some:
+                    accountant.compose(event, count)
+            except ValueError:  # the logarithm of what cancelled, for noise without measure
+                return math.inf
             orders = accountant.orders
             divergence = divergence + accountant.rdp
         return _number(dp.rdp.compute_epsilon(orders, divergence, delta)[0])

@@ -155,7 +155,7 @@ def _worst(event: SamplingEvent, certain: list[tuple[float, int]]) -> float:
 def _square(one: Mechanism, event: SamplingEvent, rounds: int) -> float:
     """`1 / sigma^2`: of one participation, or of all rounds for correlated noise."""
     ratio = SLACK / one.noise_multiplier
-    bare = ratio * ratio
+    bare = max(ratio * ratio, 1e-300)  # a loss of nothing at all has no multiplier
     if one.kind == "local":  # the server knows who sent it: another message, up to 2 C away
         return 4 * bare
     if one.kind == "correlated":
