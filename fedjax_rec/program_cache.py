@@ -12,6 +12,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from fedjax_rec.cache import cache_folder
+
 CACHE_VARIABLE = "JAX_COMPILATION_CACHE_DIR"
 LEAST_SECONDS_VARIABLE = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 LEAST_SECONDS = "0.5"
@@ -31,8 +33,6 @@ def keep_programs() -> None:
     jax = sys.modules.get("jax")
     if jax is not None and jax.config.jax_compilation_cache_dir is not None:
         return
-    from fedjax_rec.data.obtain import cache_folder
-
     folder = cache_folder() / "xla" / processor_tag()
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -9,12 +9,12 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from fedjax_rec.cache import CACHE_VARIABLE, cache_folder
 from fedjax_rec.data.registry import DataSet, Wheel
 from fedjax_rec.data.sources import ARCHIVES, holds_data
 from fedjax_rec.errors import UserError
 
 DATA_VARIABLE = "FEDJAX_REC_DATA"
-CACHE_VARIABLE = "FEDJAX_REC_CACHE"
 _MARKER = ".terms-shown"
 _OTHERWISE = (
     "run without it on generated data (`fedjax-rec run synthetic/fedmf`), "
@@ -77,11 +77,6 @@ def show_terms_once(dataset: DataSet, notice: Callable[[str], None]) -> None:
     except OSError:
         # A cache that cannot be written only means that the terms are shown again.
         return
-
-
-def cache_folder() -> Path:
-    """`FEDJAX_REC_CACHE`, by default `~/.cache/fedjax_rec`; not created here."""
-    return Path(os.environ.get(CACHE_VARIABLE) or "~/.cache/fedjax_rec").expanduser()
 
 
 def _places(dataset: DataSet) -> Iterator[Path]:
