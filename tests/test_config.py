@@ -168,7 +168,13 @@ def test_a_mistake_is_told_in_one_line(table, message):
             {"split": {"validation": "none"}, "stop": {"patience": 2}},
             "stop: needs a validation item",
         ),
-        ({"aggregate": {"noise_multiplier": 1.0}}, "aggregate.noise_multiplier: noise needs"),
+        ({"aggregate": {"noise_multiplier": 1.0}}, "aggregate.noise_multiplier: noise comes with"),
+        ({"aggregate": {"clip_norm": 1.0}}, "aggregate.clip_norm: noise comes with"),
+        ({"privacy": {"clip_norm": 1.0}}, "privacy: there is no noise; set privacy.epsilon"),
+        (
+            {"privacy": {"epsilon": 1.0}, "aggregate": {"chain": [{"name": "total"}]}},
+            "aggregate.chain: privacy makes its own chain",
+        ),
         (
             {"evaluate": {"task": "rating", "at_k": [3]}},
             "evaluate.at_k: belongs to task ranking; leave it out",
@@ -348,11 +354,18 @@ def test_a_wrong_link_on_the_command_line_says_so(words, message):
     assert refusal(apply_overrides, MINIMAL, words.split()).startswith(message)
 
 
-@pytest.mark.parametrize("key", ["mean", "clip_norm", "noise_multiplier"])
-def test_a_chain_and_its_shorthand_contradict_each_other(key):
-    value = {"mean": "row", "clip_norm": 0.0, "noise_multiplier": 0.0}[key]  # the defaults
-    told = refusal(from_dict, merged(aggregate={"chain": [{"name": "total"}], key: value}), "here")
-    assert told.startswith(f"aggregate.{key}: [[aggregate.chain]] says it all; leave")
+def test_a_chain_and_its_shorthand_contradict_each_other():
+    told = refusal(
+        from_dict, merged(aggregate={"chain": [{"name": "total"}], "mean": "row"}), "here"
+    )
+    assert told.startswith("aggregate.mean: [[aggregate.chain]] says it all; leave")
+
+
+def test_what_an_older_version_wrote_of_noise_is_read_where_there_was_none():
+    old = {"mean": "client", "clip_norm": 0.0, "noise_multiplier": 0.0}
+    assert from_dict(merged(aggregate=old), "here", is_record=True).aggregate.mean == "client"
+    with pytest.raises(UserError, match=r"aggregate\.clip_norm: noise comes with"):
+        from_dict(merged(aggregate=old | {"clip_norm": 1.0}), "here", is_record=True)
 
 
 @pytest.mark.parametrize(

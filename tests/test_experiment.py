@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fedjax_rec.config import apply_overrides, from_dict, to_toml
+from fedjax_rec.config.schema import PrivacyConfig
 from fedjax_rec.errors import UserError
 from fedjax_rec.experiment import build, early_stop, resolve
 from fedjax_rec.experiment.aggregates import aggregate_transform, shorthand
@@ -118,7 +119,7 @@ def test_the_data_seed_is_not_the_runs_seed():
 
 def test_a_baseline_takes_neither_aggregate_nor_server():
     assert build(config(algorithm={"name": "popularity"})).algorithm.aggregate.is_noise is False
-    told = refusal(algorithm={"name": "popularity"}, aggregate={"clip_norm": 1.0})
+    told = refusal(algorithm={"name": "popularity"}, aggregate={"mean": "client"})
     assert told == "aggregate: popularity takes none; leave the table [aggregate] out"
     told = refusal(algorithm={"name": "popularity"}, server={"optimizer": "adam"})
     assert told == "server: popularity takes none; leave the table [server] out"
@@ -178,12 +179,16 @@ def test_settings_are_the_scalars_of_the_factory():
         ),
         ({"server": {"optimizer": "adam", "momentum": 0.9}}, "optimizer adam takes no momentum"),
         (
-            {"aggregate": {"mean": "example", "clip_norm": 1.0, "noise_multiplier": 1.0}},
-            "aggregate.mean: 'example' divides by private counts",
+            {"algorithm": {"name": "popularity"}, "privacy": {"epsilon": 1.0}},
+            "privacy: popularity does not clip what its clients send",
         ),
         (
-            {"aggregate": {"mean": "row", "clip_norm": 1.0, "noise_multiplier": 1.0}},
-            "aggregate.mean: 'row' divides by private counts",
+            {"algorithm": {"name": "scaffold"}, "privacy": {"noise_multiplier": 1.0}},
+            "privacy: scaffold does not clip what its clients send",
+        ),
+        (
+            {"privacy": {"noise_multiplier": 1.0, "delta": 0.1}},
+            "privacy.delta 0.1",
         ),
     ],
 )
@@ -191,18 +196,21 @@ def test_what_cannot_be_built_is_told_in_one_line(sections, message):
     assert refusal(**sections).startswith(message)
 
 
+NOISY = PrivacyConfig(clip_norm=2.0, noise_multiplier=0.5)
+
+
 def test_noise_divides_by_the_expected_cohort_size():
-    sections = {"mean": "client", "clip_norm": 2.0, "noise_multiplier": 1.0}
-    section = config(aggregate=sections).aggregate
-    transform = aggregate_transform(section, 5.0)
+    section = config(aggregate={"mean": "client"}).aggregate
+    transform = aggregate_transform(section, NOISY, 5.0)
     assert transform.is_noise
     assert not transform.releases_counts
+    assert transform.public_size == 5.0
     assert transform.bound(float("inf"), None) == 2.0
 
 
 def test_a_sum_with_noise_has_no_divisor_to_leak():
-    section = config(aggregate={"mean": "sum", "clip_norm": 2.0, "noise_multiplier": 1.0}).aggregate
-    assert not aggregate_transform(section, 5.0).releases_counts
+    section = config(aggregate={"mean": "sum"}).aggregate
+    assert not aggregate_transform(section, NOISY, 5.0).releases_counts
 
 
 @pytest.mark.parametrize("name", ["scaffold", "feddyn", "popularity"])
@@ -293,13 +301,14 @@ def test_a_chain_that_cannot_be_built_is_told_in_one_line(chain, message):
 
 
 def test_a_shorthand_is_the_chain_that_it_stands_for():
-    sections = {"mean": "client", "clip_norm": 2.0, "noise_multiplier": 0.5}
-    links = shorthand(config(aggregate=sections).aggregate, 30.0)
-    assert [(link.name, link.settings) for link in links] == [
+    section = config(aggregate={"mean": "client"}).aggregate
+    assert [(link.name, link.settings) for link in shorthand(section, NOISY, 30.0)] == [
         ("clip_by_norm", {"clip_norm": 2.0}),
         ("mean", {"by": "client", "divisor": 30.0}),
         ("gaussian_noise", {"noise_multiplier": 0.5}),
     ]
+    plain = shorthand(section, PrivacyConfig(), 30.0)
+    assert [(link.name, link.settings) for link in plain] == [("mean", {"by": "client"})]
 
 
 def test_an_unknown_sampler_is_told():

@@ -114,9 +114,7 @@ class Experiment:
         )
 
 
-def resolve(
-    config: RunConfig, notice: Callable[[str], None] = print_notice
-) -> RunConfig:
+def resolve(config: RunConfig, notice: Callable[[str], None] = print_notice) -> RunConfig:
     """The configuration with every default of algorithm and data written out.
 
     A run that is read back does not depend on what the defaults are by then.
@@ -133,7 +131,7 @@ def resolve(
     1
     """
     refuse_missing(config.plugins, "this configuration")
-    config, data = settled(with_settings(config), notice), config.data
+    config, data = _checked(config, notice), config.data
     if data.name == "synthetic":
         defaults = {
             size: parameter.default
@@ -166,6 +164,13 @@ def with_settings(config: RunConfig) -> RunConfig:
     )
 
 
+def _checked(config: RunConfig, notice: Callable[[str], None]) -> RunConfig:
+    """The configuration with its settings written out, and with what privacy asks for."""
+    config = with_settings(config)
+    refuse_unbounded(config.algorithm.name, find_factory(config.algorithm.name), config)
+    return settled(config, notice)
+
+
 def build(config: RunConfig, notice: Callable[[str], None] = print_notice) -> Experiment:
     """Builds all parts of a run; what is wrong is told before data are read, if possible.
 
@@ -178,10 +183,9 @@ def build(config: RunConfig, notice: Callable[[str], None] = print_notice) -> Ex
         that do not go together.
     """
     refuse_missing(config.plugins, "this configuration")
-    config = settled(with_settings(config), notice)
+    config = _checked(config, notice)
     factory, settings = find_factory(config.algorithm.name), config.algorithm.settings
     check_unused(config, factory)
-    refuse_unbounded(config.algorithm.name, factory, config)
     evaluation = EvaluationPlan(
         every=config.evaluate.every,
         task=config.evaluate.task,

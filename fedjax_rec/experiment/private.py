@@ -8,7 +8,7 @@ from fedjax_rec.base import SamplingEvent
 from fedjax_rec.config import RunConfig
 from fedjax_rec.config.schema import StopConfig
 from fedjax_rec.errors import UserError
-from fedjax_rec.privacy import default_delta, noise_multiplier_for
+from fedjax_rec.privacy import check_delta, default_delta, noise_multiplier_for
 from fedjax_rec.settings import parameters_of
 
 SHARE = 10
@@ -94,9 +94,7 @@ def with_cohort(config: RunConfig, num_clients: int, notice: Callable[[str], Non
     return replace(config, cohort=replace(cohort, size=size))
 
 
-def with_noise(
-    config: RunConfig, event: SamplingEvent, notice: Callable[[str], None]
-) -> RunConfig:
+def with_noise(config: RunConfig, event: SamplingEvent, notice: Callable[[str], None]) -> RunConfig:
     """The configuration with its delta and with the noise that its epsilon asks for.
 
     Raises:
@@ -106,6 +104,7 @@ def with_noise(
     if not privacy.is_on:
         return config
     delta = privacy.delta or default_delta(event.num_clients)
+    check_delta(delta, event.num_clients)
     noise = privacy.noise_multiplier
     if not noise:
         noise = noise_multiplier_for(event, config.rounds, privacy.epsilon, delta)

@@ -48,7 +48,7 @@ class ProgressLine:
         self._begin = self._last = clock()
         self._first_round: int | None = None
         self._live: Progress | None = None
-        self._metric = ""
+        self._metric = self._epsilon = ""
 
     def __enter__(self) -> Self:
         """Starts the live line, where there is a terminal."""
@@ -97,7 +97,8 @@ class ProgressLine:
         if self._metric:
             words.append(self._metric)
         if report.epsilon is not None:
-            words.append(f"epsilon so far {report.epsilon:.2f} at most")
+            self._epsilon = f"epsilon {report.epsilon:.3g}"
+        words += [self._epsilon] if self._epsilon else []
         text = "  ".join(words)
         if self._live:
             task = self._live.task_ids[0]

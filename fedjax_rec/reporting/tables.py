@@ -141,9 +141,24 @@ def privacy_words(summary: Mapping[str, Any]) -> str:
     found = summary.get("privacy") or {}
     if found.get("claims", "none") != "none":
         rounds = f"{found['rounds']:,} rounds"
-        epsilon = math.ceil(found["epsilon"] * 1000) / 1000  # rounded up: it never flatters
-        return f"epsilon {epsilon:g}, delta {found['delta']:g}, {found['unit']}, {rounds}"
-    return f"no guarantee: {found['reasons'][0]}" if _has_noise(summary) else ""
+        return (
+            f"epsilon {_rounded_up(found['epsilon'])}, delta {found['delta']:g}, "
+            f"{found['unit']}, {rounds}"
+        )
+    reasons = found.get("reasons") or ["no accountant has counted it"]
+    return f"no guarantee: {reasons[0]}" if _has_noise(summary) else ""
+
+
+def _privacy_cell(summary: Mapping[str, Any]) -> str:
+    found = summary.get("privacy") or {}
+    if found.get("claims", "none") != "none":
+        return f"{_rounded_up(found['epsilon'])}, {found['delta']:g}"
+    return "no guarantee" if _has_noise(summary) else "no noise"
+
+
+def _rounded_up(epsilon: float) -> str:
+    """Three decimals; a rounded epsilon must not flatter."""
+    return f"{math.ceil(epsilon * 1000) / 1000:g}"
 
 
 def _has_noise(summary: Mapping[str, Any]) -> bool:
@@ -198,7 +213,7 @@ def comparison_table(records: Sequence[RunRecord]) -> Table:
         table.add_column(name, justify="right")
     has_privacy = any(_has_noise(record.summary) for record in records)
     if has_privacy:
-        table.add_column("privacy")
+        table.add_column("epsilon, delta")
     for record, label, name in zip(records, labels, data, strict=True):
         summary, metrics = record.summary, record.summary["metrics"]
         sent = summary.get("communication") or {}
@@ -211,7 +226,7 @@ def comparison_table(records: Sequence[RunRecord]) -> Table:
             *(_value(metrics.get(key)) for key in compared.values()),
             format_bytes(sent.get("bytes_up_per_client_round")),
             _seconds(summary),
-            *([privacy_words(summary) or "no noise"] if has_privacy else []),
+            *([_privacy_cell(summary)] if has_privacy else []),
         )
     return table
 

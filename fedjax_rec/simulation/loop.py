@@ -266,12 +266,13 @@ def _simulate(asked: _Asked) -> Result:
                 progress.ledger = promise.after(progress.ledger, end - progress.round)
                 lines = progress.add_rounds(info, down, up, notice)
                 _refuse_lost(progress.lost_round, identity, "update")
-                is_best = False
+                is_best, cost = False, None
                 if end % evaluation.every == 0 or end == rounds:
                     with progress.clock("evaluate"), watchdog.waiting_for("the evaluation"):
                         metrics, _ = scorer(state, clients, placed, is_final=False)
                     _refuse_lost(end * scorer.is_lost, identity, "score")
                     lines[-1] |= metrics
+                    cost = promise.epsilon(progress.ledger)
                     is_best = stop is not None and progress.judge(stop, metrics)
                 whole = partial(placement.whole, state, clients)
                 is_last = end == rounds or progress.is_stopped or interrupt.is_set()
@@ -279,7 +280,6 @@ def _simulate(asked: _Asked) -> Result:
                 storage.save(whole, progress, is_best=is_best, is_last=is_last)
                 num_trained = progress.client_updates - num_before
                 seconds = time.monotonic() - started
-                cost = promise.epsilon(progress.ledger)
                 asked.report(Report(end, rounds, seconds, num_trained, lines[-1], cost))
             is_interrupted = interrupt.is_set() and progress.round < rounds
         reported = progress.reported_round

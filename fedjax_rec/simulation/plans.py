@@ -159,7 +159,7 @@ class Report(NamedTuple):
       seconds: since this call began.
       num_clients: clients trained since the last report.
       line: the line of `metrics.jsonl` of that round.
-      epsilon: what noisy rounds have cost so far; `None` without noise.
+      epsilon: what noisy rounds have cost so far, at evaluations; `None` without noise.
     """
 
     round: int

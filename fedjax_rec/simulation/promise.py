@@ -18,9 +18,7 @@ from fedjax_rec.privacy import (
 )
 from fedjax_rec.simulation.plans import EarlyStop, PrivacyPlan
 
-ROWS = (
-    "payload rows: each client's message names the rows that it touched, to whoever carries it"
-)
+ROWS = "payload rows: each client's message names the rows that it touched, to whoever carries it"
 
 
 @dataclass(frozen=True)
@@ -63,15 +61,14 @@ class Promise:
         return add_rounds(ledger, self.event, self.aggregate.mechanisms, rounds)
 
     def epsilon(self, ledger: Ledger) -> float | None:
-        """What the rounds so far have cost, at most; `None` without noise.
-
-        By the accountant of Renyi divergences, which is fast and never below the other.
-        """
+        """What the rounds so far have cost; `None` without noise."""
         if not self.aggregate.is_noise or not ledger:
             return None
-        return epsilon_of(ledger, self.delta, accountant="rdp")
+        return epsilon_of(ledger, self.delta)
 
-    def last_round(self, ledger: Ledger, done: int, rounds: int, notice: Callable[[str], None]) -> int:
+    def last_round(
+        self, ledger: Ledger, done: int, rounds: int, notice: Callable[[str], None]
+    ) -> int:
         """The last round that the limit allows, at most `rounds`.
 
         Raises:

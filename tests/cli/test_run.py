@@ -14,7 +14,6 @@ from fedjax_rec.config import load_preset
 from fedjax_rec.experiment import resolve
 from fedjax_rec.reporting import ProgressLine
 from fedjax_rec.simulation.locking import only_run_in
-from fedjax_rec.simulation.loop import NO_GUARANTEE
 
 PRESET = """
 rounds = 4
@@ -163,17 +162,25 @@ def test_ctrl_c_saves_and_says_how_to_go_on(counting, tmp_path, capsys, monkeypa
     assert [line["round"] for line in lines(tmp_path / "new")] == [1, 2, 3, 4]
 
 
-def test_noise_is_told_to_have_no_guarantee_yet(preset, tmp_path, capsys):
-    words = ["--rounds", "1", "--aggregate.clip_norm", "1", "--aggregate.noise_multiplier", "1"]
-    words += ["--aggregate.mean", "client"]
-    words += ["--cohort.sampler", "poisson", "--cohort.size", "10"]
-    assert main(["run", str(preset), "--output", str(tmp_path / "noisy"), *words]) == 0
-    assert NO_GUARANTEE in capsys.readouterr().out
-    summary = json.loads((tmp_path / "noisy" / "summary.json").read_text())
-    assert summary["privacy"] is None
-    assert summary["notes"][0] == (
-        "privacy: noise was added, but no privacy guarantee is computed yet"
-    )
+def test_a_promise_is_kept_where_a_run_goes_on(preset, tmp_path, capsys):
+    folder = tmp_path / "private"
+    words = ["run", str(preset), "--output", str(folder), "--privacy.epsilon", "8"]
+    assert main([*words, "--rounds", "2"]) == 0
+    told = capsys.readouterr()
+    assert "privacy: cohort.sampler is poisson in place of all" in told.out + told.err
+    first = json.loads((folder / "summary.json").read_text())["privacy"]
+    assert first["claims"] == "valid"
+    assert first["sampling"]["kind"] == "poisson"
+    assert 7.9 < first["epsilon"] <= 8
+    written = tomllib.loads((folder / "config.toml").read_text())
+    assert written["privacy"]["noise_multiplier"] == first["noise_multiplier"]
+    assert written["cohort"] == {"sampler": "poisson", "size": 3}
+    assert main([*words, "--rounds", "9"]) == 0
+    told = capsys.readouterr()
+    assert "ends at round 2 of 9, the last within epsilon 8" in told.out + told.err
+    assert json.loads((folder / "summary.json").read_text())["privacy"] == first
+    assert main([*words, "--rounds", "9", "--privacy.epsilon", "9"]) == 2
+    assert "privacy.epsilon 8.0 and not 9.0" in capsys.readouterr().err
 
 
 def test_a_baseline_stands_beside_a_model(counting, trained, tmp_path, capsys, monkeypatch):

@@ -227,7 +227,9 @@ def changes(seed, **aggregate):
             "seed": seed,
             "data": {"name": "synthetic", "num_users": 12, "num_items": 300, "mean_events": 8},
             "algorithm": {"name": "fedmf", "dim": 4, "batch_size": 32},
-            "aggregate": {"clip_norm": CLIP, "noise_multiplier": MULTIPLIER} | aggregate,
+            "cohort": {"sampler": "all"},
+            "aggregate": aggregate,
+            "privacy": {"clip_norm": CLIP, "noise_multiplier": MULTIPLIER},
         },
         "here",
     )

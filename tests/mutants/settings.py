@@ -39,23 +39,16 @@ BUILD = (
     Mutant(
         "build-ignores-the-mean",
         "experiment/aggregates.py",
-        'settings={"by": config.mean}',
-        'settings={"by": "row"}',
+        'by = "client" if privacy.is_on and config.mean != "sum" else config.mean',
+        'by = "client" if privacy.is_on and config.mean != "sum" else "row"',
         f"{SETTING}[aggregate.mean]",
-    ),
-    Mutant(
-        "build-clips-only-beside-noise",
-        "experiment/aggregates.py",
-        "if not is_zero(config.clip_norm):",
-        "if is_noisy:",
-        f"{SETTING}[aggregate.clip_norm]",
     ),
     Mutant(
         "build-adds-noise-of-one",
         "experiment/aggregates.py",
-        '{"noise_multiplier": config.noise_multiplier}',
+        '{"noise_multiplier": privacy.noise_multiplier}',
         '{"noise_multiplier": 1.0}',
-        f"{SETTING}[aggregate.noise_multiplier]",
+        f"{SETTING}[privacy.noise_multiplier]",
     ),
     Mutant(
         "build-ignores-the-executor",

@@ -242,14 +242,17 @@ def test_a_noisy_run_without_a_guarantee_is_marked():
     plain = record()
     notes = ["privacy: noise was added, but no privacy guarantee is computed yet"]
     noisy = RunRecord(Path("b"), plain.config, plain.summary | {"notes": notes})
+    valid = {"claims": "valid", "epsilon": 1.0, "delta": 1e-5, "unit": "user", "rounds": 3}
     guaranteed = RunRecord(
-        Path("c"), plain.config, noisy.summary | {"privacy": {"epsilon": 1.0, "delta": 1e-5}}
+        Path("c"), plain.config, plain.summary | {"privacy": valid | {"noise_multiplier": 2.0}}
     )
     assert [is_noisy(one) for one in (plain, noisy, guaranteed)] == [False, True, False]
     table = rows(
         printed(lambda console: console.print(comparison_table([plain, noisy, guaranteed])))
     )
     assert ["NOISE" in " ".join(row) for row in table[1:4]] == [False, True, False]
+    place = table[0].index("epsilon, delta")
+    assert [row[place] for row in table[1:4]] == ["no noise", "no guarantee", "1, 1e-05"]
 
 
 def test_popularity_stands_below_the_runs_own_figures():
