@@ -4,11 +4,23 @@ from fedjax_rec.registry import TRANSFORMS
 from fedjax_rec.transforms.clip import clip_by_norm
 from fedjax_rec.transforms.composition import chain
 from fedjax_rec.transforms.means import mean, total
-from fedjax_rec.transforms.noise import gaussian_noise
+from fedjax_rec.transforms.noise import gaussian_noise, local_noise
+from fedjax_rec.transforms.quantile import clip_by_quantile
 
-__all__ = ["TRANSFORMS", "chain", "clip_by_norm", "gaussian_noise", "mean", "total"]
+__all__ = [
+    "TRANSFORMS",
+    "chain",
+    "clip_by_norm",
+    "clip_by_quantile",
+    "gaussian_noise",
+    "local_noise",
+    "mean",
+    "total",
+]
 
 TRANSFORMS.register("clip_by_norm", clip_by_norm)
 TRANSFORMS.register("mean", mean)
 TRANSFORMS.register("total", total)
 TRANSFORMS.register("gaussian_noise", gaussian_noise)
+TRANSFORMS.register("clip_by_quantile", clip_by_quantile)
+TRANSFORMS.register("local_noise", local_noise)

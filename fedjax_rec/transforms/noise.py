@@ -1,4 +1,4 @@
-"""Gaussian noise on the sum of clipped updates."""
+"""Gaussian noise: on the sum of clipped updates, or on each of them."""
 
 from typing import Any
 
@@ -50,6 +50,49 @@ def gaussian_noise(noise_multiplier: float) -> AggregateTransform:
         scaling="by_weight",
         needs_bound=True,
         mechanisms=(Mechanism("gaussian", noise_multiplier),),
+    )
+
+
+def local_noise(noise_multiplier: float) -> AggregateTransform:
+    """Adds normal noise to each client's own message, before anybody reads it.
+
+    `delta_c + N(0, (z S)^2 I)` on every number of the update; S is the bound that reaches
+    this link. A client needs the whole table for it, for noise on touched rows only would
+    tell which.
+
+    Args:
+      noise_multiplier: z, the standard deviation in units of the bound; above 0.
+
+    Returns:
+      A transform that needs a bound and whole tables.
+
+    Raises:
+      ValueError: `noise_multiplier` is not positive and finite.
+
+    Formal guarantee: the Gaussian mechanism of sensitivity 2 S, for the server knows who
+    sends, in each round that a client takes part in: `fedjax_rec.privacy`.
+
+    Reference:
+      Dwork and Roth (2014), "The algorithmic foundations of differential privacy", appendix A;
+      the noise that an epsilon asks for is that of Balle and Wang (2018).
+
+    >>> local_noise(2.0).support
+    'table'
+    """
+    if is_concrete(noise_multiplier) and not 0 < noise_multiplier < float("inf"):
+        raise ValueError(f"noise_multiplier must be above 0, got {noise_multiplier}")
+
+    def encode(
+        key: Key, message: Message, state: PyTree, residual: PyTree, bound: Array
+    ) -> tuple[Message, PyTree]:
+        update = noised(key, message.update, noise_multiplier * bound)
+        return message._replace(update=update), residual
+
+    return AggregateTransform(
+        encode=encode,
+        support="table",
+        needs_bound=True,
+        mechanisms=(Mechanism("local", noise_multiplier),),
     )
 
 

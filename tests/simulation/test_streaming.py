@@ -13,6 +13,7 @@ import pytest
 
 from fedjax_rec.algorithms import fedavg
 from fedjax_rec.base import (
+    AggregateTransform,
     Clients,
     FederatedAlgorithm,
     Fixed,
@@ -35,7 +36,13 @@ from fedjax_rec.simulation.context import Round
 from fedjax_rec.simulation.streamable import is_streamed, may_recur, refusal
 from fedjax_rec.simulation.streaming import buffer_for
 from fedjax_rec.testing import assert_same_movement
-from fedjax_rec.transforms import chain, clip_by_norm, mean
+from fedjax_rec.transforms import (
+    chain,
+    clip_by_norm,
+    clip_by_quantile,
+    gaussian_noise,
+    mean,
+)
 
 Trained = tuple[ServerState, Clients, dict[str, Any]]
 
@@ -96,6 +103,8 @@ def own_model(num_items: int) -> Model:
     return Model({"item": num_items}, init, score, init_private, is_row_wise=True)
 
 
+FOLLOWS = clip_by_quantile(3.0, cohort_size=23, largest=90.0, quantile=0.3)
+
 SETTINGS: dict[str, tuple[str, Callable[[int], FederatedAlgorithm]]] = {
     "row": ("small", lambda n: build_algorithm(n, aggregate=mean("row"))),
     "autodiff": (
@@ -127,8 +136,41 @@ SETTINGS: dict[str, tuple[str, Callable[[int], FederatedAlgorithm]]] = {
             n, loss=squared_error, batch_size=16, optimizer=by_role(optax.sgd(1.0), optax.sgd(1e8))
         ),
     ),
+    "clipped": (
+        "small",
+        lambda n: build_algorithm(
+            n, momentum=0.9, batch_size=47, aggregate=chain(clip_by_norm(0.5), mean("row"))
+        ),
+    ),
+    "weighed and clipped": (
+        "small",
+        lambda n: build_algorithm(
+            n, loss=bpr, batch_size=60, aggregate=chain(mean("example"), clip_by_norm(20.0))
+        ),
+    ),
+    "clipped by a quantile": (
+        "small",
+        lambda n: build_algorithm(n, model=own_model(n), aggregate=chain(FOLLOWS, mean())),
+    ),
+    "clipped halfway": (
+        "small",
+        lambda n: build_algorithm(
+            n,
+            loss=squared_error,
+            batch_size=16,
+            optimizer=by_role(optax.sgd(1.0), optax.sgd(1e8)),
+            aggregate=chain(clip_by_norm(1.0), mean(divisor=23)),
+        ),
+    ),
+    "noisy": (
+        "large",
+        lambda n: build_algorithm(
+            n, aggregate=chain(clip_by_norm(0.5), mean(divisor=20), gaussian_noise(0.3))
+        ),
+    ),
     "listed": ("large", lambda n: build_algorithm(n, server=optax.sgd(0.5))),
 }
+HALFWAY = ("halfway", "clipped halfway")
 
 
 @cache
@@ -176,7 +218,7 @@ def assert_same(name: str, one: Trained, other: Trained, tolerance: float = 1e-6
 # ------------------------------------------------------------- equal to the general one
 
 
-@pytest.mark.parametrize("name", [name for name in SETTINGS if name != "halfway"])
+@pytest.mark.parametrize("name", [name for name in SETTINGS if name not in HALFWAY])
 def test_a_streamed_round_is_the_general_one(name: str) -> None:
     streamed, general = one_round(name, "streaming"), one_round(name, "general")
     assert_same(name, streamed, general)
@@ -195,7 +237,8 @@ def test_the_settings_are_of_all_kinds() -> None:
         assert not is_streamed(replace(this, execution=Execution(is_debug=True)), clients)
         is_listed = buffer_for(this, clients, 26) is not None
         assert is_listed == (name == "listed")
-        assert any(may_recur(this, length) for length in held.clients.classes) != is_listed
+        recurs = any(may_recur(this, length) for length in held.clients.classes)
+        assert recurs == (SETTINGS[name][0] == "small")
     num_negatives = NUM_NEGATIVES * np.diff(data("small").clients.offsets)[list(COHORT)]
     assert 0 < (num_negatives > 90).sum() < (num_negatives < 60).sum()
 
@@ -241,6 +284,20 @@ def test_a_stretch_of_listed_rounds_is_one_after_the_other() -> None:
     assert_same_movement((state, clients), together[:2], one[:2], "rounds in one stretch")
 
 
+@pytest.mark.parametrize("executor", ["general", "streaming"])
+def test_stats_are_summed_over_clients(executor: str) -> None:
+    """How many of the cohort have a norm below the first clip, by what the clip became."""
+    start = setting("clipped by a quantile")[2]
+    state, _, info = one_round("clipped by a quantile", executor)
+    first, now = (float(jax.tree.leaves(one.aggregate_state)[0]) for one in (start, state))
+    num_below = 23 * (0.3 - np.log(now / first) / 0.2)
+    num_clients = float(info["clients"].total)
+    # a client at 1 counts 1/2, at 0 -1/2, and who does not take part nothing
+    assert num_clients == len(COHORT) == 23
+    assert num_below == pytest.approx(round(num_below), abs=1e-3)
+    assert 0 < round(num_below) < 23
+
+
 # ------------------------------------------------------------------ clients that diverge
 
 BAD = {"NaN": jnp.nan, "infinite": jnp.inf, "too large a change": 3e38}
@@ -248,7 +305,7 @@ BAD = {"NaN": jnp.nan, "infinite": jnp.inf, "too large a change": 3e38}
 
 
 @pytest.mark.parametrize("bad", BAD)
-@pytest.mark.parametrize("name", ["row", "listed"])
+@pytest.mark.parametrize("name", ["row", "listed", "clipped"])
 def test_a_round_with_bad_clients_is_the_round_without_them(name: str, bad: str) -> None:
     held, _, _, clients, _ = setting(name)
     by_rank = sorted(COHORT, key=lambda client: int(held.clients.rank[client]))
@@ -276,13 +333,14 @@ def test_a_round_with_bad_clients_is_the_round_without_them(name: str, bad: str)
     assert float(one_round(name, "general", COHORT, private)[2]["bad_clients"].total) == 3
 
 
+@pytest.mark.parametrize("name", HALFWAY)
 @pytest.mark.parametrize("chunk_size", [1, 4])
-def test_a_client_that_diverges_halfway_is_left_out(chunk_size: int) -> None:
-    streamed = one_round("halfway", "streaming")
-    general = one_round("halfway", "general", chunk_size=chunk_size)
+def test_a_client_that_diverges_halfway_is_left_out(chunk_size: int, name: str) -> None:
+    streamed = one_round(name, "streaming")
+    general = one_round(name, "general", chunk_size=chunk_size)
     assert 0 < float(general[2]["bad_clients"].total) < len(COHORT)
     assert float(general[2]["clients"].total) > 0
-    assert_same("halfway", streamed, general, tolerance=1e-5)
+    assert_same(name, streamed, general, tolerance=1e-5)
 
 
 # ------------------------------------------------------------------------- who may not
@@ -296,7 +354,7 @@ REFUSED: dict[str, Callable[[], FederatedAlgorithm]] = {
     "it makes more than one local epoch": lambda: build_algorithm(NUM_ITEMS, local_epochs=2),
     "its model is not row-wise": lambda: altered("model", is_row_wise=False),
     "its aggregate does more than scale updates": lambda: build_algorithm(
-        NUM_ITEMS, aggregate=chain(clip_by_norm(1.0), mean())
+        NUM_ITEMS, aggregate=AggregateTransform()
     ),
     "its server sends more than the table": lambda: replace(
         build_algorithm(NUM_ITEMS), broadcast=lambda state, entry, ids: (state.shared, empty())
