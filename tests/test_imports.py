@@ -32,7 +32,7 @@ DOORS = {
     "tyro": ("cli",),
     "rich": ("cli", "reporting"),
     "dp_accounting": ("privacy",),
-    "jax_privacy": ("privacy",),
+    "jax_privacy": ("privacy", "attacks.canaries"),
 }
 """Which parts of the package may import a library; nothing else may."""
 
