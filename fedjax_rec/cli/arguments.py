@@ -32,13 +32,17 @@ VERBS: dict[str, Any] = {
     "check": Check,
     "new": New,
 }
-ACTIONS = {"data": ("list", "get", "describe"), "audit": ("evaluation",), "new": ("algorithm",)}
+ACTIONS = {
+    "data": ("list", "get", "describe"),
+    "audit": ("evaluation", "privacy"),
+    "new": ("algorithm",),
+}
 HELP = {"-h", "--help"}
 OWN_FLAGS = {"run": {"--no-resume"}, "plan": {"--json"}, "audit": {"--no-resume"}}
 OWN_OPTIONS = {
     "run": {"--output", "--plugin"},
     "plan": {"--memory", "--plugin"},
-    "audit": {"--output", "--plugin"},
+    "audit": {"--output", "--plugin", "--clients"},
 }
 """What the verbs that take a preset have beside the keys of its configuration."""
 

@@ -1,4 +1,4 @@
-"""`fedjax-rec audit`: what a score is worth."""
+"""`fedjax-rec audit`: what a score, or a promise of privacy, is worth."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,19 +15,27 @@ from fedjax_rec.errors import UserError
 
 @dataclass(frozen=True)
 class Audit:
-    """What of a score is a leak: train on every pool of negatives, and without federation.
+    """What a result is worth.
+
+    `evaluation`: what of a score is a leak: trains on every pool of negatives, and without
+    federation. `privacy`: what attacks find in the run.
 
     Every key of the configuration may be given, as for `run`.
     """
 
-    action: Annotated[Positional[Literal["evaluation"]], arg(metavar="evaluation")]
+    action: Annotated[
+        Positional[Literal["evaluation", "privacy"]], arg(metavar="evaluation|privacy")
+    ]
     """What is audited."""
 
     preset: Annotated[Positional[str], arg(metavar="PRESET|FILE.toml")]
     """A preset such as ml-100k/pfedrec, or a TOML file."""
 
     output: Annotated[Path | None, arg(metavar="DIR")] = None
-    """Folder of the audit; by default audits/PRESET."""
+    """Folder of the audit; by default audits/PRESET, or audits/privacy/PRESET."""
+
+    clients: Annotated[int, arg(metavar="N")] = 0
+    """Of privacy: how many clients are attacked; by default 100."""
 
     no_resume: Annotated[bool, FlagCreatePairsOff, arg(aliases=["--no-resume"])] = False
     """Start over, deleting what the folder holds of an earlier audit."""
@@ -38,7 +46,24 @@ class Audit:
     overrides: Suppress[tuple[str, ...]] = ()
 
     def execute(self) -> int:
+        """Audits, writes what was found and prints it."""
+        if self.action == "evaluation":
+            return self._evaluation()
+        from fedjax_rec.cli.audit_privacy import audit_privacy_of
+
+        return audit_privacy_of(
+            self.preset,
+            self.overrides,
+            output=self.output,
+            num_clients=self.clients or 100,
+            plugins=self.plugin,
+            no_resume=self.no_resume,
+        )
+
+    def _evaluation(self) -> int:
         """Writes `audit.json` and prints a table."""
+        if self.clients:
+            raise UserError("--clients: belongs to audit privacy; leave it out")
         config = load_preset(self.preset, self.overrides)
         tell_settings = prepare_process()
 

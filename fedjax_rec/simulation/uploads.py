@@ -180,6 +180,9 @@ def training_items(data: ClientData, client_ids: npt.ArrayLike) -> list[npt.NDAr
 
 def _each(this: Round, store: Clients, entries: Entry) -> Uploads:
     """Every one of the clients, trained and encoded by itself."""
+    num_clients = entries.client_id.size
+    whole = jnp.arange(-(-num_clients // BATCH) * BATCH)  # batches, so that one program does
+    entries = jax.tree.map(lambda leaf: leaf.at[whole].get(mode="clip"), entries)
     length = LengthClass.covering(this.fixed.data.classes)
     row_ids, plans, num_steps = jax.vmap(partial(_prepare, this, length))(entries)
     max_steps = jnp.max(num_steps)
@@ -193,4 +196,7 @@ def _each(this: Round, store: Clients, entries: Entry) -> Uploads:
 
     members = (entries, row_ids, plans, num_steps)
     messages, kept, info, _ = jax.lax.map(train, members, batch_size=BATCH)
-    return Uploads(row_ids, messages, kept, info)
+    seen: Uploads = jax.tree.map(
+        lambda leaf: leaf[:num_clients], Uploads(row_ids, messages, kept, info)
+    )
+    return seen
