@@ -6,6 +6,7 @@ import pytest
 
 from fedjax_rec.algorithms import fedmf
 from fedjax_rec.baselines import popularity
+from fedjax_rec.data import load
 from fedjax_rec.errors import UserError
 from fedjax_rec.simulation.uploads import client_losses, rows_sent, training_items, uploads
 from fedjax_rec.testing.subject import COHORT, Subject
@@ -18,12 +19,15 @@ CLIP = 0.5
 def subject(request):
     """A server that adds up what clients send, in slices or in whole tables."""
     aggregate = chain(clip_by_norm(CLIP), total())
-    return Subject(fedmf, {"aggregate": aggregate, "is_sliced": request.param})
+    data = load("synthetic", num_users=20, num_items=2000, mean_events=25, size_sigma=0.8, seed=3)
+    return Subject(fedmf, {"aggregate": aggregate, "is_sliced": request.param}, data)
 
 
 def test_uploads_add_up_to_the_movement_of_the_round(subject):
     state, clients, fixed = subject.start
     seen = jax.jit(lambda *now: uploads(subject.algorithm, *now))(state, clients, fixed, COHORT)
+    is_sliced = subject.algorithm.objective.sampler.is_sliced
+    assert (seen.row_ids["item"] is not None) == is_sliced
     before = np.asarray(state.shared.rows["item"], np.float64)
     expected = before.copy()
     for place in range(len(COHORT)):
