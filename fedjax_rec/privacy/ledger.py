@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
 from fedjax_rec.base import Mechanism, SamplingEvent
@@ -52,6 +52,7 @@ def add_rounds(
     if rounds == 0:
         return ledger
     _refuse_impossible(added)
+    added = added._replace(mechanisms=tuple(_of_floats(one) for one in added.mechanisms))
     if ledger and ledger[-1][:2] == added[:2]:
         return (*ledger[:-1], ledger[-1]._replace(rounds=ledger[-1].rounds + rounds))
     return (*ledger, added)
@@ -116,6 +117,12 @@ def _executed(record: Mapping[str, Any]) -> Executed:
         for one in record["mechanisms"]
     )
     return Executed(SamplingEvent(**record["event"]), mechanisms, record["rounds"])
+
+
+def _of_floats(one: Mechanism) -> Mechanism:
+    """A mechanism whose numbers may have been arrays, which have no hash."""
+    strategy = tuple(float(coefficient) for coefficient in one.strategy)
+    return replace(one, noise_multiplier=float(one.noise_multiplier), strategy=strategy)
 
 
 def _plain(value: Any) -> Any:

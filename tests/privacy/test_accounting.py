@@ -11,7 +11,6 @@ from fedjax_rec.errors import UserError
 from fedjax_rec.privacy import Executed, add_rounds, check_delta, default_delta, epsilon_of
 from fedjax_rec.privacy.accounting import spent
 from fedjax_rec.privacy.library import gaussian_epsilon
-from fedjax_rec.privacy.releases import SLACK
 
 DELTA = 1e-5
 EVERYBODY = SamplingEvent("all", 943, 943.0, 943)
@@ -41,8 +40,8 @@ def cost(*parts, accountant="pld"):
 
 
 def exact(square):
-    """Of one Gaussian whose multiplier is `square^-1/2`, before the slack."""
-    return gaussian_epsilon(1 / (SLACK * math.sqrt(square)), DELTA)
+    """Of one Gaussian of multiplier `square^-1/2`, where a message is 1e-5 over its bound."""
+    return gaussian_epsilon(1 / ((1 + 1e-5) * math.sqrt(square)), DELTA)
 
 
 # ------------------------------------------------------------------- which rule

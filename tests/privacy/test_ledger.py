@@ -4,6 +4,7 @@ import copy
 import json
 import math
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
@@ -62,6 +63,13 @@ def test_numbers_of_numpy_are_written_as_numbers():
     again = from_record(json.loads(json.dumps(to_record(ledger))))
     assert again == ledger
     assert again[0].mechanisms[0].noise_multiplier == float(np.float32(0.1))
+
+
+def test_an_array_of_jax_is_a_number():
+    event = SamplingEvent("all", 9, 9.0, 9)
+    ledger = add_rounds((), event, [Mechanism("gaussian", jnp.float32(0.5))], 1)
+    assert ledger == add_rounds((), event, [Mechanism("gaussian", 0.5)], 1)
+    assert hash(ledger[0].mechanisms)
 
 
 GOOD = to_record(
