@@ -314,3 +314,42 @@ def test_a_shorthand_is_the_chain_that_it_stands_for():
 def test_an_unknown_sampler_is_told():
     told = refusal(cohort={"sampler": "unifrm", "size": 3})
     assert told == "cohort.sampler: unknown cohort sampler 'unifrm' (did you mean 'uniform'?)"
+
+
+def test_what_would_void_a_promise_is_switched_and_told(capsys):
+    asked = config(
+        privacy={"epsilon": 4.0},
+        aggregate={"mean": "example"},
+        cohort={"sampler": "uniform", "size": 6},
+        stop={"patience": 2, "target": 0.9},
+    )
+    experiment = build(asked)
+    told = capsys.readouterr().err
+    for words in (
+        "aggregate.mean is client in place of example",
+        "cohort.sampler is poisson in place of uniform",
+        "stop.patience is 0 in place of 2",
+        "stop.target is 0 in place of 0.9",
+        "noise_multiplier is",
+    ):
+        assert f"privacy: {words}" in told
+    assert experiment.stop is None
+    assert experiment.sampler == TruncatedPoisson(30, 6)
+    written = experiment.config
+    assert (written.aggregate.mean, written.cohort.sampler, written.cohort.size) == (
+        "client",
+        "poisson",
+        6,
+    )
+    assert written.privacy.noise_multiplier > 0
+    assert experiment.algorithm.aggregate.mechanisms[0].noise_multiplier == pytest.approx(
+        written.privacy.noise_multiplier
+    )
+    again = build(from_dict(tomllib.loads(to_toml(written)), "there", is_record=True))
+    assert again.config == written
+    assert "privacy" not in capsys.readouterr().err
+
+
+def test_everybody_takes_part_where_that_is_asked_for_by_name():
+    sampler = build(config(privacy={"epsilon": 4.0}, cohort={"sampler": "all"})).sampler
+    assert isinstance(sampler, AllClients)
