@@ -81,7 +81,7 @@ def noise_multiplier_for(
     z = _smallest(lambda z: at(z, "pld", grid), epsilon, start or 1.0)
     if z is None:
         raise UserError(_unreachable(epsilon, delta, rounds, make(MOST)))
-    while at(z, "pld", FINE) > epsilon:  # the coarse one is nearly always above
+    while at(z, "pld", FINE) > epsilon:  # a root is a point between both sides
         z *= 1 + STEP
     remember(question, z)
     return z
@@ -132,12 +132,11 @@ def rounds_within(
 
 
 def _smallest(at: Callable[[float], float], epsilon: float, start: float) -> float | None:
-    """The smallest z with `at(z) <= epsilon`, for an `at` that falls; never one above it."""
+    """Where a falling `at` reaches epsilon, within `STEP` and on either side; `None`: nowhere."""
     from scipy.optimize import brentq  # type: ignore[import-untyped]
 
-    def excess(log_z: float) -> float:
-        found = at(math.exp(log_z))
-        return math.log(min(max(found, 1e-9), 1e9) / epsilon)
+    def excess(z: float) -> float:
+        return math.log(min(max(at(z), 1e-9), 1e9) / epsilon)
 
     low, high, step = start, start, 1.25
     if at(start) <= epsilon:
@@ -150,12 +149,7 @@ def _smallest(at: Callable[[float], float], epsilon: float, start: float) -> flo
             if high >= MOST:
                 return None
             low, high, step = high, min(high * step, MOST), step * step
-    root = math.exp(brentq(excess, math.log(low), math.log(high), xtol=STEP / 2, rtol=1e-9))
-    for _ in range(10):  # the root is a point between both sides
-        if at(root) <= epsilon:
-            return root
-        root *= 1 + STEP
-    return high
+    return float(brentq(excess, low, high, xtol=1e-9, rtol=STEP / 2))
 
 
 def _unreachable(
