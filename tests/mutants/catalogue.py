@@ -1,5 +1,5 @@
 """All mutants, by theme."""
 
-from tests.mutants import evaluation, inputs, settings, training
+from tests.mutants import evaluation, inputs, runs, settings, training
 
-MUTANTS = training.MUTANTS + evaluation.MUTANTS + inputs.MUTANTS + settings.MUTANTS
+MUTANTS = training.MUTANTS + evaluation.MUTANTS + inputs.MUTANTS + settings.MUTANTS + runs.MUTANTS
