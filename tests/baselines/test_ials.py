@@ -22,7 +22,8 @@ ITEMS = np.append(np.arange(NUM_USERS), RNG.integers(0, 15, 100))  # with repeat
 
 @pytest.fixture(scope="module")
 def split() -> Any:
-    return leave_one_out(from_events(USERS, ITEMS, times=RNG.permutation(len(USERS))))
+    events = from_events(USERS, ITEMS, times=RNG.permutation(len(USERS)))
+    return leave_one_out(events, repeats="keep")
 
 
 def held(split: Any) -> np.ndarray:

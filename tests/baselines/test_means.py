@@ -16,7 +16,7 @@ RNG = np.random.default_rng(4)
 USERS = np.append(np.arange(NUM_USERS), RNG.integers(0, NUM_USERS, 60))
 ITEMS = np.append(np.arange(NUM_USERS), RNG.integers(0, 9, 60))  # with repeats
 EVENTS = from_events(USERS, ITEMS, values=RNG.integers(1, 6, len(USERS)))
-TRAIN = hold_out(EVENTS, "ratio", validation="none", share=0.2)
+TRAIN = hold_out(EVENTS, "ratio", validation="none", share=0.2, repeats="keep")
 
 
 def predicted(cohort, **damping):

@@ -21,7 +21,8 @@ ITEMS = np.append(np.arange(NUM_USERS), RNG.integers(0, NUM_ITEMS, 90))  # with 
 
 @pytest.fixture(scope="module")
 def split() -> Any:
-    return leave_one_out(from_events(USERS, ITEMS, times=RNG.permutation(len(USERS))))
+    events = from_events(USERS, ITEMS, times=RNG.permutation(len(USERS)))
+    return leave_one_out(events, repeats="keep")
 
 
 def held(split: Any) -> np.ndarray:

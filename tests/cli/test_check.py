@@ -5,7 +5,7 @@ import pytest
 from fedjax_rec import testing
 from fedjax_rec.cli import main
 from fedjax_rec.plugins import forget_plugin, load_plugin, loaded_plugins
-from fedjax_rec.testing import NotApplicable
+from fedjax_rec.testing import NotApplicable, suite
 
 
 @pytest.fixture(autouse=True)
@@ -27,10 +27,7 @@ def laws(monkeypatch):
     def has_nothing(subject):
         raise NotApplicable("nothing to look at")
 
-    for name in list(testing.CHECKS):
-        monkeypatch.delitem(testing.CHECKS, name)
-    monkeypatch.setitem(testing.CHECKS, "looks", looks)
-    monkeypatch.setitem(testing.CHECKS, "has_nothing", has_nothing)
+    monkeypatch.setattr(suite, "CHECKS", {"looks": looks, "has_nothing": has_nothing})
     return monkeypatch
 
 
@@ -81,7 +78,7 @@ def test_a_broken_law_is_exit_code_1(laws, capsys):
     def broken(subject):
         raise AssertionError("the order matters")
 
-    laws.setitem(testing.CHECKS, "broken", broken)
+    laws.setattr(suite, "CHECKS", suite.CHECKS | {"broken": broken})
     main(["new", "algorithm", "mine"])
     assert main(["check", "mine.py"]) == 1
     out = capsys.readouterr().out

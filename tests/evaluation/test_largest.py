@@ -42,10 +42,13 @@ def test_only_finite_scores_are_found(num_left, struck):
     assert np.isneginf(values[:, real:]).all()
 
 
-def test_a_tie_between_a_group_taken_and_one_left_out_goes_to_the_earlier_item():
+@pytest.mark.parametrize(("earlier", "later"), [(5, 38), (7, 36)])
+def test_a_tie_between_a_group_taken_and_one_left_out_goes_to_the_earlier_item(earlier, later):
+    num_groups = 1000 // NUM_SLICES
+    assert len({place % num_groups for place in (900, 932, earlier, later)}) == 4
     scores = np.zeros((1, 1000), np.float32)
-    scores[0, [900, 5, 930, 31, 62]] = [3, 1, 2, 1, 1]
-    assert largest(jnp.array(scores), K)[1].tolist() == [[900, 930, 5]]
+    scores[0, [900, later, 932, earlier]] = [3, 1, 2, 1]
+    assert largest(jnp.array(scores), K)[1].tolist() == [[900, 932, earlier]]
 
 
 def test_the_largest_in_the_last_items_that_fill_no_group_are_found():

@@ -46,7 +46,7 @@ def test_slices_equal_the_whole_table_where_a_client_meets_an_item_again():
     rng = np.random.default_rng(0)
     users, items = rng.integers(0, 20, 300), rng.integers(0, 400, 300) ** 2 // 400
     events = from_events([*users, 0], [*items, 399], times=np.arange(301))
-    split = leave_one_out(events)
+    split = leave_one_out(events, repeats="keep")
     pairs = np.stack([split.train.users, split.train.items])
     assert len(np.unique(pairs, axis=1).T) < split.train.num_events
     data = replace(DATA, clients=client_data(split), split=split)

@@ -33,11 +33,14 @@ def run(output, algorithm=ALGORITHM, data=DATA, **changes):
     return simulation.simulate(algorithm, data, **settings | changes)
 
 
-def frozen_model(value):
-    """Popularity beside a frozen table that it never reads."""
+SIDE = {"value": 1.0}
+
+
+def frozen_model():
+    """Popularity beside a frozen table that it never reads, and no function of it tells of."""
 
     def init(key):
-        return ALGORITHM.model.init(key)[0], Part({"side": jnp.full((3, 2), value)}, ())
+        return ALGORITHM.model.init(key)[0], Part({"side": jnp.full((3, 2), SIDE["value"])}, ())
 
     return replace(ALGORITHM, model=replace(ALGORITHM.model, init=init))
 
@@ -88,11 +91,12 @@ def test_a_folder_of_another_run_is_refused_and_what_differs_is_named(made, what
     assert before == {path: path.read_bytes() for path in made.iterdir() if path.is_file()}
 
 
-def test_frozen_parameters_that_changed_are_refused(tmp_path):
-    run(tmp_path, frozen_model(1.0))
-    run(tmp_path, frozen_model(1.0), rounds=3)
-    with pytest.raises(UserError, match="holds another run"):
-        run(tmp_path, frozen_model(2.0), rounds=4)
+def test_frozen_parameters_that_changed_are_refused(tmp_path, monkeypatch):
+    run(tmp_path, frozen_model())
+    run(tmp_path, frozen_model(), rounds=3)
+    monkeypatch.setitem(SIDE, "value", 2.0)
+    with pytest.raises(UserError, match="holds another run: frozen"):
+        run(tmp_path, frozen_model(), rounds=4)
 
 
 def test_titles_that_changed_are_refused(tmp_path):

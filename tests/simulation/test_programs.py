@@ -111,6 +111,8 @@ def test_a_zero_is_structure(compiled):
     with_momentum = fedavgm(*parts, server_momentum=0.5)
     without = fedavgm(*parts, server_momentum=0.0)
     assert with_momentum.recipe.key != without.recipe.key
+    assert "server_momentum" in with_momentum.recipe.numbers
+    assert "server_momentum" not in without.recipe.numbers
     assert with_momentum.recipe.key == fedavgm(*parts, server_momentum=0.7).recipe.key
     assert without.server_update.learning_rate == 1.0
     assert with_momentum.server_update.learning_rate is None
