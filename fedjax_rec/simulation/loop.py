@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -20,7 +20,6 @@ from fedjax_rec.base import (
     Fixed,
     Key,
     Part,
-    PyTree,
     ServerState,
 )
 from fedjax_rec.cpu import missing_settings_line, pin_threads
@@ -31,12 +30,13 @@ from fedjax_rec.evaluation import Communication, Payload, spread, worst_keys
 from fedjax_rec.evaluation.communication import received
 from fedjax_rec.program_cache import keep_programs
 from fedjax_rec.sampling import AllClients
+from fedjax_rec.simulation.asked import Asked
 from fedjax_rec.simulation.checkpoint import Checkpointer
 from fedjax_rec.simulation.compilation import cuda_warning
 from fedjax_rec.simulation.devices import Placement
 from fedjax_rec.simulation.engine import build
 from fedjax_rec.simulation.execution import Execution
-from fedjax_rec.simulation.identity import Facts, digests, identity_of, rates_of, terms_of
+from fedjax_rec.simulation.identity import Facts, digests, identity_of, rates_of
 from fedjax_rec.simulation.interrupts import interruptible
 from fedjax_rec.simulation.lapack import MayHangError
 from fedjax_rec.simulation.locking import only_run_in
@@ -52,15 +52,10 @@ from fedjax_rec.simulation.plans import (
 )
 from fedjax_rec.simulation.programs import Shared
 from fedjax_rec.simulation.progress import Progress
-from fedjax_rec.simulation.promise import Promise
 from fedjax_rec.simulation.records import write_json
 from fedjax_rec.simulation.rounds import draw_cohorts, host_seed, stretch_ends
 from fedjax_rec.simulation.scoring import Scorer
-from fedjax_rec.simulation.settings import settings_text
 from fedjax_rec.simulation.storage import (
-    FolderStorage,
-    MemoryStorage,
-    Storage,
     refuse_another,
     restore_latest,
 )
@@ -128,7 +123,7 @@ def simulate(
     """
     if rounds < 1:
         raise UserError(f"rounds must be at least 1, got {rounds}")
-    asked = _Asked(
+    asked = Asked(
         algorithm=algorithm,
         data=data,
         key=key,
@@ -155,68 +150,7 @@ def simulate(
             return _simulate(replace(asked, execution=replace(execution, num_devices=1)))
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """The arguments of `simulate`."""
-
-    algorithm: FederatedAlgorithm
-    data: FederatedData
-    key: Key
-    rounds: int
-    sampler: CohortSampler
-    evaluation: EvaluationPlan
-    stop: EarlyStop | None
-    checkpoint: CheckpointPlan
-    payload: Payload
-    output: Path | None
-    resume: bool
-    execution: Execution
-    privacy: PrivacyPlan
-    report: Callable[[Report], None]
-    notice: Callable[[str], None]
-    config: str
-    plugins: Mapping[str, str]
-
-    @property
-    def promise(self) -> Promise:
-        """What its noise is worth."""
-        aggregate, event = self.algorithm.aggregate, self.sampler.event
-        return Promise(self.privacy, aggregate, event, self.stop, self.payload)
-
-    @property
-    def protocol(self) -> dict[str, Any]:
-        """What the metrics are measured on."""
-        return protocol_of(self.data.protocol, self.evaluation, self.stop).to_dict()
-
-    def identity(self, initial: PyTree, frozen: Part) -> Facts:
-        """All that the results depend on."""
-        made = identity_of(self.algorithm, self.data, self.key, initial, frozen)
-        return made | terms_of(
-            self.protocol, self.evaluation, self.stop, self.sampler, self.payload, self.plugins
-        )
-
-    def tell_start(self, round: int | None) -> None:
-        """Says where a run in a folder begins; `None` where nothing was there."""
-        if self.output:
-            is_new = round is None
-            line = "starting at round 0" if is_new else f"going on from round {round}"
-            self.notice(line if is_new else f"{line} of {self.rounds}")
-
-    def storage(self, identity: Facts) -> Storage:
-        """Where the run is kept."""
-        if self.output is None:
-            return MemoryStorage()
-        return FolderStorage(
-            self.output,
-            self.checkpoint,
-            resume=self.resume,
-            notice=self.notice,
-            identity=identity,
-            config=settings_text(self.config, identity, self.rounds),
-        )
-
-
-def _simulate(asked: _Asked) -> Result:
+def _simulate(asked: Asked) -> Result:
     algorithm, data, key, rounds = asked.algorithm, asked.data, asked.key, asked.rounds
     evaluation, stop, notice, output = asked.evaluation, asked.stop, asked.notice, asked.output
     protocol_of(data.protocol, evaluation, stop)  # refuses what is no protocol
@@ -300,7 +234,7 @@ def _simulate(asked: _Asked) -> Result:
 
 
 def _summary(
-    asked: _Asked,
+    asked: Asked,
     progress: Progress,
     identity: Facts,
     metrics: dict[str, float],
@@ -343,7 +277,7 @@ def _refuse_lost(round: int, identity: Facts, what: str) -> None:
         )
 
 
-def _popularity(asked: _Asked, metrics: dict[str, float]) -> tuple[dict[str, float], str]:
+def _popularity(asked: Asked, metrics: dict[str, float]) -> tuple[dict[str, float], str]:
     """Popularity's figures beside a run's own, and the line that tells where they are better."""
     if asked.evaluation.task != "ranking":
         return {}, ""
