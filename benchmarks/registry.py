@@ -34,6 +34,10 @@ PEERS = {
         "ours", OURS, "the same with a user-written loss and gradients by autodiff", ("autodiff",)
     ),
     "ours-one-device": PeerEntry("ours", OURS, "the same on one device", ("one-device",)),
+    "ours-private": PeerEntry("ours", OURS, "the same with clip and Gaussian noise", ("private",)),
+    "ours-general-private": PeerEntry(
+        "ours", OURS, "the same on the general executor", ("general-private",)
+    ),
     "c-loop": PeerEntry("c_loop", OURS, "a C program with exact local tables, two threads"),
     "fedjax": PeerEntry("fedjax_jit", FEDJAX, "FedJAX 0.0.17, for_each_client, jit backend"),
     "torch-lean": PeerEntry(

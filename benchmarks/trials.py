@@ -48,7 +48,9 @@ def main() -> None:
     jax.monitoring.register_event_duration_secs_listener(note)
     experiment = build(resolve(load_preset(words.preset)), notice=print)
     config, data = experiment.config, experiment.data
-    aggregate = aggregate_transform(config.aggregate, experiment.sampler.event.expected_size)
+    aggregate = aggregate_transform(
+        config.aggregate, config.privacy, experiment.sampler.event, config.rounds
+    )
     settings = dict(config.algorithm.settings)
     trials = [
         (settings | {"item_learning_rate": rate, "aggregate": aggregate}, seed)

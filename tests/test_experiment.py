@@ -1,6 +1,7 @@
 """From a configuration to the library's parts, and what is refused on the way."""
 
 import tomllib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from fedjax_rec.errors import UserError
 from fedjax_rec.experiment import build, early_stop, resolve
 from fedjax_rec.experiment.aggregates import aggregate_transform, shorthand
 from fedjax_rec.experiment.assembly import own_settings
-from fedjax_rec.sampling import AllClients, TruncatedPoisson, Uniform
+from fedjax_rec.sampling import AllClients, Rotating, TruncatedPoisson, Uniform
 from fedjax_rec.simulation import EarlyStop, EvaluationPlan
 
 DATA = {"name": "synthetic", "num_users": 30, "num_items": 40, "mean_events": 8}
@@ -179,8 +180,8 @@ def test_settings_are_the_scalars_of_the_factory():
         ),
         ({"server": {"optimizer": "adam", "momentum": 0.9}}, "optimizer adam takes no momentum"),
         (
-            {"algorithm": {"name": "popularity"}, "privacy": {"epsilon": 1.0}},
-            "privacy: popularity does not clip what its clients send",
+            {"algorithm": {"name": "item_knn"}, "privacy": {"epsilon": 1.0}},
+            "privacy: item_knn does not clip what its clients send",
         ),
         (
             {"algorithm": {"name": "scaffold"}, "privacy": {"noise_multiplier": 1.0}},
@@ -199,9 +200,13 @@ def test_what_cannot_be_built_is_told_in_one_line(sections, message):
 NOISY = PrivacyConfig(clip_norm=2.0, noise_multiplier=0.5)
 
 
+def event_of(size):
+    return TruncatedPoisson(100, size).event
+
+
 def test_noise_divides_by_the_expected_cohort_size():
     section = config(aggregate={"mean": "client"}).aggregate
-    transform = aggregate_transform(section, NOISY, 5.0)
+    transform = aggregate_transform(section, NOISY, event_of(5), 9)
     assert transform.is_noise
     assert not transform.releases_counts
     assert transform.public_size == 5.0
@@ -210,7 +215,7 @@ def test_noise_divides_by_the_expected_cohort_size():
 
 def test_a_sum_with_noise_has_no_divisor_to_leak():
     section = config(aggregate={"mean": "sum"}).aggregate
-    assert not aggregate_transform(section, NOISY, 5.0).releases_counts
+    assert not aggregate_transform(section, NOISY, event_of(5), 9).releases_counts
 
 
 @pytest.mark.parametrize("name", ["scaffold", "feddyn", "popularity"])
@@ -302,12 +307,12 @@ def test_a_chain_that_cannot_be_built_is_told_in_one_line(chain, message):
 
 def test_a_shorthand_is_the_chain_that_it_stands_for():
     section = config(aggregate={"mean": "client"}).aggregate
-    assert [(link.name, link.settings) for link in shorthand(section, NOISY, 30.0)] == [
+    assert [(link.name, link.settings) for link in shorthand(section, NOISY, event_of(30), 9)] == [
         ("clip_by_norm", {"clip_norm": 2.0}),
         ("mean", {"by": "client", "divisor": 30.0}),
         ("gaussian_noise", {"noise_multiplier": 0.5}),
     ]
-    plain = shorthand(section, PrivacyConfig(), 30.0)
+    plain = shorthand(section, PrivacyConfig(), event_of(30), 9)
     assert [(link.name, link.settings) for link in plain] == [("mean", {"by": "client"})]
 
 
@@ -353,3 +358,31 @@ def test_what_would_void_a_promise_is_switched_and_told(capsys):
 def test_everybody_takes_part_where_that_is_asked_for_by_name():
     sampler = build(config(privacy={"epsilon": 4.0}, cohort={"sampler": "all"})).sampler
     assert isinstance(sampler, AllClients)
+
+
+def test_correlated_noise_takes_cohorts_in_turn(capsys):
+    asked = config(
+        rounds=9, privacy={"epsilon": 4.0, "mechanism": "correlated"}, cohort={"sampler": "all"}
+    )
+    asked = replace(asked, given=frozenset())
+    experiment = build(asked)
+    told = capsys.readouterr().err
+    assert "cohort.sampler is rotating in place of all" in told
+    assert experiment.sampler == Rotating(30, 3)
+    (mechanism,) = experiment.algorithm.aggregate.mechanisms
+    assert (mechanism.kind, len(mechanism.strategy)) == ("correlated", 9)
+    link = shorthand(
+        experiment.config.aggregate, experiment.config.privacy, experiment.sampler.event, 9
+    )[-1]
+    assert link.name == "correlated_noise"
+    assert link.settings["min_separation"] == 10
+    assert link.settings["participations"] == 1
+
+
+def test_popularity_has_a_private_form_of_one_round():
+    plain = build(config(algorithm={"name": "popularity"}, rounds=1))
+    assert plain.algorithm.aggregate.mechanisms == ()
+    noisy = build(config(algorithm={"name": "popularity"}, rounds=1, privacy={"epsilon": 2.0}))
+    assert isinstance(noisy.sampler, AllClients), "one round of all is the most there is"
+    (mechanism,) = noisy.algorithm.aggregate.mechanisms
+    assert 1.5 < mechanism.noise_multiplier < 2.5

@@ -1,7 +1,8 @@
 """fedjax_rec itself, run as `simulate` runs it: compiled stretches, donated state.
 
 `general` forces the general executor, `one-device` leaves the other cores alone; `autodiff` takes
-a loss written here and a model without an analytic gradient, as a user's own would be.
+a loss written here and a model without an analytic gradient, as a user's own would be. `private`
+clips every client's update and adds noise to their sum; `general-private` in the general executor.
 """
 
 import dataclasses
@@ -27,7 +28,7 @@ from fedjax_rec.optimizers import named_optimizer
 from fedjax_rec.simulation.devices import Placement
 from fedjax_rec.simulation.programs import Shared
 from fedjax_rec.simulation.rounds import draw_cohorts, host_seed
-from fedjax_rec.transforms import chain, clip_by_norm, mean
+from fedjax_rec.transforms import chain, clip_by_norm, gaussian_noise, mean
 
 
 def user_written_loss(scores: jax.Array, examples: Sampled) -> tuple[jax.Array, jax.Array]:
@@ -55,7 +56,11 @@ def algorithm_of(problem: Problem, variant: str) -> FederatedAlgorithm:
         private=named_optimizer("sgd", settings.user_rate),
     )
     client_update = local_training(model, objective, optimizer)
-    return fedjax_rec.fedavg(model, objective, client_update, mean(settings.mean_by))
+    aggregate = mean(settings.mean_by)
+    if "private" in variant:
+        public = mean("client", divisor=float(settings.clients))
+        aggregate = chain(clip_by_norm(1.0), public, gaussian_noise(1.0))
+    return fedjax_rec.fedavg(model, objective, client_update, aggregate)
 
 
 def _sequential(problem: Problem) -> FederatedAlgorithm:
@@ -77,7 +82,7 @@ class Ours:
         variant = sys.argv[2] if len(sys.argv) > 2 else ""
         if variant == "autodiff" and settings.workload in ("W3", "W4"):
             raise CannotError("the same as ours: this model has no analytic gradient")
-        options = {"executor": "general"} if variant == "general" else {}
+        options = {"executor": "general"} if "general" in variant else {}
         asked = fedjax_rec.Execution(num_devices=1 if variant == "one-device" else 0)
         placement = Placement.of(asked, problem.num_clients)
         execution = fedjax_rec.Execution(num_devices=placement.num_devices, **options)

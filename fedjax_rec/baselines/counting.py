@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fedjax_rec.base import (
+    AggregateTransform,
     Array,
     ClientOutput,
     ClientUpdate,
@@ -32,6 +33,7 @@ def counted(
     *,
     plan: Callable[[History], tuple[RowIds, Any]],
     template: Callable[[Part], Part] = lambda shared: shared,
+    noise: AggregateTransform | None = None,
 ) -> FederatedAlgorithm:
     """One round of all clients: each counts its history, and the server concludes.
 
@@ -41,6 +43,7 @@ def counted(
       conclude: the new shared parameters, from the total of what was sent.
       plan: the rows that a client sends, and what `count` gets, from its history.
       template: the shape of what is sent; by default that of the shared parameters.
+      noise: clips what clients send and adds noise to its total; by default nothing does.
     """
 
     def prepare(key: Key, history: History) -> tuple[RowIds, tuple[Any, Array]]:
@@ -59,7 +62,7 @@ def counted(
         model,
         Objective(prepare),
         ClientUpdate(update),
-        total(),
+        noise or total(),
         ServerUpdate(lambda shared: (), replace),
         template=template,
     )

@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 
 from fedjax_rec.base import (
+    AggregateTransform,
     Array,
     FederatedAlgorithm,
     History,
@@ -17,13 +18,14 @@ from fedjax_rec.baselines.counting import counted, every_item
 
 
 @parametric
-def popularity(num_items: int) -> FederatedAlgorithm:
+def popularity(num_items: int, *, noise: AggregateTransform | None = None) -> FederatedAlgorithm:
     """Popularity: an item scores the number of clients of the last cohort that have it.
 
     `s_i = #{c : i in train(c)}`, for every client alike.
 
     Args:
       num_items: size of the catalogue (I).
+      noise: for private counts: clips what a client sends, and adds noise to the total.
 
     Returns:
       An algorithm that is done after one round of all clients.
@@ -47,4 +49,4 @@ def popularity(num_items: int) -> FederatedAlgorithm:
         return Part({"item": jnp.zeros(num_items).at[history.items].set(1.0, mode="drop")}, ())
 
     model = Model({"item": num_items}, init, score)
-    return counted(model, count, lambda counts: counts, plan=every_item)
+    return counted(model, count, lambda counts: counts, plan=every_item, noise=noise)

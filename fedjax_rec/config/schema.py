@@ -171,6 +171,11 @@ class PrivacyConfig:
     noise_multiplier: float = option(
         0.0, "Standard deviation of the noise over clip_norm; 0: what epsilon asks for.", least=0
     )
+    mechanism: Literal["gaussian", "correlated"] = option(
+        "gaussian",
+        "gaussian: noise drawn anew each round, for random (Poisson) cohorts; correlated: later "
+        "rounds take back noise of earlier ones, for cohorts in turn (rotating).",
+    )
 
     @property
     def is_on(self) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from fedjax_rec.base import AggregateTransform
+from fedjax_rec.base import AggregateTransform, SamplingEvent
 from fedjax_rec.config.schema import AggregateConfig, Link, PrivacyConfig, Scalar
 from fedjax_rec.errors import UserError
 from fedjax_rec.registry import TRANSFORMS
@@ -15,44 +15,53 @@ PREFIX = "aggregate.chain"
 
 
 def aggregate_transform(
-    config: AggregateConfig, privacy: PrivacyConfig, expected_size: float
+    config: AggregateConfig, privacy: PrivacyConfig, event: SamplingEvent, rounds: int
 ) -> AggregateTransform:
     """The transforms of a configuration as one.
 
     Args:
       config: which of them; of `checked_aggregate`.
       privacy: the clip and the noise.
-      expected_size: expected cohort size: the public divisor that noise needs.
+      event: how cohorts are drawn; their expected size is the public divisor that noise needs.
+      rounds: of the run.
 
     Raises:
       UserError: an unsound choice.
     """
-    links = list(config.chain) or shorthand(config, privacy, expected_size)
+    links = list(config.chain) or shorthand(config, privacy, event, rounds)
     try:
         return chain(*(TRANSFORMS.find(link.name)(**link.settings) for link in links))
     except ValueError as error:
         raise UserError(f"aggregate: {error}") from error
 
 
-def shorthand(config: AggregateConfig, privacy: PrivacyConfig, expected_size: float) -> list[Link]:
+def shorthand(
+    config: AggregateConfig, privacy: PrivacyConfig, event: SamplingEvent, rounds: int
+) -> list[Link]:
     """What `[aggregate]` and `[privacy]` stand for: clip, weigh, add noise.
 
-    >>> noisy = PrivacyConfig(noise_multiplier=1.0)
-    >>> [link.name for link in shorthand(AggregateConfig(mean="client"), noisy, 10)]
+    >>> noisy, event = PrivacyConfig(noise_multiplier=1.0), SamplingEvent("all", 9, 9.0, 9)
+    >>> [link.name for link in shorthand(AggregateConfig(mean="client"), noisy, event, 5)]
     ['clip_by_norm', 'mean', 'gaussian_noise']
     """
     by = "client" if privacy.is_on and config.mean != "sum" else config.mean
     settings: dict[str, Scalar] = {"by": by}
     if privacy.is_on:
-        settings["divisor"] = expected_size
+        settings["divisor"] = event.expected_size
     weigh = Link(name="total") if by == "sum" else Link(name="mean", settings=settings)
     if not privacy.is_on:
         return [weigh]
     noise: dict[str, Scalar] = {"noise_multiplier": privacy.noise_multiplier}
+    if privacy.mechanism == "correlated":
+        noise |= {
+            "rounds": rounds,
+            "min_separation": event.min_separation(),
+            "participations": event.participations(rounds),
+        }
     return [
         Link(name="clip_by_norm", settings={"clip_norm": privacy.clip_norm}),
         weigh,
-        Link(name="gaussian_noise", settings=noise),
+        Link(name=f"{privacy.mechanism}_noise", settings=noise),
     ]
 
 

@@ -4,7 +4,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from fedjax_rec.base import FederatedAlgorithm, made_from, structure_of
+from fedjax_rec.base import (
+    AggregateTransform,
+    FederatedAlgorithm,
+    SamplingEvent,
+    made_from,
+    structure_of,
+)
 from fedjax_rec.baselines import local_only
 from fedjax_rec.config import RunConfig
 from fedjax_rec.config.schema import Scalar
@@ -75,6 +81,7 @@ def build_algorithm(
         "exchange": config.silos.exchange,
         "cohort": str(config.cohort),
         "num_items": num_items,
+        "rounds": config.rounds if config.privacy.mechanism == "correlated" else 0,
         "registered": registrations(),
     }
     try:
@@ -87,7 +94,7 @@ def build_algorithm(
 
 
 def parts_for(
-    config: RunConfig, factory: Factory, data: FederatedData, expected_size: float
+    config: RunConfig, factory: Factory, data: FederatedData, event: SamplingEvent
 ) -> dict[str, Any]:
     """What a factory takes beside its settings, by the names of its parameters.
 
@@ -95,19 +102,22 @@ def parts_for(
       config: names aggregate and server.
       factory: of the algorithm.
       data: of the run.
-      expected_size: expected cohort size.
+      event: how cohorts are drawn.
 
     Raises:
       UserError: it reads features, and the data have none.
     """
+
+    def made(config: RunConfig) -> AggregateTransform:
+        return aggregate_transform(config.aggregate, config.privacy, event, config.rounds)
+
     every: dict[str, Any] = {
         "num_clients": len(data.training_clients),
         "num_other": data.clients.num_other,
         "data": data.clients,
         "features": data.features,
-        "aggregate": lambda config: aggregate_transform(
-            config.aggregate, config.privacy, expected_size
-        ),
+        "aggregate": made,
+        "noise": lambda config: made(config) if config.privacy.is_on else None,
         "server_optimizer": lambda config: named_optimizer(
             config.server.optimizer, config.server.learning_rate, config.server.momentum
         ),

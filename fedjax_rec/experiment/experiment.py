@@ -203,7 +203,7 @@ def build(config: RunConfig, notice: Callable[[str], None] = print_notice) -> Ex
     config = with_cohort(config, len(data.training_clients), notice)
     sampler = build_sampler(config.cohort, len(data.training_clients))
     config = with_noise(config, sampler.event, notice)
-    parts = parts_for(config, factory, data, sampler.event.expected_size)
+    parts = parts_for(config, factory, data, sampler.event)
     algorithm = build_algorithm(config, factory, data.clients.num_items, settings, parts)
     return Experiment(
         config=config,

@@ -4,15 +4,21 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from fedjax_rec.base import SamplingEvent
+from fedjax_rec.base import Mechanism, SamplingEvent
 from fedjax_rec.config import RunConfig
 from fedjax_rec.config.schema import StopConfig
 from fedjax_rec.errors import UserError
-from fedjax_rec.privacy import check_delta, default_delta, noise_multiplier_for
+from fedjax_rec.privacy import buffered, check_delta, default_delta, noise_multiplier_for
 from fedjax_rec.settings import parameters_of
 
 SHARE = 10
 """One client in so many takes part in a round, where all did."""
+
+COHORTS = {
+    "gaussian": ("poisson", "a random cohort hides who takes part"),
+    "correlated": ("rotating", "a client that takes part seldom is hidden by noise of many rounds"),
+}
+"""The cohorts that go with a mechanism, and why."""
 
 LEFT_OPEN = ("cohort.size", "privacy.delta", "privacy.noise_multiplier")
 """Options whose 0 stands for what is found from the number of clients."""
@@ -27,7 +33,7 @@ def refuse_unbounded(name: str, factory: Callable[..., Any], config: RunConfig) 
     if not config.privacy.is_on:
         return
     parameters = parameters_of(factory)
-    if "aggregate" not in parameters:
+    if not {"aggregate", "noise"} & set(parameters):
         raise UserError(
             f"privacy: {name} does not clip what its clients send, so no noise bounds what one of "
             "them changes; choose an algorithm that takes [aggregate], such as fedmf or fedavg"
@@ -66,12 +72,13 @@ def settled(config: RunConfig, notice: Callable[[str], None]) -> RunConfig:
     if config.aggregate.mean in ("row", "example"):
         tell("aggregate.mean", config.aggregate.mean, "client", "it divides by private counts")
         config = replace(config, aggregate=replace(config.aggregate, mean="client"))
+    kind, why = COHORTS[config.privacy.mechanism]
     cohort = config.cohort
-    is_chosen = cohort.sampler == "all" and "cohort.sampler" in config.given
-    if cohort.sampler in ("all", "uniform", "rotating") and not is_chosen:
-        why = "a random cohort hides who takes part"
-        tell("cohort.sampler", cohort.sampler, "poisson", why)
-        config = replace(config, cohort=replace(cohort, sampler="poisson"))
+    is_chosen = cohort.sampler == "all" and ("cohort.sampler" in config.given or config.rounds == 1)
+    if cohort.sampler in ("all", "uniform", "rotating", "poisson") and not is_chosen:
+        if cohort.sampler != kind:
+            tell("cohort.sampler", cohort.sampler, kind, why)
+        config = replace(config, cohort=replace(cohort, sampler=kind))
     stop = config.stop
     for key in ("patience", "target"):
         if getattr(stop, key):
@@ -87,7 +94,7 @@ def settled(config: RunConfig, notice: Callable[[str], None]) -> RunConfig:
 def with_cohort(config: RunConfig, num_clients: int, notice: Callable[[str], None]) -> RunConfig:
     """The configuration with an expected cohort size where privacy has left it open."""
     cohort = config.cohort
-    if not config.privacy.is_on or cohort.sampler != "poisson" or cohort.size:
+    if not config.privacy.is_on or cohort.sampler not in ("poisson", "rotating") or cohort.size:
         return config
     size = max(num_clients // SHARE, 1)
     notice(f"privacy: cohort.size is {size:,} of {num_clients:,} clients, on average")
@@ -107,7 +114,9 @@ def with_noise(config: RunConfig, event: SamplingEvent, notice: Callable[[str], 
     check_delta(delta, event.num_clients)
     noise = privacy.noise_multiplier
     if not noise:
-        noise = noise_multiplier_for(event, config.rounds, privacy.epsilon, delta)
+        noise = noise_multiplier_for(
+            event, config.rounds, privacy.epsilon, delta, make=_mechanism(config, event)
+        )
         notice(
             f"privacy: noise_multiplier is {noise:.4g} for epsilon {privacy.epsilon:g}, delta "
             f"{delta:.3g} and {config.rounds:,} rounds"
@@ -126,3 +135,13 @@ def as_before(config: RunConfig, earlier: RunConfig) -> RunConfig:
             part = replace(getattr(config, section), **{name: earlier.value(key)})
             config = replace(config, **{section: part})
     return config
+
+
+def _mechanism(config: RunConfig, event: SamplingEvent) -> Callable[[float], tuple[Mechanism, ...]]:
+    """The noise of a round, by its multiplier."""
+    if config.privacy.mechanism == "gaussian":
+        return lambda z: (Mechanism("gaussian", z),)
+    strategy = buffered(
+        config.rounds, event.min_separation(), event.participations(config.rounds)
+    ).column(config.rounds)
+    return lambda z: (Mechanism("correlated", z, strategy=strategy),)

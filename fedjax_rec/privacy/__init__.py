@@ -16,12 +16,15 @@ from fedjax_rec.privacy.ledger import (
     to_record,
 )
 from fedjax_rec.privacy.report import PrivacyReport, in_words, report_of
+from fedjax_rec.privacy.strategies import Buffered, buffered
 
 __all__ = [
+    "Buffered",
     "Executed",
     "Ledger",
     "PrivacyReport",
     "add_rounds",
+    "buffered",
     "check_delta",
     "default_delta",
     "epsilon_of",

@@ -66,7 +66,7 @@ def noise_multiplier_for(
     question = [event, rounds, epsilon, delta, [make(z) for z in (0.5, 1.0, 3.0)]]
     known = recall(question)
     if known is not None:
-        return known
+        return float(known)
 
     @cache
     def at(z: float, accountant: Accountant, interval: float) -> float:

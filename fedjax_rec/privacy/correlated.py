@@ -36,7 +36,7 @@ def squared_sensitivity(
     >>> squared_sensitivity((1.0, 0.5), rounds=4, participations=4, min_separation=1)
     7.75
     """
-    column = np.asarray(strategy, np.float64)[:rounds]
+    column = np.trim_zeros(np.asarray(strategy, np.float64)[:rounds], "b")
     if column.size == 0 or not np.all(np.isfinite(column)) or column[0] == 0:
         return math.inf
     times = min(participations, -(-rounds // min_separation))

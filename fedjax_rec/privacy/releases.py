@@ -73,6 +73,13 @@ def why_none(ledger: Ledger) -> list[str]:
             found.append(f"a noise multiplier of {one.noise_multiplier:g} on the {one.releases}")
         elif one.kind == "correlated" and math.isinf(_square(one, ledger[0].event, 1)):
             found.append("correlated noise without a strategy that can be inverted")
+    for entry in ledger:
+        made_for = [len(one.strategy) for one in entry.mechanisms if one.kind == "correlated"]
+        if any(length < entry.rounds for length in made_for):
+            found.append(
+                f"correlated noise was made for {_rounds(min(made_for))}, and {entry.rounds} "
+                "were executed"
+            )
     if sum(any(one.kind == "correlated" for one in entry.mechanisms) for entry in ledger) > 1:
         found.append("correlated noise was changed in the middle of the run")
     return found

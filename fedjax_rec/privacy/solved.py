@@ -10,6 +10,7 @@ import json
 import math
 import os
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -21,23 +22,28 @@ FORMAT = 1
 """Raised when the same question gets another answer."""
 
 
-def recall(question: Any) -> float | None:
+def _is_multiplier(answer: Any) -> bool:
+    return math.isfinite(answer) and answer > 0
+
+
+def recall(question: Any, is_good: Callable[[Any], bool] = _is_multiplier) -> Any:
     """The answer to a question; `None`: it has none here.
 
     Args:
       question: dataclasses, lists, numbers and words.
+      is_good: what else an answer must be; by default a positive number.
     """
     asked = _as_text(question)
     try:
         kept = json.loads(_file(asked).read_text(encoding="utf-8"))
         answer = kept["answer"]
-        is_good = kept["question"] == asked and math.isfinite(answer) and answer > 0
+        is_known = kept["question"] == asked and is_good(answer)
     except (OSError, ValueError, TypeError, KeyError):
         return None
-    return float(answer) if is_good else None
+    return answer if is_known else None
 
 
-def remember(question: Any, answer: float) -> None:
+def remember(question: Any, answer: Any) -> None:
     """Keeps an answer. A folder that cannot be written only means that it is found again."""
     asked = _as_text(question)
     file = _file(asked)

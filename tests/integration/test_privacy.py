@@ -280,6 +280,27 @@ def test_the_second_release_of_a_clip_that_adapts_is_accounted() -> None:
     assert epsilon(0.5) == pytest.approx(expected, rel=1e-6)
 
 
+def test_private_popularity_counts_with_noise_and_says_what_it_costs() -> None:
+    def counts(aggregate: Any) -> Any:
+        result = simulate(
+            popularity(DATA.num_items, noise=aggregate),
+            DATA,
+            key=jax.random.key(1),
+            rounds=1,
+            execution=Execution(),
+            notice=lambda line: None,
+        )
+        return np.asarray(result.state.shared.rows["item"]), result.summary["privacy"]
+
+    exact, said = counts(None)
+    assert (said["claims"], exact.max() > 1) == ("none", True)
+    clipped, _ = counts(chain(clip_by_norm(1.0), total()))
+    noisy, said = counts(chain(clip_by_norm(1.0), total(), gaussian_noise(3.0)))
+    assert said["claims"] == "valid"
+    noise = noisy - clipped
+    assert noise.std() == pytest.approx(3.0, rel=5 / math.sqrt(2 * noise.size))
+
+
 # --------------------------------------------------------------------------- local noise
 
 

@@ -66,7 +66,7 @@ MUTANTS = (
     Mutant(
         "the-divisor-is-one",
         "experiment/aggregates.py",
-        'settings["divisor"] = expected_size',
+        'settings["divisor"] = event.expected_size',
         'settings["divisor"] = 1.0',
         "test_experiment.py::test_a_shorthand_is_the_chain_that_it_stands_for",
     ),
@@ -127,6 +127,20 @@ MUTANTS = (
         f"{RUNS}test_where_a_rule_is_broken_nothing_is_claimed",
     ),
     Mutant(
+        "correlated-noise-takes-nothing-back",
+        "transforms/correlated.py",
+        "return fresh - jnp.tensordot(scales, buffer, axes=1)",
+        "return fresh",
+        "transforms/test_correlated.py::test_the_covariance_over_rounds_is_that_of_the_strategy",
+    ),
+    Mutant(
+        "correlated-noise-is-accounted-past-its-strategy",
+        "privacy/releases.py",
+        "if any(length < entry.rounds for length in made_for):",
+        "if False:",
+        "privacy/test_accounting.py::test_correlated_noise_ends_with_its_strategy",
+    ),
+    Mutant(
         "a-fixed-size-is-called-poisson",
         "privacy/releases.py",
         'if is_secret and event.kind == "poisson" and event.probability < 1:',
@@ -151,8 +165,8 @@ MUTANTS = (
     Mutant(
         "noise-is-calibrated-for-one-round",
         "experiment/private.py",
-        "noise = noise_multiplier_for(event, config.rounds, privacy.epsilon, delta)",
-        "noise = noise_multiplier_for(event, 1, privacy.epsilon, delta)",
+        "event, config.rounds, privacy.epsilon, delta, make",
+        "event, 1, privacy.epsilon, delta, make",
         "cli/test_run.py::test_a_promise_is_kept_where_a_run_goes_on",
     ),
     Mutant(

@@ -11,6 +11,7 @@ from fedjax_rec.errors import UserError
 from fedjax_rec.privacy import Executed, add_rounds, check_delta, default_delta, epsilon_of
 from fedjax_rec.privacy.accounting import spent
 from fedjax_rec.privacy.library import gaussian_epsilon
+from fedjax_rec.privacy.releases import why_none
 
 DELTA = 1e-5
 EVERYBODY = SamplingEvent("all", 943, 943.0, 943)
@@ -24,8 +25,10 @@ def gaussian(z, releases="update"):
     return Mechanism("gaussian", z, releases)
 
 
-def correlated(z, strategy):
-    return Mechanism("correlated", z, "update", strategy)
+def correlated(z, strategy, rounds=64):
+    """Banded: made for so many rounds, and 0 behind the band."""
+    padding = (0.0,) * (rounds - len(strategy))
+    return Mechanism("correlated", z, "update", strategy + padding)
 
 
 def ledger_of(*parts):
@@ -111,6 +114,16 @@ def test_correlated_noise_is_one_gaussian_over_the_run():
     # twenty rounds of a queue: two visits, ten apart
     queue = cost((QUEUE, [correlated(3.0, (1.0, 0.5))], 20))
     assert queue == pytest.approx(exact(2 * 1.25 / 9), rel=1e-9)
+
+
+def test_correlated_noise_ends_with_its_strategy():
+    """What a longer run would reveal, nobody has said: it is not 0."""
+    made = correlated(3.0, (1.0, 0.5), rounds=10)
+    assert cost((QUEUE, [made], 10)) < math.inf
+    assert cost((QUEUE, [made], 11)) == math.inf
+    assert why_none((Executed(QUEUE, (made,), 11),)) == [
+        "correlated noise was made for 10 rounds, and 11 were executed"
+    ]
 
 
 def test_fresh_noise_as_a_strategy_is_fresh_noise():

@@ -91,7 +91,7 @@ def test_what_is_released_beside_the_update_takes_its_part():
 
 def test_correlated_noise_is_solved_too():
     def make(z):
-        return (Mechanism("correlated", z, "update", (1.0, 0.5)),)
+        return (Mechanism("correlated", z, "update", (1.0, 0.5, *[0.0] * 98)),)
 
     z = noise_multiplier_for(EVERYBODY, 4, 1.0, DELTA, make=make)
     assert z == pytest.approx(3.730632 * math.sqrt(7.75), rel=1e-3)

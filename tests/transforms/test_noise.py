@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from fedjax_rec.base import Message, Part
+from fedjax_rec.base import DECODE, SERVER, Message, Part, derive_key
 from fedjax_rec.transforms import chain, clip_by_norm, gaussian_noise, mean
 
 NUM_ITEMS, DIM, NUM_TOUCHED = 2000, 20, 3
@@ -70,6 +70,18 @@ def test_the_decoded_mean_has_normal_noise_of_z_times_bound_over_divisor(leaf: s
     assert p_value(added, STDDEV) > 1e-3
     error = 5 / np.sqrt(2 * added.size)  # five standard errors of a standard deviation
     assert added.std() == pytest.approx(STDDEV, rel=error)
+
+
+def test_a_deviation_that_is_off_by_a_fiftieth_is_told_apart() -> None:
+    """A million numbers, through the engine's own key: within half a percent, and not by 0.98."""
+    total = Message(Part({"item": jnp.zeros((50_000, 20))}, ()), jnp.float32(0), {}, {})
+    key = derive_key(jax.random.key(11), 3, SERVER, DECODE)
+    decoded, _ = jax.jit(gaussian_noise(1.7).decode)(key, total, (), jnp.float32(0.4))
+    sample = np.asarray(decoded.update.rows["item"], np.float64).ravel()
+    assert sample.std() == pytest.approx(1.7 * 0.4, rel=0.005)
+    assert p_value(sample, 1.7 * 0.4) > 1e-3
+    assert p_value(sample, 0.98 * 1.7 * 0.4) < 1e-6
+    assert p_value(0.98 * sample, 1.7 * 0.4) < 1e-6
 
 
 @pytest.mark.parametrize("wrong", [0.9, 1.1, DIVISOR, DIVISOR / 6, 1 / CLIP_NORM, 1 / NOISE])
