@@ -14,7 +14,16 @@ from pathlib import Path
 from typing import Any
 
 START, END = "<!-- made by run.py from results.json -->", "<!-- end -->"
-KEPT = ("metrics", "protocol", "rounds", "reported_round", "num_clients", "timing", "memory")
+KEPT = (
+    "metrics",
+    "protocol",
+    "privacy",
+    "rounds",
+    "reported_round",
+    "num_clients",
+    "timing",
+    "memory",
+)
 
 
 class Cells:

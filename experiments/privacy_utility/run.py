@@ -1,0 +1,148 @@
+"""What user-level privacy costs: epsilon against NDCG@10, where clients are many and where few.
+
+.venv/bin/python -m experiments.privacy_utility.run
+"""
+
+import statistics
+from collections.abc import Iterable
+from pathlib import Path
+
+from experiments.cells import Cells, machine, markdown
+
+SEEDS = (0, 1, 2)
+EPSILONS = (None, 8, 3, 1)
+"""None: the same chain, cohorts and rounds with noise that is next to nothing."""
+
+DELTA = ("--privacy.delta", "1e-5")
+LAST = ("--stop.patience", "0")
+
+SYNTHETIC = (
+    *("--data.name", "synthetic", "--data.num_users", "100000", "--data.num_items", "1000"),
+    *("--data.mean_events", "30"),
+)
+MANY = (
+    *SYNTHETIC,
+    *("--algorithm.dim", "16", "--algorithm.item_learning_rate", "5000"),
+    *("--cohort.sampler", "poisson", "--cohort.size", "20000"),
+    *("--rounds", "100", "--evaluate.every", "50"),
+)
+UNCLIPPED = (
+    *SYNTHETIC,
+    *("--algorithm.dim", "16", "--cohort.sampler", "uniform", "--cohort.size", "20000"),
+    *("--rounds", "100", "--evaluate.every", "50"),
+)
+FEW = (
+    *("--algorithm.item_learning_rate", "5000", "--cohort.sampler", "poisson"),
+    *("--cohort.size", "94", "--rounds", "100", "--evaluate.every", "50", *LAST),
+)
+TURNS = (
+    *("--algorithm.item_learning_rate", "5000", "--privacy.mechanism", "correlated"),
+    *("--cohort.size", "94", "--rounds", "100", "--evaluate.every", "50", *LAST),
+)
+FRONTIERS = {
+    "synthetic": ("synthetic/fedmf", MANY, (30, 100, 300)),
+    "ml-100k": ("ml-100k/fedmf", FEW, (3, 10, 30)),
+    "ml-100k, correlated": ("ml-100k/fedmf", TURNS, (3, 10, 30)),
+}
+POPULAR = {
+    "synthetic": ("ml-100k/popularity", SYNTHETIC),
+    "ml-100k": ("ml-100k/popularity", ()),
+}
+
+
+def noise(epsilon: float | None) -> tuple[str, ...]:
+    """Options of a level of privacy."""
+    if epsilon is None:
+        return (*DELTA, "--privacy.noise_multiplier", "1e-5")
+    return (*DELTA, "--privacy.epsilon", str(epsilon))
+
+
+def ndcg(cell: dict, split: str = "test") -> float:
+    """NDCG@10 of a cell."""
+    return float(cell["metrics"][f"{split}/ndcg@10"])
+
+
+def chosen(cells: dict, name: str, epsilon: float | None, rates: Iterable[int]) -> int:
+    """The server's rate that is best on validation, with seed 0."""
+    return max(rates, key=lambda rate: ndcg(cells[f"{name}/{epsilon}/rate-{rate}"], "valid"))
+
+
+def run_frontier(cells: Cells, name: str) -> None:
+    """Tries the rates with seed 0, then runs the best with every seed."""
+    preset, options, rates = FRONTIERS[name]
+    for epsilon in EPSILONS:
+        for rate in rates:
+            words = (*options, *noise(epsilon), "--server.learning_rate", str(rate))
+            cells.run(f"{name}/{epsilon}/rate-{rate}", preset, *words)
+        rate = chosen(cells.found, name, epsilon, rates)
+        for seed in SEEDS:
+            words = (*options, *noise(epsilon), "--server.learning_rate", str(rate))
+            words += ("--seed", str(seed)) if seed else ()
+            cells.run(f"{name}/{epsilon}/seed-{seed}", preset, *words)
+
+
+def run_popularity(cells: Cells) -> None:
+    """Popularity, exact and with epsilon 1 on its one round."""
+    for name, (preset, options) in POPULAR.items():
+        for epsilon in (None, 1):
+            words = options if epsilon is None else (*options, *noise(epsilon))
+            cells.run(f"{name}/popularity-{epsilon}", preset, *words)
+
+
+def run_unclipped(cells: Cells) -> None:
+    """The best run without a clip that a few rates find: what the chain itself costs."""
+    for rate in (50, 200, 800):
+        words = (*UNCLIPPED, "--algorithm.item_learning_rate", str(rate))
+        cells.run(f"unclipped/rate-{rate}", "synthetic/fedmf", *words)
+
+
+def table(cells: dict) -> str:
+    """NDCG@10 by epsilon, and the share of the gain over private popularity that is left."""
+    rows = []
+    for name in FRONTIERS:
+        popular = cells.get(f"{name.partition(',')[0]}/popularity-1")
+        found = {
+            epsilon: [
+                cells[f"{name}/{epsilon}/seed-{seed}"]
+                for seed in SEEDS
+                if f"{name}/{epsilon}/seed-{seed}" in cells
+            ]
+            for epsilon in EPSILONS
+        }
+        for epsilon, runs in found.items():
+            if len(runs) < len(SEEDS) or popular is None or len(found[None]) < len(SEEDS):
+                continue
+            values = [ndcg(one) for one in runs]
+            mean, spread = statistics.mean(values), statistics.stdev(values)
+            whole = statistics.mean(ndcg(one) for one in found[None]) - ndcg(popular)
+            said = runs[0]["privacy"]
+            rows.append(
+                [
+                    name,
+                    "none, same chain" if epsilon is None else f"{said['epsilon']:.2f}",
+                    "-" if epsilon is None else f"{said['noise_multiplier']:.3f}",
+                    f"{mean:.4f} ± {spread:.4f}",
+                    f"{ndcg(popular):.4f}",
+                    f"{100 * (mean - ndcg(popular)) / whole:.0f} %" if whole > 0 else "-",
+                ]
+            )
+    heads = [
+        "data",
+        "epsilon",
+        "noise multiplier",
+        "NDCG@10, three seeds",
+        "private popularity",
+        "gain left",
+    ]
+    unclipped = [ndcg(cell) for name, cell in cells.items() if name.startswith("unclipped/")]
+    best = f"\n\nWithout a clip (best of {len(unclipped)} rates): {max(unclipped):.4f}."
+    return f"{markdown(heads, rows)}{best if unclipped else ''}\n\nRan on: {machine(cells)}"
+
+
+if __name__ == "__main__":
+    cells = Cells(Path(__file__).parent)
+    run_popularity(cells)
+    run_unclipped(cells)
+    for frontier in FRONTIERS:
+        run_frontier(cells, frontier)
+    cells.write_readme(table(cells.found))
