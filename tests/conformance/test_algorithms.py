@@ -10,8 +10,8 @@ from fedjax_rec.testing import CHECKS, Subject, toy_data_for
 
 FACTORIES = {**ALGORITHMS, **BASELINES}
 VARIANTS = (
-    "fedavg fedavgm fedadagrad fedyogi finetuning reptile fedper"  # noqa: SIM905
-    " bpr_mf ease gmf mlp neumf".split()
+    "fedavg fedavgm fedadagrad fedyogi fedsgd fedprox fedncf finetuning reptile fedper"  # noqa: SIM905
+    " fedmf_explicit bpr_mf ease gmf mlp neumf".split()
 )
 """Whose parts another entry has too: they are checked by `make slow`."""
 
