@@ -66,4 +66,5 @@ def test_a_wheel_holds_the_package_its_types_and_its_presets_and_nothing_else(tm
 
     presets = {f"fedjax_rec/{p.relative_to(ROOT)}" for p in (ROOT / "configs").rglob("*.toml")}
     code = {str(path.relative_to(ROOT)) for path in PACKAGE.rglob("*.py")}
-    assert held == code | presets | {"fedjax_rec/py.typed"}
+    kept = {"fedjax_rec/py.typed", "fedjax_rec/privacy/strategies.json"}
+    assert held == code | presets | kept

@@ -195,8 +195,11 @@ def check_unused(config: RunConfig, factory: Factory) -> None:
             f"split.holdout: {config.algorithm.name} trains on everybody's events, and 'users' "
             "holds some users out; choose another hold-out, such as ratio"
         )
+    parameters = set(parameters_of(factory))
+    if "noise" in parameters and config.privacy.is_on:
+        parameters |= {"aggregate"}
     for section, parameter in SECTIONS.items():
-        if parameter not in parameters_of(factory) and config.is_given(section):
+        if parameter not in parameters and config.is_given(section):
             raise UserError(
                 f"{section}: {config.algorithm.name} takes none; leave the table [{section}] out"
             )
