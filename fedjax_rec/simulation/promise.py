@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 from fedjax_rec.base import AggregateTransform, SamplingEvent, decided
 from fedjax_rec.errors import UserError
@@ -12,13 +13,18 @@ from fedjax_rec.privacy import (
     add_rounds,
     check_delta,
     default_delta,
-    epsilon_of,
     report_of,
     rounds_within,
 )
+from fedjax_rec.privacy.accounting import COARSE, spent
 from fedjax_rec.simulation.plans import EarlyStop, PrivacyPlan
 
 ROWS = "payload rows: each client's message names the rows that it touched, to whoever carries it"
+
+
+@cache
+def _quick_epsilon(ledger: Ledger, delta: float) -> float:
+    return spent(ledger, delta, interval=COARSE).epsilon
 
 
 @dataclass(frozen=True)
@@ -61,10 +67,10 @@ class Promise:
         return add_rounds(ledger, self.event, self.aggregate.mechanisms, rounds)
 
     def epsilon(self, ledger: Ledger) -> float | None:
-        """What the rounds so far have cost; `None` without noise."""
+        """What the rounds so far have cost, a little above at most; `None` without noise."""
         if not self.aggregate.is_noise or not ledger:
             return None
-        return epsilon_of(ledger, self.delta)
+        return _quick_epsilon(ledger, self.delta)
 
     def last_round(
         self, ledger: Ledger, done: int, rounds: int, notice: Callable[[str], None]

@@ -109,7 +109,16 @@ def test_a_missing_id_in_a_file_is_refused_with_its_line(
     assert reason in message
 
 
-MISSING = [None, float("nan"), np.nan, np.float32("nan"), np.datetime64("NaT"), "", " ", b"nan"]
+MISSING = [
+    None,
+    float("nan"),
+    np.nan,
+    np.float32("nan"),
+    np.datetime64("NaT", "s"),
+    "",
+    " ",
+    b"nan",
+]
 
 
 @pytest.mark.parametrize("missing", [*MISSING, "None", "<NA>", "null"], ids=repr)
