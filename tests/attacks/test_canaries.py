@@ -224,6 +224,7 @@ def test_an_aggregate_without_canaries_has_none():
 # ------------------------------------------------------------------- canaries in a run
 
 
+@pytest.mark.slow
 def test_a_run_whose_canaries_all_stay_out_is_as_it_was():
     plain = chain(clip_by_norm(CLIP), mean(divisor=EXPECTED_SIZE), gaussian_noise(1.0))
     general = replace(plain, scaling="no")  # canaries are not streamed
@@ -246,6 +247,7 @@ def test_a_run_whose_canaries_all_stay_out_is_as_it_was():
     assert np.array_equal(*tables)
 
 
+@pytest.mark.slow
 def test_an_audit_that_was_stopped_goes_on_to_the_same_scores(tmp_path):
     algorithm = audited(gaussian_noise(1.0), num_canaries=50)
     options = {"checkpoint": CheckpointPlan(every=1), "evaluation": EvaluationPlan(every=1)}
@@ -258,6 +260,7 @@ def test_an_audit_that_was_stopped_goes_on_to_the_same_scores(tmp_path):
     assert np.array_equal(first.scores, second.scores)
 
 
+@pytest.mark.slow
 def test_devices_change_no_score():
     algorithm = audited(num_canaries=50)
     one, two = (

@@ -78,6 +78,7 @@ def test_half_of_the_clients_stay_out_of_every_cohort():
     assert drawn == set(range(0, 100, 2))
 
 
+@pytest.mark.slow
 def test_what_sends_no_rows_and_has_no_loss_says_so(tmp_path):
     preset, folder = tmp_path / "popularity.toml", tmp_path / "audit"
     preset.write_text(PRESET.format(name="popularity"))
@@ -113,8 +114,8 @@ def test_a_folder_of_another_audit_is_refused(folder, preset, capsys):
 
 @pytest.mark.slow
 def test_canaries_take_part_where_updates_are_bounded(preset, tmp_path):
-    words = ["--aggregate.clip_norm", "1.0", "--aggregate.mean", "client"]
+    words = ["--privacy.noise_multiplier", "1e-6", "--cohort.sampler", "all"]
     assert main(["audit", "privacy", str(preset), "--output", str(tmp_path), *words]) == 0
     found = json.loads((tmp_path / "privacy_audit.json").read_text())["attacks"]["canaries"]
     assert found["n"] == 2000
-    assert found["epsilon_lower_bound"] > 1  # there is no noise
+    assert found["epsilon_lower_bound"] > 1  # there is hardly any noise

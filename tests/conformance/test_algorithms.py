@@ -16,15 +16,25 @@ VARIANTS = (
 """Whose parts another entry has too: they are checked by `make slow`."""
 
 
+COSTLY = ("equals_debug", "ignores_padding")
+"""Laws of the engine more than of an algorithm: a few algorithms, and all in `make slow`."""
+
+FEW = ("fedmf", "fedrep", "fedcmf", "popularity")
+
+
+def marks(name, check):
+    is_slow = name in VARIANTS or (check in COSTLY and name not in FEW)
+    return pytest.mark.slow if is_slow else ()
+
+
 @cache
 def subject(name):
     return Subject(FACTORIES[name], data=toy_data_for(FACTORIES[name]))
 
 
-@pytest.mark.parametrize("check", CHECKS)
 @pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=pytest.mark.slow if name in VARIANTS else ()) for name in FACTORIES],
+    ("name", "check"),
+    [pytest.param(name, check, marks=marks(name, check)) for name in FACTORIES for check in CHECKS],
 )
 def test_algorithm_keeps_the_law(name, check):
     CHECKS[check](subject(name))

@@ -238,6 +238,9 @@ CASES = {
     "privacy.noise_multiplier": Case(
         2.0, (parameters, promised("noise_multiplier"), promised("epsilon")), NOISE
     ),
+    "privacy.mechanism": Case(
+        "correlated", (parameters, who_takes_part, promised("noise_multiplier")), BUDGET
+    ),
     "server.optimizer": Case("adam", (parameters,), QUICK),
     "server.learning_rate": Case(0.5, (parameters,), QUICK),
     "server.momentum": Case(0.5, (parameters,), QUICK),

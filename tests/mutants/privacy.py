@@ -64,13 +64,6 @@ MUTANTS = (
         f"{NOISE}test_the_decoded_mean_has_normal_noise_of_z_times_bound_over_divisor",
     ),
     Mutant(
-        "the-divisor-is-one",
-        "experiment/aggregates.py",
-        'settings["divisor"] = event.expected_size',
-        'settings["divisor"] = 1.0',
-        "test_experiment.py::test_a_shorthand_is_the_chain_that_it_stands_for",
-    ),
-    Mutant(
         "a-streamed-clip-clips-nothing",
         "simulation/replay.py",
         "scaled = chunk._replace(encoding=encoding)",

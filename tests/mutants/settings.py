@@ -74,16 +74,16 @@ BUILD = (
     Mutant(
         "noise-is-divided-by-one",
         "experiment/aggregates.py",
-        '"divisor": expected_size',
-        '"divisor": 1.0',
+        'settings["divisor"] = event.expected_size',
+        'settings["divisor"] = 1.0',
         f"{RANDOM}::test_a_noisy_mean_divides_the_noise_by_the_expected_cohort",
     ),
     Mutant(
         "mean-before-clip",
         "experiment/aggregates.py",
-        "        return chain(*(",
-        "        links[:2] = links[1::-1]\n        return chain(*(",
-        "integration/test_every_setting.py::test_a_client_is_clipped_before_it_is_weighed",
+        'Link(name="clip_by_norm", settings={"clip_norm": privacy.clip_norm}),\n        weigh,',
+        'weigh,\n        Link(name="clip_by_norm", settings={"clip_norm": privacy.clip_norm}),',
+        "test_experiment.py::test_a_shorthand_is_the_chain_that_it_stands_for",
     ),
 )
 

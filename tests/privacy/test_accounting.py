@@ -275,6 +275,7 @@ def test_more_rounds_cost_more_and_more_noise_costs_less(event, z, rounds, more)
     assert cost((event, [gaussian(z * 1.1)], rounds)) <= base + slip
 
 
+@pytest.mark.slow
 @settings(max_examples=8)
 @given(st.floats(0.8, 5), st.integers(1, 60), st.floats(1, 800), st.floats(1, 100))
 def test_larger_cohorts_cost_more_and_the_tight_number_is_the_smaller(z, rounds, size, more):

@@ -51,6 +51,7 @@ def test_it_is_safe_and_hardly_more_than_needed(event, epsilon, rounds):
     assert cost(event, z * (1 - 2e-3), rounds) > epsilon
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("num_clients", "size", "rounds", "delta", "epsilon", "known"),
     [
@@ -66,6 +67,7 @@ def test_it_finds_the_known_multipliers(num_clients, size, rounds, delta, epsilo
     assert z == pytest.approx(known, abs=0.006)
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(
     st.sampled_from([EVERYBODY, SamplingEvent("rotating", 943, 94.0, 94)]),
