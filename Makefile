@@ -22,7 +22,7 @@ run: $(INSTALLED)
 	$(BIN)/fedjax-rec compare runs/ml-100k/popularity runs/ml-100k/fedmf
 
 test: $(INSTALLED_DEV)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --durations 15
+	$(BIN)/python -m pytest -n 2 --dist worksteal --durations 15
 
 slow: $(INSTALLED_DEV)
 	OPTIMISED_TESTS=1 $(BIN)/python -m pytest -n 2 -m slow

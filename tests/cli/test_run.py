@@ -91,7 +91,7 @@ def test_a_run_leaves_its_files(trained, preset):
     assert "valid/ndcg@10" in lines(trained)[1]
     summary = json.loads((trained / "summary.json").read_text())
     assert {"metrics", "protocol", "privacy", "communication", "timing", "memory"} <= set(summary)
-    assert summary["privacy"] is None
+    assert summary["privacy"]["claims"] == "none"
     assert (summary["rounds"], summary["num_clients"], summary["num_items"]) == (2, 30, 40)
     assert all(0 <= v <= 1 for k, v in summary["metrics"].items() if "popularity_lift" not in k)
     facts = json.loads((trained / "environment.json").read_text())

@@ -13,6 +13,7 @@ class Observed(NamedTuple):
     rounds: int
     num_clients: int
     line: dict
+    epsilon: float | None = None
 
 
 class Clock:
@@ -62,3 +63,12 @@ def test_a_terminal_gets_a_live_line():
 
 def test_nothing_is_shown_before_the_first_report():
     assert shown([]) == ""
+
+
+def test_what_noise_has_cost_so_far_stands_on_the_line():
+    console = Console(file=io.StringIO(), width=200)
+    with ProgressLine(console, Clock()) as progress:
+        progress(Observed(5, 10, 3, {"valid/ndcg@10": 0.5}, 2.345))
+        progress(Observed(10, 10, 3, {"valid/ndcg@10": 0.6}, 3.456))
+    lines = console.file.getvalue().splitlines()
+    assert [line.rsplit("epsilon ")[-1] for line in lines] == ["2.35", "3.46"]

@@ -104,7 +104,7 @@ def test_the_summary_says_who_is_served_and_what_is_shown(plain):
 def test_the_summary_names_protocol_bytes_and_time(plain):
     summary = json.loads(json.dumps(plain.summary))
     assert summary["protocol"]["negatives_exclude"] == "train"
-    assert summary["privacy"] is None
+    assert summary["privacy"]["claims"] == "none"
     table = DATA.num_items * 4 * 4
     assert summary["communication"]["bytes_up_per_client_round"] == table
     assert summary["communication"]["total_down"] == table * 12 * ROUNDS
