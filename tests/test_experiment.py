@@ -3,6 +3,7 @@
 import tomllib
 from dataclasses import replace
 
+import jax
 import numpy as np
 import pytest
 
@@ -386,3 +387,24 @@ def test_popularity_has_a_private_form_of_one_round():
     assert isinstance(noisy.sampler, AllClients), "one round of all is the most there is"
     (mechanism,) = noisy.algorithm.aggregate.mechanisms
     assert 1.5 < mechanism.noise_multiplier < 2.5
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"algorithm": {"name": "popularity"}},
+        {"rounds": 9, "privacy": {"noise_multiplier": 1.0, "mechanism": "correlated"}},
+    ],
+)
+def test_noise_and_clip_are_inputs_of_a_program(changes):
+    """Another epsilon compiles nothing."""
+    algorithm = build(config(**{"privacy": {"noise_multiplier": 1.0}} | changes)).algorithm
+    names = ("privacy.noise_multiplier", "privacy.clip_norm")
+
+    def inside(noise, clip):
+        rebuilt = algorithm.recipe.rebuild(dict(zip(names, (noise, clip), strict=True)))
+        return rebuilt.aggregate.mechanisms[0].noise_multiplier, rebuilt.aggregate.bound(9.0, None)
+
+    assert set(names) <= set(algorithm.recipe.numbers)
+    assert [float(x) for x in jax.jit(inside)(3.0, 2.0)] == [3.0, 2.0]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from fedjax_rec.base import AggregateTransform, SamplingEvent
+from fedjax_rec.base import AggregateTransform, SamplingEvent, decided
 from fedjax_rec.config.schema import AggregateConfig, Link, PrivacyConfig, Scalar
 from fedjax_rec.errors import UserError
 from fedjax_rec.registry import TRANSFORMS
@@ -44,12 +44,13 @@ def shorthand(
     >>> [link.name for link in shorthand(AggregateConfig(mean="client"), noisy, event, 5)]
     ['clip_by_norm', 'mean', 'gaussian_noise']
     """
-    by = "client" if privacy.is_on and config.mean != "sum" else config.mean
+    is_on = decided(lambda: privacy.is_on)  # inside a program the noise is no number
+    by = "client" if is_on and config.mean != "sum" else config.mean
     settings: dict[str, Scalar] = {"by": by}
-    if privacy.is_on:
+    if is_on:
         settings["divisor"] = event.expected_size
     weigh = Link(name="total") if by == "sum" else Link(name="mean", settings=settings)
-    if not privacy.is_on:
+    if not is_on:
         return [weigh]
     noise: dict[str, Scalar] = {"noise_multiplier": privacy.noise_multiplier}
     if privacy.mechanism == "correlated":

@@ -117,7 +117,7 @@ def parts_for(
         "data": data.clients,
         "features": data.features,
         "aggregate": made,
-        "noise": lambda config: made(config) if config.privacy.is_on else None,
+        "noise": lambda now: made(now) if config.privacy.is_on else None,
         "server_optimizer": lambda config: named_optimizer(
             config.server.optimizer, config.server.learning_rate, config.server.momentum
         ),

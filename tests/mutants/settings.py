@@ -39,8 +39,8 @@ BUILD = (
     Mutant(
         "build-ignores-the-mean",
         "experiment/aggregates.py",
-        'by = "client" if privacy.is_on and config.mean != "sum" else config.mean',
-        'by = "client" if privacy.is_on and config.mean != "sum" else "row"',
+        'by = "client" if is_on and config.mean != "sum" else config.mean',
+        'by = "client" if is_on and config.mean != "sum" else "row"',
         f"{SETTING}[aggregate.mean]",
     ),
     Mutant(
