@@ -16,7 +16,7 @@ VARIANTS = (
 """Whose parts another entry has too: they are checked by `make slow`."""
 
 
-COSTLY = ("equals_debug", "ignores_padding")
+COSTLY = ("equals_debug", "ignores_padding", "ignores_chunks")
 """Laws of the engine more than of an algorithm: a few algorithms, and all in `make slow`."""
 
 FEW = ("fedmf", "fedrep", "fedcmf", "popularity")

@@ -62,6 +62,7 @@ def end_of(folder):
     return lines, metrics, json.loads(record)["checksums"]
 
 
+@pytest.mark.slow
 def test_five_kills_at_random_moments_change_nothing(tmp_path, environment):
     alone, first_round = start(tmp_path / "alone", environment)
     assert first_round == 0

@@ -265,6 +265,7 @@ def test_a_delta_that_promises_nothing_is_refused_before_training(delta: float) 
         run(privacy=PrivacyPlan(delta=delta))
 
 
+@pytest.mark.slow
 def test_the_second_release_of_a_clip_that_adapts_is_accounted() -> None:
     def epsilon(count_stddev: float) -> float:
         clip = clip_by_quantile(CLIP, cohort_size=10, largest=1.0, count_stddev=count_stddev)
