@@ -114,7 +114,10 @@ def test_the_file_registers_all_that_the_page_says(plugin):
     ]
 
 
-@pytest.mark.parametrize("law", CHECKS)
+@pytest.mark.parametrize(
+    "law",
+    [pytest.param(law, marks=pytest.mark.slow if law == "equals_debug" else ()) for law in CHECKS],
+)
 def test_the_algorithm_keeps_the_law(law, skeleton):
     CHECKS[law](subject_of(skeleton.fedprox_mf))
 

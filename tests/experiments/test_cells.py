@@ -24,6 +24,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_cell_is_run_once_and_again_only_for_another_command(tmp_path: Path) -> None:
     Cells(tmp_path).run("one", "synthetic/fedmf", *QUICK)
     stored = json.loads((tmp_path / "results.json").read_text())

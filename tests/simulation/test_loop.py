@@ -353,6 +353,7 @@ def test_poisson_cohorts_may_be_empty():
     assert np.isfinite(np.asarray(result.state.shared.rows["item"])).all()
 
 
+@pytest.mark.slow
 def test_without_jit_the_run_is_the_same(plain):
     result = run(
         execution=Execution(is_debug=True), rounds=1, evaluation=EvaluationPlan(at_k=(10,))

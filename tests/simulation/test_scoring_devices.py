@@ -121,6 +121,7 @@ def found():
     return json.loads(child.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_more_devices_find_the_same(found, name):
     one = found[f"{name} 1"]
