@@ -31,6 +31,9 @@ NOT_COVERED = (
 )
 """Outputs of the simulation that the guarantee does not speak of."""
 
+MEANINGLESS = 1000
+"""An epsilon above this bounds a probability by nothing: it is no claim."""
+
 SILO = "a silo is not a person: each person in it has the weaker protection of the silo as a whole"
 LOCAL = "who takes part in which round, and how much of it is sent, is known to the server"
 
@@ -134,8 +137,8 @@ def report_of(
         except UserError as error:
             reasons.append(str(error))
         else:
-            if math.isinf(epsilon):
-                reasons.append("the noise is too weak for any epsilon")
+            if epsilon > MEANINGLESS:
+                reasons.append(f"the noise is too weak: an epsilon above {MEANINGLESS:,}")
     is_local = bool(ledger) and all(
         entry.mechanisms and all(one.kind == "local" for one in entry.mechanisms)
         for entry in ledger

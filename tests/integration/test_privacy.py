@@ -211,6 +211,10 @@ NO_CLAIM: dict[str, tuple[dict[str, Any], str]] = {
         {"aggregate": chain(clip_by_norm(1.0), mean(divisor=10), gaussian_noise(0.0))},
         "",
     ),
+    "noise of next to nothing": (
+        {"aggregate": chain(clip_by_norm(1.0), mean(divisor=10), gaussian_noise(1e-5))},
+        "the noise is too weak",
+    ),
     "the best round by validation": (
         {"stop": EarlyStop("valid/ndcg@10", patience=3)},
         "chosen on clients' held-out items",
