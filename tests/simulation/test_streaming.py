@@ -284,18 +284,20 @@ def test_a_stretch_of_listed_rounds_is_one_after_the_other() -> None:
     assert_same_movement((state, clients), together[:2], one[:2], "rounds in one stretch")
 
 
-@pytest.mark.parametrize("executor", ["general", "streaming"])
-def test_stats_are_summed_over_clients(executor: str) -> None:
-    """How many of the cohort have a norm below the first clip, by what the clip became."""
-    start = setting("clipped by a quantile")[2]
-    state, _, info = one_round("clipped by a quantile", executor)
+def told(executor: str, cohort: tuple[int, ...]) -> float:
+    """The sum of what clients tell of their norms, 1/2 or -1/2 each, by where the clip moved."""
+    name = "clipped by a quantile"
+    start, state = setting(name)[2], one_round(name, executor, cohort)[0]
     first, now = (float(jax.tree.leaves(one.aggregate_state)[0]) for one in (start, state))
-    num_below = 23 * (0.3 - np.log(now / first) / 0.2)
-    num_clients = float(info["clients"].total)
-    # a client at 1 counts 1/2, at 0 -1/2, and who does not take part nothing
-    assert num_clients == len(COHORT) == 23
-    assert num_below == pytest.approx(round(num_below), abs=1e-3)
-    assert 0 < round(num_below) < 23
+    return 23 * (0.3 - 0.5 - np.log(now / first) / 0.2)
+
+
+def test_stats_are_summed_over_clients() -> None:
+    alone = [told("general", (client,)) for client in COHORT]
+    np.testing.assert_allclose(np.abs(alone), 0.5, atol=1e-3)
+    assert -11 < sum(alone) < 11
+    for executor in ("general", "streaming"):
+        assert told(executor, COHORT) == pytest.approx(sum(alone), abs=1e-2), executor
 
 
 # ------------------------------------------------------------------ clients that diverge
