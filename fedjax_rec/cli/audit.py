@@ -8,7 +8,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, Suppress, arg
 
 from fedjax_rec.cli.plugins import Plugins, load_plugins, refuse_missing_plugins
 from fedjax_rec.cli.process import prepare_process
-from fedjax_rec.cli.run import earlier_config, prepare_folder
+from fedjax_rec.cli.run import goes_on_with_audit, prepare_folder
 from fedjax_rec.config import load_preset
 from fedjax_rec.errors import UserError
 
@@ -79,13 +79,7 @@ class Audit:
         if not self.no_resume:
             refuse_missing_plugins(folder)
         config = resolve(config)
-        earlier = earlier_config(folder, config, no_resume=self.no_resume)
-        if earlier and earlier.rounds > config.rounds:
-            raise UserError(
-                f"{folder}: holds an audit of {earlier.rounds} rounds, not {config.rounds}; "
-                "choose another --output, or start over with --no-resume"
-            )
-        is_going_on = earlier is not None
+        is_going_on = goes_on_with_audit(folder, config, no_resume=self.no_resume)
         tell_settings()
         command = ["fedjax-rec", "audit", "evaluation", self.preset]
         command += [word for plugin in self.plugin for word in ("--plugin", plugin)]

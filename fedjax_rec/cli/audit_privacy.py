@@ -4,9 +4,8 @@ from pathlib import Path
 
 from fedjax_rec.cli.plugins import load_plugins, refuse_missing_plugins
 from fedjax_rec.cli.process import prepare_process
-from fedjax_rec.cli.run import earlier_config, prepare_folder
+from fedjax_rec.cli.run import goes_on_with_audit, prepare_folder
 from fedjax_rec.config import load_preset
-from fedjax_rec.errors import UserError
 
 
 def audit_privacy_of(
@@ -33,13 +32,7 @@ def audit_privacy_of(
     if not no_resume:
         refuse_missing_plugins(folder)
     config = resolve(config)
-    earlier = earlier_config(folder, config, no_resume=no_resume)
-    if earlier and earlier.rounds > config.rounds:
-        raise UserError(
-            f"{folder}: holds an audit of {earlier.rounds} rounds, not {config.rounds}; "
-            "choose another --output, or start over with --no-resume"
-        )
-    is_going_on = earlier is not None
+    is_going_on = goes_on_with_audit(folder, config, no_resume=no_resume)
     tell_settings()
     command = ["fedjax-rec", "audit", "privacy", preset, "--clients", str(num_clients)]
     command += [word for plugin in plugins for word in ("--plugin", plugin)]

@@ -151,6 +151,21 @@ def earlier_config(folder: Path, config: RunConfig, *, no_resume: bool) -> RunCo
     return earlier
 
 
+def goes_on_with_audit(folder: Path, config: RunConfig, *, no_resume: bool) -> bool:
+    """Whether a folder holds an audit that is to be gone on with.
+
+    Raises:
+      UserError: as `earlier_config`, or an audit of more rounds is there.
+    """
+    earlier = earlier_config(folder, config, no_resume=no_resume)
+    if earlier and earlier.rounds > config.rounds:
+        raise UserError(
+            f"{folder}: holds an audit of {earlier.rounds} rounds, not {config.rounds}; "
+            "choose another --output, or start over with --no-resume"
+        )
+    return earlier is not None
+
+
 def refuse_other_data(folder: Path, experiment: "Experiment") -> None:
     """Refuses to show, or to go on with, what was found on data that have changed since.
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax_privacy.matrix_factorization import toeplitz
 from scipy import stats
 
 from fedjax_rec.base import Message, Part
@@ -79,7 +80,6 @@ def test_a_long_sum_has_less_noise_than_of_noise_drawn_anew() -> None:
 
 
 def test_the_strategy_is_as_good_as_that_of_jax_privacy() -> None:
-    toeplitz = pytest.importorskip("jax_privacy.matrix_factorization.toeplitz")
     column = np.asarray(NOISE.mechanisms[0].strategy)
     ours = squared_sensitivity(tuple(column), ROUNDS, TIMES, APART)
     theirs = toeplitz.minsep_sensitivity_squared(
