@@ -102,6 +102,26 @@ def client_view(
     return View(shared, take(private, row_ids), take(frozen, row_ids), take(memory, row_ids), extra)
 
 
+def joined(one: PyTree, other: PyTree) -> PyTree:
+    """Two trees that have leaves in different places, as one; `()` and `None` stand for nothing.
+
+    Raises:
+      ValueError: both have something in one place.
+
+    >>> joined(Part({}, {"a": 1}), Part({"item": 2}, {"b": {"c": 3}}))
+    Part(rows={'item': 2}, dense={'a': 1, 'b': {'c': 3}})
+    """
+    for left, right in ((one, other), (other, one)):
+        if left is None or (isinstance(left, tuple) and len(left) == 0):
+            return right
+    if isinstance(one, dict) and isinstance(other, dict):
+        return {key: joined(one.get(key), other.get(key)) for key in {**one, **other}}
+    if isinstance(one, tuple) and isinstance(other, tuple) and len(one) == len(other):
+        both = [joined(*pair) for pair in zip(one, other, strict=True)]
+        return type(one)(*both) if hasattr(one, "_fields") else tuple(both)
+    raise ValueError("two parts hold a parameter in the same place")
+
+
 def rows_at(leaf: Array, ids: Array) -> Array:
     """`leaf[ids]` for ids in range: nothing is checked, and none counts from the end."""
     return leaf.at[ids].get(mode="promise_in_bounds", wrap_negative_indices=False)

@@ -98,7 +98,7 @@ def ditto(
 
     return replace(
         fedavg(model, objective, common, aggregate, server_optimizer),
-        model=replace(model, init_private=init_private, score=score, score_vjp=None),
+        model=model.with_score(score, init_private=init_private, is_row_wise=model.is_row_wise),
         client_update=ClientUpdate(run, support="table"),
         init_memory=lambda shared: Private(*shared),
         without_own=without_own,

@@ -4,7 +4,6 @@ Collective matrix factorisation of Singh and Gordon (2008), "Relational learning
 collective matrix factorization", KDD, whose user vectors stay on their clients.
 """
 
-from dataclasses import replace
 from typing import Literal, NamedTuple
 
 import jax
@@ -201,4 +200,4 @@ def _bridged(model: Model, dim: int, first_other: int) -> Model:
         scores: Array = items @ user + is_other * (items @ (view.shared.dense @ user))
         return scores
 
-    return replace(model, init=init, score=score, score_vjp=None)
+    return model.with_score(score, init=init, is_row_wise=True)

@@ -184,7 +184,7 @@ def _with_one_user(
 
     return replace(
         algorithm,
-        model=replace(model, init=of_all.init, score=score, score_vjp=None),
+        model=model.with_score(score, init=of_all.init, is_row_wise=model.is_row_wise),
         client_update=ClientUpdate(run),
         adapt=adapt_own,
     )

@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import optax
@@ -25,6 +25,7 @@ PASSED_ON = (
     "num_negatives",
     "batch_size",
     "local_epochs",
+    "max_positives",
     "is_sliced",
 )
 """Settings of `recommender` that only the model or the objective reads."""
@@ -56,6 +57,7 @@ def recommender(
     num_negatives: int = 4,
     batch_size: int = 256,
     local_epochs: int = 1,
+    max_positives: int = 0,
     local_optimizer: str = "sgd",
     user_learning_rate: float = 5.0,
     item_learning_rate: float = 50.0,
@@ -82,6 +84,7 @@ def recommender(
       num_negatives: negatives to each positive, at least 1; explicit feedback draws none.
       batch_size: examples of a local step, positives and negatives together.
       local_epochs: passes over a client's items in a round, at least 1.
+      max_positives: of an epoch, drawn afresh in each round; 0: all.
       local_optimizer: any optimizer by name, started afresh each round.
       user_learning_rate: of private parameters. Losses are means over a batch, so rates of
         vectors are large.
@@ -108,6 +111,7 @@ def recommender(
         "num_negatives": num_negatives,
         "batch_size": batch_size,
         "local_epochs": local_epochs,
+        "max_positives": max_positives,
         "is_sliced": is_sliced,
     }
     for key in own:
@@ -164,13 +168,25 @@ def settings_with(
         is_read = name not in PASSED_ON or any(name in taken for taken in takers)
         is_moot = name == "feedback" and (picked["objective"] or "objective" in facts)
         if is_read and not is_moot and facts.get(name, one) is not None:
-            found[name] = one.replace(default=facts.get(name, one.default))
+            found[name] = one.replace(default=facts.get(name, _default_of(one, takers)))
     for taken in takers:
         for name, one in taken.items():
             is_scalar = isinstance(one.default, int | float | str | bool)
             if is_scalar and name not in parameters and name not in PASSED_ON:
                 found[name] = one.replace(kind=KEYWORD_ONLY)
     return found
+
+
+def _default_of(
+    parameter: inspect.Parameter, takers: Sequence[Mapping[str, inspect.Parameter]]
+) -> Any:
+    """An algorithm's own default; where it leaves the recommender's, that of who reads it."""
+    name, default = parameter.name, parameter.default
+    plain = inspect.signature(recommender).parameters.get(name)
+    if name not in PASSED_ON or plain is None or default != plain.default:
+        return default
+    own = [taken[name].default for taken in takers if name in taken]
+    return next((one for one in own if one is not parameter.empty), default)
 
 
 def _facts(model: str) -> dict[str, Any]:

@@ -66,6 +66,7 @@ from fedjax_rec.base.slots import (
     Stat,
     Support,
     Task,
+    Weights,
 )
 
 __all__ = [
@@ -114,6 +115,7 @@ __all__ = [
     "Support",
     "Task",
     "View",
+    "Weights",
     "decided",
     "derive_key",
     "empty",

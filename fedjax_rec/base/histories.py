@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fedjax_rec.base.parts import Array
+from fedjax_rec.base.parts import Array, Key
 
 
 class History(NamedTuple):
@@ -157,15 +157,22 @@ class Inputs:
     """What a model is asked to score.
 
     Attributes:
-      ids: `[B]` rows of the view to score; `None` scores every row of the view.
+      ids: `[B]` rows of the view to score; `None` scores every row of the view. With
+        `is_every_position` also `[L, B]`: other rows at each event.
       history: the client's past events, for models that read them; else `None`. Its items
-        are rows of the view, and padding is past the end of the catalogue.
+        are rows of the view, and padding is past the end of the view's rows.
+      is_hidden: `[L]` events whose items the model must not read, for models that read both
+        sides of an event; `None` hides none.
+      key: of dropout, in training; `None`: nothing is dropped.
       table: the table that `ids` index.
-      is_every_position: the scores after each event of the history are wanted, `[L, B]` in
-        place of `[B]`: row t reads events 0 .. t alone. For models that read a history.
+      is_every_position: the scores at each event of the history are wanted, `[L, B]` in
+        place of `[B]`: row t reads events 0 .. t alone, or where events are hidden all that
+        are not. For models that read a history.
     """
 
     ids: Array | None
     history: History | None = None
+    is_hidden: Array | None = field(default=None, kw_only=True)
+    key: Key | None = field(default=None, kw_only=True)
     table: str = field(default="item", metadata={"static": True})
     is_every_position: bool = field(default=False, metadata={"static": True})

@@ -68,12 +68,15 @@ class ServerUpdate:
         nothing else, so that only rows that change need to be visited.
       takes_changes: a promise that clients send changes of the shared part, so that a client
         without a server may keep its own instead.
+      needs_frozen: `apply` takes the frozen parameters as a fourth argument: a server that
+        trains by itself.
     """
 
     init: Callable[[Part], PyTree]
-    apply: Callable[[ServerState, Message, Cohort], ServerState]
+    apply: Callable[..., ServerState]
     learning_rate: float | None = None
     takes_changes: bool = False
+    needs_frozen: bool = False
 
 
 @dataclass(frozen=True)

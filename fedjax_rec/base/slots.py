@@ -1,7 +1,7 @@
 """What the author of an algorithm fills: model, objective, client update."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from fedjax_rec.base.histories import History, Inputs
@@ -9,6 +9,24 @@ from fedjax_rec.base.parts import Array, Key, Part, Private, PyTree, RowIds, Vie
 
 Support = Literal["slice", "lazy", "table"]
 Pullback = Callable[[Array], tuple[Part, Private]]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The door by which frozen parameters come in that nobody draws: those of a base model.
+
+    They are read once for each run, outside of any compiled function, and are arguments of
+    its programs: no program holds them as constants, and no checkpoint at all.
+
+    Attributes:
+      load: `() -> Part`, host arrays (a memory map will do); a part of `Fixed.frozen`.
+      source: where they come from: a package and version, or a file.
+      sha256: of what was read. A run goes on with, and is loaded with, the same alone.
+    """
+
+    load: Callable[[], Part]
+    source: str
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -28,6 +46,11 @@ class Model:
         of `score` by the view's shared and private parts would give it: `pullback(cotangent)
         -> (shared, private)`. `None`: by autodiff.
       needs_history: `score` reads `inputs.history`.
+      factors: a promise: `(view, inputs) -> (queries, keys)`, `[D]` or `[L, D]` and `[B, D]`,
+        and the scores are `queries keys^T`. A loss over the whole catalogue can then be had
+        without all the scores at once.
+      weights: frozen parameters that are there before training; see `Weights`. They stand
+        beside those that `init` draws.
     """
 
     num_rows: Mapping[str, int]
@@ -37,6 +60,18 @@ class Model:
     is_row_wise: bool = False
     score_vjp: Callable[[View, Inputs], tuple[Array, Pullback]] | None = None
     needs_history: bool = False
+    factors: Callable[[View, Inputs], tuple[Array, Array]] | None = None
+    weights: Weights | None = None
+
+    def with_score(self, score: Callable[[View, Inputs], Array], **changes: Any) -> "Model":
+        """The model with another score, of which none of the promises of its own one holds.
+
+        Args:
+          score: in place of its own.
+          **changes: of other fields.
+        """
+        nothing: dict[str, Any] = {"is_row_wise": False, "score_vjp": None, "factors": None}
+        return replace(self, score=score, **nothing | changes)
 
 
 class Sampled(NamedTuple):
@@ -62,6 +97,8 @@ class Sampler:
       num_negatives: negatives to each positive, at least 1.
       local_epochs: passes over the positives in a round, at least 1.
       batch_size: examples (positives and negatives) in a local step.
+      max_positives: of each epoch, drawn afresh for each round; 0: all. A cap on what a
+        client with a long history computes.
       table: the table of rows that items index.
       is_sliced: False gives every client the whole table: for client updates and
         transforms whose support is `table`, and as the oracle of the sliced form.
@@ -82,11 +119,14 @@ class Sampler:
     is_sliced: bool = True
     permutation: Literal["affine", "feistel"] = "affine"
     with_replacement: bool = False
+    max_positives: int = 0
 
     def __post_init__(self) -> None:
         for name in ("num_items", "num_negatives", "local_epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.max_positives < 0:
+            raise ValueError(f"max_positives must be at least 0, got {self.max_positives}")
         if self.permutation not in ("affine", "feistel"):
             raise ValueError(f"permutation must be affine or feistel, got {self.permutation!r}")
 
@@ -107,6 +147,8 @@ class Objective:
         alone; without it, that it reads the scores of its positive's group.
       rating_epochs: a promise that examples are those of `objectives.ratings`, in so many
         passes; 0 promises nothing.
+      factored_loss: `(queries, keys, examples) -> (loss, weight)`, the same without all the
+        scores, for models with `factors`.
 
     `batch` and `loss` are for objectives that are trained in batches; a closed-form client
     reads its plan itself.
@@ -119,6 +161,7 @@ class Objective:
     sampler: Sampler | None = None
     is_pointwise: bool = True
     rating_epochs: int = 0
+    factored_loss: Callable[[Array, Array, Any], tuple[Array, Array]] | None = None
 
 
 class Stat(NamedTuple):

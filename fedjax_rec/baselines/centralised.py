@@ -40,6 +40,7 @@ from fedjax_rec.base import (
     empty,
     nothing_private,
 )
+from fedjax_rec.baselines.people import pooled_people
 from fedjax_rec.clients.gradients import rows_of
 from fedjax_rec.objectives.explicit import Rated
 from fedjax_rec.objectives.stream import free_items, open_stream
@@ -119,6 +120,35 @@ def centralised(
     return pooled(algorithm.model, algorithm.objective, data, optimizer, batch_size)
 
 
+def pooled_recommender(
+    model: Model,
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+    *,
+    data: ClientData,
+    people: int = 128,
+) -> FederatedAlgorithm:
+    """A recommender on pooled data with one optimizer: the centralised twin, by name.
+
+    Row-wise models with sampled examples or ratings get mini-batches of everybody's examples
+    (`centralised`), all others batches of people (`pooled_people`).
+
+    Args:
+      model: how items are scored.
+      objective: which examples, and which loss; `batch_size` of it is that of a step.
+      optimizer: of `(shared, private)`, kept over rounds.
+      data: whose events are pooled.
+      people: of a step, for models that read a history; at least 1.
+
+    Raises:
+      ValueError: neither form suits the model.
+    """
+    if model.is_row_wise and (objective.sampler or objective.rating_epochs):
+        batch_size = objective.sampler.batch_size if objective.sampler else 4096
+        return pooled(model, objective, data, optimizer, batch_size)
+    return pooled_people(model, objective, data, optimizer, people)
+
+
 def pooled(
     model: Model,
     objective: Objective,
@@ -171,6 +201,8 @@ def _refuse_unfit(model: Model, objective: Objective) -> None:
     _, frozen = jax.eval_shape(model.init, key)
     if objective.loss is None or not (objective.sampler or objective.rating_epochs):
         raise ValueError("centralised: the objective is neither sampled nor of ratings")
+    if objective.sampler and objective.sampler.max_positives:
+        raise ValueError("centralised: takes all positives; set max_positives to 0")
     if not model.is_row_wise or model.needs_history:
         raise ValueError("centralised: the model is not row-wise")
     if jax.tree.leaves(frozen) or jax.eval_shape(model.init_private, key).rows:

@@ -1,5 +1,7 @@
 """Every baseline that can be named: add one line to add one."""
 
+from fedjax_rec.algorithms.recommender import on_recommender
+from fedjax_rec.baselines.centralised import pooled_recommender
 from fedjax_rec.baselines.ials import ials
 from fedjax_rec.baselines.majority import majority
 from fedjax_rec.baselines.means import rating_means
@@ -11,6 +13,7 @@ from fedjax_rec.registry import BASELINES
 __all__ = ["BASELINES"]
 
 OWN = {
+    "centralised": on_recommender(pooled_recommender, local_optimizer="adam"),
     "bpr_mf": bpr_mf,
     "ease": ease,
     "gmf": gmf,

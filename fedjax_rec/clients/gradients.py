@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fedjax_rec.base import Array, Model, Part, Private, Pullback, PyTree, View
+from fedjax_rec.base import Array, Model, Objective, Part, Private, Pullback, PyTree, View
 from fedjax_rec.tree import is_part, rows_at
 
 Loss = Callable[[Array, PyTree], tuple[Array, Array]]
@@ -54,6 +54,43 @@ def loss_gradients(
         divisor = jnp.where(weight > 0, weight, 1)
     (cotangent,) = loss_pullback(1 / divisor.astype(total.dtype))
     return LossGradients(pullback(cotangent), cotangent, total, weight)
+
+
+def is_factored(model: Model, objective: Objective) -> bool:
+    """Whether the loss can be had from the two factors of the scores."""
+    return model.factors is not None and objective.factored_loss is not None
+
+
+def batch_loss(
+    model: Model, objective: Objective, view: View, examples: PyTree
+) -> tuple[Array, Array]:
+    """`(loss, weight)` of each example of a batch, by factors where there are any.
+
+    Args:
+      model: what scores.
+      objective: what measures; needs `loss`.
+      view: what the client sees.
+      examples: of `objective.batch`.
+    """
+    if model.factors is not None and objective.factored_loss is not None:
+        return objective.factored_loss(*model.factors(view, examples.inputs), examples)
+    assert objective.loss is not None
+    return objective.loss(model.score(view, examples.inputs), examples)
+
+
+def factored_gradients(
+    model: Model, objective: Objective, view: View, examples: PyTree
+) -> tuple[tuple[Part, Private], Array, Array]:
+    """`loss_gradients` without all the scores: gradients, total and weight."""
+
+    def mean_loss(parts: tuple[Part, Private]) -> tuple[Array, tuple[Array, Array]]:
+        now = view._replace(shared=parts[0], private=parts[1])
+        losses, weights = batch_loss(model, objective, now, examples)
+        total, weight = jnp.sum(losses * weights), jnp.sum(weights)
+        return total / jnp.where(weight > 0, weight, 1), (total, weight)
+
+    gradients, seen = jax.grad(mean_loss, has_aux=True)((view.shared, view.private))
+    return gradients, *seen
 
 
 def autodiff(model: Model) -> Callable[[View, PyTree], tuple[Array, Pullback]]:

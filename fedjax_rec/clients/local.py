@@ -25,7 +25,12 @@ from fedjax_rec.base import (
     View,
     is_zero,
 )
-from fedjax_rec.clients.gradients import loss_gradients, rows_of
+from fedjax_rec.clients.gradients import (
+    factored_gradients,
+    is_factored,
+    loss_gradients,
+    rows_of,
+)
 from fedjax_rec.optimizers import as_sgd
 from fedjax_rec.tree import add_at, mask, subtract
 
@@ -179,13 +184,19 @@ def _dense_steps(
     """Steps of any optimizers, over every row of the client's slice."""
     batch, loss = cast(Any, objective.batch), cast(Any, objective.loss)
 
+    def gradients(now: View, examples: PyTree) -> tuple[tuple[Part, Private], Array, Array]:
+        if is_factored(model, objective):
+            return factored_gradients(model, objective, now, examples)
+        found, _, *seen = loss_gradients(model, loss, now, examples)
+        return found, *seen
+
     def run(key: Key, view: View, task: Task) -> ClientOutput:
         def local_step(step: Array, carry: PyTree) -> PyTree:
             trained, opt_states, seen = carry
             examples, states = batch(task.plan, step), []
             for turn, (optimizer, opt_state) in enumerate(zip(optimizers, opt_states, strict=True)):
                 now = view._replace(shared=trained[0], private=trained[1])
-                grads, _, *loss_seen = loss_gradients(model, loss, now, examples)
+                grads, *loss_seen = gradients(now, examples)
                 if pull is not None:
                     pulled: Part = jax.tree.map(jnp.add, grads[0], pull(view, trained[0]))
                     grads = (pulled, grads[1])

@@ -18,6 +18,7 @@ from fedjax_rec.base import (
     PyTree,
     Task,
     View,
+    empty,
 )
 
 IsOwn = Callable[[Any], bool]
@@ -97,9 +98,18 @@ def own_copies(algorithm: FederatedAlgorithm, is_own: IsOwn) -> FederatedAlgorit
         private = kept(view, own, after.private)
         return after._replace(shared=shared, private=private, frozen=view.frozen)
 
+    weights = model.weights and replace(
+        model.weights, load=lambda: _paired(empty(), model.weights.load())
+    )
     return replace(
         algorithm,
-        model=replace(model, init=init, init_private=init_private, score=score, score_vjp=None),
+        model=model.with_score(
+            score,
+            init=init,
+            init_private=init_private,
+            weights=weights,
+            is_row_wise=model.is_row_wise,
+        ),
         client_update=replace(algorithm.client_update, run=run, local=None),
         adapt=adapt and adapt_inside,
         without_own=None,

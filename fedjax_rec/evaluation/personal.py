@@ -93,5 +93,5 @@ def without_own(algorithm: FederatedAlgorithm) -> FederatedAlgorithm:
     def score(view: View, inputs: Inputs) -> Array:
         return model.score(strip(view), inputs)
 
-    stripped = replace(model, score=score, score_vjp=None)
+    stripped = model.with_score(score, is_row_wise=model.is_row_wise)
     return replace(algorithm, model=stripped, adapt=None, without_own=None)

@@ -1,6 +1,5 @@
 """A model whose users are all alike."""
 
-from dataclasses import replace
 
 import jax
 
@@ -38,6 +37,9 @@ def common_user(model: Model) -> Model:
         shared = view.shared._replace(dense=dense)
         return model.score(view._replace(shared=shared, private=Private({}, user)), inputs)
 
-    return replace(
-        model, init=init, init_private=lambda key: nothing_private(), score=score, score_vjp=None
+    return model.with_score(
+        score,
+        init=init,
+        init_private=lambda key: nothing_private(),
+        is_row_wise=model.is_row_wise,
     )

@@ -1,6 +1,5 @@
 """LightGCN on a client's ego graph: linear propagation between its user and its items."""
 
-from dataclasses import replace
 
 import jax.numpy as jnp
 
@@ -66,7 +65,7 @@ def lightgcn(
         private = view.private._replace(dense=user)
         return factors.score(view._replace(shared=shared, private=private), inputs)
 
-    return replace(factors, score=score, is_row_wise=False, score_vjp=None, needs_history=True)
+    return factors.with_score(score, needs_history=True)
 
 
 def propagate(user: Array, items: Array, history: History, num_layers: int) -> tuple[Array, Array]:

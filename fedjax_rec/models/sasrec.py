@@ -1,11 +1,12 @@
 """SASRec: a causal transformer that scores the next item of a history."""
 
-import jax
+from typing import Literal
+
 import jax.numpy as jnp
 
-from fedjax_rec.base import Array, History, Inputs, Key, Model, Part, View
-from fedjax_rec.models.checks import refuse_out_of_range
-from fedjax_rec.models.rows import gather
+from fedjax_rec.base import Array, History, Inputs, Key, Model, PyTree, decided
+from fedjax_rec.models.checks import refuse_heads, refuse_out_of_range, refuse_share
+from fedjax_rec.models.sequences import sequence_model, vectors_of
 
 
 def sasrec(
@@ -15,7 +16,10 @@ def sasrec(
     max_length: int = 50,
     num_blocks: int = 2,
     num_heads: int = 1,
+    dropout: float = 0.0,
     init_stddev: float = 0.02,
+    is_rematerialised: bool = False,
+    precision: Literal["float32", "bfloat16"] = "float32",
 ) -> Model:
     """Self-attentive sequential recommendation (SASRec).
 
@@ -30,23 +34,26 @@ def sasrec(
       max_length: most events that are read, at least 1.
       num_blocks: transformer blocks, at least 1.
       num_heads: heads of attention, at least 1.
+      dropout: of inputs and of what blocks add, in training; from 0 to below 1.
       init_stddev: standard deviation of the normal initial item vectors, at least 0.
+      is_rematerialised: activations are made again for the gradient: less memory, more time.
+      precision: of activations; parameters are float32.
 
     Returns:
-      A model with rows `{"item": [I, D]}` and dense flax parameters. It needs the whole table
-      and `inputs.history`, whose items are ids of the catalogue; it scores `inputs.ids` (or
+      A model with rows `{"item": [I, D]}` and dense flax parameters. It needs
+      `inputs.history`, whose items are rows of the view; it scores `inputs.ids` (or
       all) after the last event, `[B]`, or after each, `[L, B]`, if `is_every_position`. For a
       client without events the scores are finite and the same for all such clients.
 
     Raises:
-      ValueError: an argument is out of range; when traced: there is no history, the view is
-        not the whole table, or a history is longer than `max_length` and scores are
-        wanted after every event.
+      ValueError: an argument is out of range; when traced: there is no history, or it is
+        longer than `max_length` and scores are wanted after every event.
 
     Reference:
       Kang and McAuley (2018), "Self-attentive sequential recommendation", section III, with
-      scores from the item embedding itself. Differences: no dropout; queries, keys and
-      values all read the normalised events; with several heads, no projection behind them.
+      scores from the item embedding itself. Differences: queries, keys and values all read the
+      normalised events; with several heads, no projection behind them; what attention adds is
+      dropped, and not its weights.
 
     >>> model = sasrec(num_items=5, dim=4)
     >>> model.needs_history, model.is_row_wise
@@ -59,44 +66,29 @@ def sasrec(
         num_heads=num_heads,
         init_stddev=init_stddev,
     )
-    if dim % num_heads:
-        raise ValueError(f"dim must be a multiple of num_heads = {num_heads}, got {dim}")
+    refuse_heads(dim, num_heads)
+    refuse_share(dropout=dropout)
 
-    from fedjax_rec.models.transformer import Encoder  # loads flax
+    from fedjax_rec.models.transformer import Encoder, dropping  # loads flax
 
-    encoder = Encoder(max_length, num_blocks, num_heads)
+    encoder = Encoder(
+        max_length,
+        num_blocks,
+        num_heads,
+        hidden_dim=dim,
+        dropout=dropout,
+        is_rematerialised=is_rematerialised,
+        dtype=jnp.dtype(precision),
+    )
+    drops = decided(lambda: dropout > 0)
 
-    def init(key: Key) -> tuple[Part, Part]:
-        key_table, key_encoder = jax.random.split(key)
-        table = init_stddev * jax.random.normal(key_table, (num_items, dim))
-        dense = encoder.init(key_encoder, table[:1], jnp.int32(1))["params"]
-        return Part({"item": table}, dense), Part({}, ())
+    def init_dense(key: Key, row: Array) -> PyTree:
+        return encoder.init(key, row, jnp.int32(1))["params"]
 
-    def score(view: View, inputs: Inputs) -> Array:
-        table, history = view.shared.rows["item"], inputs.history
-        if history is None:
-            raise ValueError("sasrec reads a history: use an objective that gives it: next_item")
-        if table.shape[0] != num_items:
-            raise ValueError(f"sasrec needs the whole table of {num_items} rows: do not slice it")
-        if inputs.is_every_position and history.items.shape[0] > max_length:
-            raise ValueError(
-                f"a history of {history.items.shape[0]} events is longer than the model's "
-                f"max_length = {max_length}: cut it before asking for every position"
-            )
-        items, num_events = latest(history, max_length, num_items)
-        events = jnp.sqrt(dim) * table.at[items].get(mode="fill", fill_value=0)
-        hidden = encoder.bind({"params": view.shared.dense})(events, num_events)
-        if not inputs.is_every_position:
-            hidden = hidden[jnp.maximum(num_events - 1, 0)]
-        return hidden @ gather(table, inputs.ids).T
+    def read(dense: PyTree, table: Array, window: History, inputs: Inputs) -> Array:
+        events = jnp.sqrt(dim) * vectors_of(table, window.items)
+        dropped = dropping(inputs.key if drops else None)
+        hidden: Array = encoder.apply({"params": dense}, events, window.num_events, **dropped)
+        return hidden
 
-    return Model({"item": num_items}, init, score, needs_history=True)
-
-
-def latest(history: History, max_length: int, num_items: int) -> tuple[Array, Array]:
-    """The last `max_length` items, oldest first and padded at the end, and how many are real."""
-    length = min(history.items.shape[0], max_length)
-    num_events = jnp.minimum(history.num_events, length)
-    place = jnp.arange(length)
-    items = history.items.at[history.num_events - num_events + place].get(mode="clip")
-    return jnp.where(place < num_events, items, num_items), num_events
+    return sequence_model("sasrec", num_items, dim, max_length, init_stddev, init_dense, read)

@@ -1,71 +1,138 @@
-"""A causal transformer over a sequence, in flax; loaded when a model that uses it is made."""
+"""A transformer over a sequence, in flax; loaded when a model that uses it is made."""
+
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fedjax_rec.base import Array
+from fedjax_rec.base import Array, Key
 
 
-class CausalAttention(nn.Module):
-    """Self-attention of each event to itself and the earlier ones.
+class Attention(nn.Module):
+    """Self-attention: `softmax(Q K^T / sqrt(d)) V` for each head of width d.
 
-    `softmax(Q K^T / sqrt(d)) V` for each head of width d, with Q, K and V linear in the input;
-    heads are put side by side.
-
-    Padding at the end needs no mask: no event sees a later one.
+    Q, K and V are linear in the input; heads are put side by side. With `is_causal` an event
+    reads itself and the earlier ones: padding at the end needs no mask, for no event sees a
+    later one.
     """
 
     num_heads: int
+    is_causal: bool
+    has_output: bool
+    dtype: Any
 
     @nn.compact
-    def __call__(self, events: Array) -> Array:
+    def __call__(self, events: Array, is_real: Array) -> Array:
         """`[L, D] -> [L, D]`."""
         length, dim = events.shape
         shape = (length, self.num_heads, dim // self.num_heads)
 
         def project(name: str) -> Array:
-            projected: Array = nn.Dense(dim, use_bias=False, name=name)(events)
+            dense = nn.Dense(dim, use_bias=self.has_output, dtype=self.dtype, name=name)
+            projected: Array = dense(events)
             return projected.reshape(shape)
 
-        query, key, value = project("query"), project("key"), project("value")
-        logits = jnp.einsum("qhd,khd->hqk", query, key) / jnp.sqrt(shape[-1])
-        is_past = jnp.tri(length, dtype=bool)
-        weights = jax.nn.softmax(jnp.where(is_past, logits, -jnp.inf))
-        return jnp.einsum("hqk,khd->qhd", weights, value).reshape(length, dim)
+        mask = None if self.is_causal else jnp.broadcast_to(is_real, (1, length, length))
+        attended = jax.nn.dot_product_attention(
+            project("query"), project("key"), project("value"), mask=mask, is_causal=self.is_causal
+        ).reshape(length, dim)
+        if self.has_output:
+            attended = nn.Dense(dim, dtype=self.dtype, name="output")(attended)
+        return attended
 
 
 class Block(nn.Module):
-    """`x + attention(norm(x))`, then `x + W_2 relu(W_1 norm(x) + b_1) + b_2`."""
+    """Attention, then two layers on each event, both added to their input.
+
+    Before: `x + attention(norm(x))`, then `x + W_2 relu(W_1 norm(x) + b_1) + b_2`. After:
+    `norm(x + attention(x))`, then `norm(x + W_2 gelu(W_1 x + b_1) + b_2)`.
+    """
 
     num_heads: int
+    hidden_dim: int
+    dropout: float
+    is_bidirectional: bool
+    dtype: Any
+    is_training: bool
 
     @nn.compact
-    def __call__(self, events: Array) -> Array:
-        """`[L, D] -> [L, D]`."""
-        dim = events.shape[-1]
-        events = events + CausalAttention(self.num_heads)(nn.LayerNorm()(events))
-        hidden = nn.relu(nn.Dense(dim)(nn.LayerNorm()(events)))
-        output: Array = events + nn.Dense(dim)(hidden)
-        return output
+    def __call__(self, events: Array, is_real: Array) -> tuple[Array, None]:
+        """`[L, D] -> [L, D]`, in the form of a step of a scan."""
+        dim, after = events.shape[-1], self.is_bidirectional
+
+        def norm(inputs: Array) -> Array:
+            normed: Array = nn.LayerNorm(dtype=self.dtype)(inputs)
+            return normed
+
+        def drop(inputs: Array) -> Array:
+            dropped: Array = nn.Dropout(self.dropout, deterministic=not self.is_training)(inputs)
+            return dropped
+
+        attention = Attention(self.num_heads, not after, after, self.dtype, name="attention")
+        activation = nn.gelu if after else nn.relu
+        attended = events + drop(attention(events if after else norm(events), is_real))
+        attended = norm(attended) if after else attended
+        inner = nn.Dense(self.hidden_dim, dtype=self.dtype, name="inner")
+        outer = nn.Dense(dim, dtype=self.dtype, name="outer")
+        hidden = activation(inner(attended if after else norm(attended)))
+        output = attended + drop(outer(drop(hidden)))
+        return (norm(output) if after else output), None
 
 
 class Encoder(nn.Module):
-    """Learnt positions, blocks, a last layer norm."""
+    """Learnt positions, blocks, and a last layer norm where blocks have none at their end.
+
+    Attributes:
+      max_length: most events that are read.
+      num_blocks: whose parameters are stacked: compilation does not grow with them.
+      num_heads: of attention.
+      hidden_dim: of the layers on each event.
+      dropout: share of numbers that are dropped in training.
+      is_bidirectional: each event reads all others, norms stand after the layers.
+      is_rematerialised: activations are made again for the gradient.
+      dtype: of activations and products; parameters stay in float32.
+    """
 
     max_length: int
     num_blocks: int
     num_heads: int
+    hidden_dim: int
+    dropout: float = 0.0
+    is_bidirectional: bool = False
+    is_rematerialised: bool = False
+    dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, events: Array, num_events: Array) -> Array:
+    def __call__(self, events: Array, num_events: Array, is_training: bool = False) -> Array:
         """`[L, D] -> [L, D]`; real events come first and the latest has the last position."""
         positions = self.param(
             "positions", nn.initializers.normal(0.02), (self.max_length, events.shape[-1])
         )
-        place = self.max_length - num_events + jnp.arange(events.shape[0])
-        events = events + positions.at[place].get(mode="clip")
-        for _ in range(self.num_blocks):
-            events = Block(self.num_heads)(events)
-        hidden: Array = nn.LayerNorm()(events)
-        return hidden
+        place = jnp.arange(events.shape[0])
+        events = events + positions.at[self.max_length - num_events + place].get(mode="clip")
+        events = nn.Dropout(self.dropout, deterministic=not is_training)(events)
+        block = nn.remat(Block, prevent_cse=False) if self.is_rematerialised else Block
+        blocks = nn.scan(
+            block,
+            variable_axes={"params": 0},
+            split_rngs={"params": True, "dropout": True},
+            in_axes=nn.broadcast,
+            length=self.num_blocks,
+        )(
+            self.num_heads,
+            self.hidden_dim,
+            self.dropout,
+            self.is_bidirectional,
+            self.dtype,
+            is_training,
+            name="blocks",
+        )
+        events, _ = blocks(events.astype(self.dtype), place < num_events)
+        hidden: Array = events if self.is_bidirectional else nn.LayerNorm(dtype=self.dtype)(events)
+        return hidden.astype(jnp.float32)
+
+
+def dropping(key: Key | None) -> dict[str, Any]:
+    """The arguments by which a module drops in training, and does not without a key."""
+    return {"is_training": True, "rngs": {"dropout": key}} if key is not None else {}

@@ -11,20 +11,24 @@ from fedjax_rec.objectives.losses import (
     squared_error,
 )
 from fedjax_rec.objectives.named import LossName, implicit
-from fedjax_rec.objectives.next_item import next_item
+from fedjax_rec.objectives.next_item import masked_item, next_item
 from fedjax_rec.objectives.registry import OBJECTIVES
+from fedjax_rec.objectives.sampled_items import SampledLoss, sampled_item
 
 __all__ = [
     "OBJECTIVES",
     "DomainExamples",
     "LossName",
+    "SampledLoss",
     "Sampler",
     "binary_cross_entropy",
     "bpr",
     "implicit",
+    "masked_item",
     "next_item",
     "ratings",
     "sampled",
+    "sampled_item",
     "saturating_cross_entropy",
     "squared_error",
     "two_domains",

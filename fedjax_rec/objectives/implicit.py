@@ -80,13 +80,18 @@ def sampled(
             f"groups, got {sampler.batch_size}"
         )
 
+    def positives_of(stream: Stream) -> Array:
+        """How many of a client's positives come in an epoch."""
+        return jnp.minimum(stream.num_positives, sampler.max_positives or 2**30)
+
     def steps_per_epoch(num_positives: Array) -> Array:
         return (num_positives * group + sampler.batch_size - 1) // sampler.batch_size
 
     def prepare(key: Key, history: History) -> tuple[RowIds, SampledPlan]:
         num_excluded = history.excluded.shape[0]
         stream = open_stream(sampler, key, history.num_events, history.num_excluded, num_excluded)
-        num_places = history.items.shape[0] * sampler.num_negatives * sampler.local_epochs
+        most_positives = min(history.items.shape[0], sampler.max_positives or 2**30)
+        num_places = most_positives * sampler.num_negatives * sampler.local_epochs
         if not sampler.with_replacement:
             num_places = min(num_places, sampler.num_items)
         negatives, repeats = draw_negatives(stream, history, sampler.num_items, num_places), None
@@ -106,10 +111,10 @@ def sampled(
         return {sampler.table: rows if is_sliced else None}, plan
 
     def num_steps(plan: SampledPlan) -> Array:
-        return sampler.local_epochs * steps_per_epoch(plan.stream.num_positives)
+        return sampler.local_epochs * steps_per_epoch(positives_of(plan.stream))
 
     def batch(plan: SampledPlan, step: Array) -> Sampled:
-        num_positives, num_distinct = plan.stream.num_positives, plan.stream.negatives.num_places
+        num_positives, num_distinct = positives_of(plan.stream), plan.stream.negatives.num_places
         steps = jnp.maximum(steps_per_epoch(num_positives), 1)
         epoch = step // steps
         example = (step % steps) * sampler.batch_size + jnp.arange(sampler.batch_size)

@@ -4,7 +4,8 @@ from fedjax_rec.base import Objective, Sampler
 from fedjax_rec.objectives.explicit import ratings
 from fedjax_rec.objectives.implicit import with_history
 from fedjax_rec.objectives.named import LossName, implicit
-from fedjax_rec.objectives.next_item import next_item
+from fedjax_rec.objectives.next_item import masked_item, next_item
+from fedjax_rec.objectives.sampled_items import sampled_item
 from fedjax_rec.registry import OBJECTIVES
 
 __all__ = ["OBJECTIVES"]
@@ -18,6 +19,7 @@ def sampled_implicit(
     num_negatives: int = 4,
     batch_size: int = 256,
     local_epochs: int = 1,
+    max_positives: int = 0,
     is_sliced: bool = True,
 ) -> Objective:
     """Training items with sampled negatives: `implicit` from plain settings.
@@ -25,7 +27,14 @@ def sampled_implicit(
     >>> sampled_implicit(90, num_negatives=2).sampler.num_negatives
     2
     """
-    sampler = Sampler(num_items, num_negatives, local_epochs, batch_size, is_sliced=is_sliced)
+    sampler = Sampler(
+        num_items,
+        num_negatives,
+        local_epochs,
+        batch_size,
+        is_sliced=is_sliced,
+        max_positives=max_positives,
+    )
     return implicit(sampler, loss)
 
 
@@ -37,6 +46,7 @@ def implicit_with_history(
     num_negatives: int = 4,
     batch_size: int = 256,
     local_epochs: int = 1,
+    max_positives: int = 0,
     is_sliced: bool = True,
 ) -> Objective:
     """The same, for models that read the client's events.
@@ -44,7 +54,14 @@ def implicit_with_history(
     >>> implicit_with_history(90, num_negatives=2).sampler.num_negatives
     2
     """
-    sampler = Sampler(num_items, num_negatives, local_epochs, batch_size, is_sliced=is_sliced)
+    sampler = Sampler(
+        num_items,
+        num_negatives,
+        local_epochs,
+        batch_size,
+        is_sliced=is_sliced,
+        max_positives=max_positives,
+    )
     return with_history(implicit(sampler, loss))
 
 
@@ -64,11 +81,6 @@ def squared_ratings(
     return ratings(num_items, local_epochs=local_epochs, batch_size=batch_size, is_sliced=is_sliced)
 
 
-@OBJECTIVES.named("next_item")
-def next_of_sequence(num_items: int, *, max_length: int = 50, local_epochs: int = 1) -> Objective:
-    """The next item of a sequence, of the catalogue's own table.
-
-    >>> next_of_sequence(90).sampler is None
-    True
-    """
-    return next_item(num_items, max_length, local_epochs=local_epochs)
+OBJECTIVES.register("next_item", next_item)
+OBJECTIVES.register("masked_item", masked_item)
+OBJECTIVES.register("sampled_item", sampled_item)

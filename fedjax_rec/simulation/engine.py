@@ -208,8 +208,10 @@ def _step_summed(
     total, clients, info = train(now)
     total, state = _decode(method, now.state, total)
     total, cohort = _released(algorithm.aggregate, total, now.cohort)
+    server = algorithm.server_update
+    further = (now.fixed.frozen,) if server.needs_frozen else ()
     with in_words("ServerUpdate.apply"):
-        state = checked_state(state, algorithm.server_update.apply(state, total, cohort))
+        state = checked_state(state, server.apply(state, total, cohort, *further))
     return state._replace(round=state.round + 1), clients, info
 
 
@@ -314,6 +316,10 @@ def _train(
     this, cohort = method.round(now), now.cohort
     carry = empty_carry(this, now.clients, cohort.is_valid.size)
     classes = list(now.fixed.data.classes)
+    sampler = this.algorithm.objective.sampler
+    if sampler and sampler.max_positives:
+        # all make as many steps: a chunk of unlike clients wastes nothing, and one program does
+        classes = [LengthClass.covering(classes)]
     is_light = jnp.zeros_like(cohort.is_valid)
     if is_streamed(this, now.clients):
         members, is_light = open_members(this, cohort)

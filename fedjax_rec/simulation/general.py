@@ -18,6 +18,7 @@ from fedjax_rec.base import (
     Entry,
     LengthClass,
     Message,
+    Part,
     PyTree,
     RoundInfo,
     RowIds,
@@ -31,7 +32,7 @@ from fedjax_rec.simulation.mistakes import in_words, refuse_output, refuse_slice
 from fedjax_rec.simulation.sums import add_messages, stack_messages, table_shaped, write_store
 
 CACHE_BYTES = 2**19  # of what a chunk's clients hold, on a CPU: half of a core's own cache
-MEMORY_BYTES = 2**30  # likewise on an accelerator
+MEMORY_BYTES = 2**30  # likewise on an accelerator, and where a base is larger than any cache
 LARGEST_CHUNK = {True: 8, False: 4096}  # on a CPU, and on an accelerator
 
 
@@ -45,7 +46,9 @@ def train_class(
       order: `[C]` whose place in the cohort as it came each of them has.
       ranks: `[C]` their keys, sorted.
     """
-    chunk_size = this.execution.chunk_size or _chunk_size(this, length, carry.clients)
+    chunk_size = this.execution.chunk_size or _chunk_size(
+        this, length, carry.clients, order.size
+    )
     begin, end = jnp.searchsorted(ranks, jnp.array([length.start, length.stop]))
 
     def chunk(number: Array, carry: Carry) -> Carry:
@@ -61,20 +64,46 @@ def train_class(
     return trained
 
 
-def _chunk_size(this: Round, length: LengthClass, store: Clients) -> int:
-    """How many clients of a class train at once: as many as fit, with what they change."""
+def _chunk_size(this: Round, length: LengthClass, store: Clients, capacity: int) -> int:
+    """How many clients of a class train at once: as many as fit, with what they change.
 
-    def held() -> PyTree:
+    What all of them read alike is there once, however many they are: whole frozen tables, and
+    what is frozen or the server's and no item's. Where that base is larger than what a client
+    has of its own, reading it for several clients at once pays, and no cache holds it anyway.
+    Nor is a chunk larger than the class's share of the cohort: places that stay empty are
+    computed too.
+
+    Args:
+      capacity: of the cohort.
+    """
+
+    def held() -> tuple[RowIds, View, PyTree]:
         entry = Entry(jnp.int32(0), jnp.int32(0), jnp.bool_(True))
         row_ids, _, _ = _prepare(this, length, entry)
-        return _view(this, entry, store, row_ids)[0]
+        return row_ids, *_view(this, entry, store, row_ids)
 
+    row_ids, view, residual = jax.eval_shape(held)
+    is_sent_apart = this.algorithm.broadcast is not None
+    common = [_read_alike(view.frozen, row_ids)]
+    common += [] if is_sent_apart else [_read_alike(view.extra, row_ids)]
+    base_bytes = _num_bytes(common)
+    own_bytes = _num_bytes((view, residual)) - base_bytes
     is_cpu = jax.default_backend() == "cpu"
-    num_bytes = sum(
-        leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(jax.eval_shape(held))
-    )
-    fitting = (CACHE_BYTES if is_cpu else MEMORY_BYTES) // max(2 * num_bytes, 1)
-    return int(min(max(fitting, 1), LARGEST_CHUNK[is_cpu]))
+    is_cached = is_cpu and base_bytes <= own_bytes
+    fitting = (CACHE_BYTES if is_cached else MEMORY_BYTES) // max(2 * own_bytes, 1)
+    num_clients = this.fixed.data.classes[-1].stop
+    share = -(-capacity * (length.stop - length.start) // num_clients)
+    return int(min(max(fitting, 1), LARGEST_CHUNK[is_cpu], max(share, 1)))
+
+
+def _read_alike(part: Part, row_ids: RowIds) -> PyTree:
+    """Of a part that no client changes: what is not cut to a client's rows."""
+    whole = [tree for table, tree in part.rows.items() if row_ids.get(table) is None]
+    return whole, part.dense
+
+
+def _num_bytes(tree: PyTree) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def _train_chunk(

@@ -60,6 +60,7 @@ from fedjax_rec.simulation.storage import (
     restore_latest,
 )
 from fedjax_rec.simulation.watchdog import Watchdog
+from fedjax_rec.simulation.weights import with_weights
 from fedjax_rec.simulation.yardstick import below_popularity, popularity_metrics
 
 
@@ -327,8 +328,8 @@ def _initial(shared: Shared, data: FederatedData, key: Key) -> tuple[ServerState
     def make(algorithm: FederatedAlgorithm) -> Callable[[Key], Any]:
         return lambda key: build(algorithm).init(key, num_clients)
 
-    initial: tuple[ServerState, Clients, Part] = shared.call(("init", num_clients), make, key)
-    return initial
+    state, clients, drawn = shared.call(("init", num_clients), make, key)
+    return state, clients, with_weights(shared.algorithm.model, drawn)
 
 
 def _stretch(shared: Shared, execution: Execution, *args: Any) -> Callable[..., Any]:

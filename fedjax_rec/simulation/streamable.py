@@ -43,6 +43,8 @@ def refusal(algorithm: FederatedAlgorithm, shared: Part, private: Private) -> st
         "its objective is not `sampled`": sampler is not None,
         "its clients do not train by plain SGD": update.local is not None,
         "it makes more than one local epoch": sampler is not None and sampler.local_epochs == 1,
+        "it takes some of a client's positives only": sampler is not None
+        and not sampler.max_positives,
         "its negatives are drawn with replacement": sampler is not None
         and not sampler.with_replacement,
         "its model is not row-wise": algorithm.model.is_row_wise,

@@ -24,6 +24,7 @@ from fedjax_rec.data import FederatedData
 from fedjax_rec.data.toys import toy_data, toy_features
 from fedjax_rec.simulation import Execution, build, pad_cohort
 from fedjax_rec.simulation.devices import Placement
+from fedjax_rec.simulation.weights import with_weights
 
 TOLERANCE = 1e-5
 """Relative L2 distance of two equal rounds, of what a leaf moved by."""
@@ -79,7 +80,8 @@ class Subject:
     def start(self) -> tuple[ServerState, Clients, Fixed]:
         """Where every round begins."""
         init = jax.jit(build(self.algorithm).init, static_argnums=1, compiler_options=QUICK)
-        state, clients, frozen = init(self.key, self.data.num_clients)
+        state, clients, drawn = init(self.key, self.data.num_clients)
+        frozen = with_weights(self.algorithm.model, drawn)
         return state, clients, Fixed(frozen, self.data.clients)
 
     def program(

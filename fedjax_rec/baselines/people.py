@@ -1,0 +1,230 @@
+"""The centralised twin of models of sequences: pooled batches of people."""
+
+from functools import partial
+from typing import Any, NamedTuple, cast
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from fedjax_rec.base import (
+    PREPARE,
+    SERVER,
+    Array,
+    ClientData,
+    ClientOutput,
+    ClientUpdate,
+    Cohort,
+    FederatedAlgorithm,
+    History,
+    Key,
+    LengthClass,
+    Message,
+    Model,
+    Objective,
+    Part,
+    PyTree,
+    RowIds,
+    ServerState,
+    ServerUpdate,
+    Task,
+    View,
+    derive_key,
+    empty,
+    nothing_private,
+)
+from fedjax_rec.clients.gradients import batch_loss
+from fedjax_rec.transforms import total
+from fedjax_rec.tree import take
+
+SHORT = 16
+"""Most events of the people whose batches are padded to less than the longest history."""
+
+
+class Trainer(NamedTuple):
+    """What the owner of pooled data holds beside the model's parameters.
+
+    Attributes:
+      opt_state: of its optimizer.
+      data: everybody's events.
+    """
+
+    opt_state: PyTree
+    data: ClientData
+
+
+def pooled_people(
+    model: Model,
+    objective: Objective,
+    data: ClientData,
+    optimizer: optax.GradientTransformation | None = None,
+    batch_size: int = 128,
+) -> FederatedAlgorithm:
+    """The same model and objective on batches of people, with one optimizer kept over rounds.
+
+    A round is one pass over everybody. A step of the optimizer takes the batches of
+    `batch_size` people, each as the person would draw it in this round, and the mean of their
+    examples' losses, `sum(weight * loss) / sum(weight)`. Where the objective makes several
+    batches of a person, those follow one another.
+
+    People with at most 16 events are batched by themselves, which are padded to so many; who
+    shares a batch is drawn afresh in each round, and the order of batches too.
+
+    This is no federated training: the server holds every event, clients send nothing, and who
+    is in the cohort does not matter.
+
+    Args:
+      model: without private parameters; dense and frozen ones are trained and read as ever.
+      objective: with `batch` and a loss.
+      data: whose events are pooled.
+      optimizer: any optax optimizer of `(shared, private)`, of which nothing is private;
+        `optax.adam(1e-3)` by default.
+      batch_size: people of a step, at least 1.
+
+    Returns:
+      An algorithm whose server trains.
+
+    Raises:
+      ValueError: the model has private parameters, the objective no batches, or a number below 1.
+
+    >>> from fedjax_rec.data import load
+    >>> from fedjax_rec.models import sasrec
+    >>> from fedjax_rec.objectives import next_item
+    >>> data = load("synthetic", num_users=30, num_items=40, mean_events=8)
+    >>> model = sasrec(data.num_items, dim=4, max_length=8)
+    >>> twin = pooled_people(model, next_item(data.num_items, 8), data.clients)
+    >>> twin.server_update.needs_frozen
+    True
+    """
+    _refuse_unfit(model, objective, batch_size)
+    optimizer = optimizer or optax.adam(1e-3)
+    epoch = partial(_epoch, model, objective, optimizer, batch_size)
+
+    def init_trainer(key: Key, shared: Part) -> Part:
+        return Part({}, Trainer(optimizer.init((shared, nothing_private())), data))
+
+    def prepare(key: Key, history: History) -> tuple[RowIds, Array]:
+        return {}, history.num_events
+
+    def do_nothing(key: Key, view: View, task: Task) -> ClientOutput:
+        weight = task.plan.astype(jnp.float32)
+        return ClientOutput(empty(), view.private, view.memory, weight, {})
+
+    def train(state: ServerState, message: Message, cohort: Cohort, frozen: Part) -> ServerState:
+        shared, trainer = epoch(state, frozen)
+        return state._replace(shared=shared, extra=Part({}, trainer))
+
+    return FederatedAlgorithm(
+        model,
+        Objective(prepare),
+        ClientUpdate(do_nothing),
+        total(),
+        ServerUpdate(lambda shared: (), train, needs_frozen=True),
+        broadcast=lambda state, entry, row_ids: (take(state.shared, row_ids), empty()),
+        template=lambda shared: empty(),
+        init_extra=init_trainer,
+    )
+
+
+def _refuse_unfit(model: Model, objective: Objective, batch_size: int) -> None:
+    if objective.batch is None or objective.loss is None:
+        raise ValueError("centralised: the objective makes no batches")
+    if jax.tree.leaves(jax.eval_shape(model.init_private, jax.random.key(0))):
+        raise ValueError("centralised: the model has private parameters and is not row-wise")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+
+
+def _groups(data: ClientData) -> list[LengthClass]:
+    """Length classes as two: people with few events, and all others."""
+    short = [one for one in data.classes if one.num_events <= SHORT]
+    long = [one for one in data.classes if one.num_events > SHORT]
+    return [LengthClass.covering(group) for group in (long, short) if group]
+
+
+def _epoch(
+    model: Model,
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+    batch_size: int,
+    state: ServerState,
+    frozen: Part,
+) -> tuple[Part, Trainer]:
+    """One pass over everybody."""
+    trainer: Trainer = state.extra.dense
+    data = trainer.data
+    groups = _groups(data)
+    by_rank = jnp.argsort(data.rank)
+    key = derive_key(state.key, state.round, SERVER, PREPARE)
+    batches, kinds = [], []
+    for number, group in enumerate(groups):
+        people = by_rank[group.start : group.stop]
+        drawn = jax.random.permutation(jax.random.fold_in(key, number), people)
+        num_batches = -(-drawn.size // batch_size)
+        padded = jnp.pad(
+            drawn, (0, num_batches * batch_size - drawn.size), constant_values=data.num_clients
+        )
+        batches.append(padded.reshape(num_batches, batch_size))
+        kinds.append(jnp.full(num_batches, number))
+    order = jax.random.permutation(
+        jax.random.fold_in(key, len(groups)), sum(one.shape[0] for one in batches)
+    )
+    people, kind = jnp.concatenate(batches)[order], jnp.concatenate(kinds)[order]
+    steps = [
+        partial(_steps_of, model, objective, optimizer, state, frozen, data, group)
+        for group in groups
+    ]
+
+    def step(carry: PyTree, batch: tuple[Array, Array]) -> tuple[PyTree, None]:
+        people, kind = batch
+        return jax.lax.switch(kind, steps, carry, people), None
+
+    carry = state.shared, trainer.opt_state
+    (shared, opt_state), _ = jax.lax.scan(step, carry, (people, kind))
+    return shared, trainer._replace(opt_state=opt_state)
+
+
+def _steps_of(
+    model: Model,
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+    state: ServerState,
+    frozen: Part,
+    data: ClientData,
+    group: LengthClass,
+    carry: PyTree,
+    people: Array,
+) -> PyTree:
+    """The optimizer's steps on the batches of some people of one group."""
+    batch = cast(Any, objective.batch)
+
+    def prepare(client: Array) -> tuple[RowIds, PyTree, Array]:
+        history = data.history(jnp.minimum(client, data.num_clients - 1), group)
+        row_ids, plan = objective.prepare(
+            derive_key(state.key, state.round, client, PREPARE), history
+        )
+        is_there = client < data.num_clients
+        return row_ids, plan, jnp.where(is_there, objective.num_steps(plan), 0)
+
+    row_ids, plans, num_steps = jax.vmap(prepare)(people)
+
+    def mean_loss(shared: Part, step: Array) -> Array:
+        def of_one(row_ids: RowIds, plan: PyTree, num_steps: Array) -> tuple[Array, Array]:
+            view = View(
+                take(shared, row_ids), nothing_private(), take(frozen, row_ids),
+                nothing_private(), empty(),
+            )
+            losses, weights = batch_loss(model, objective, view, batch(plan, step))
+            weights = jnp.where(step < num_steps, weights, 0)
+            return jnp.sum(losses * weights), jnp.sum(weights)
+
+        totals, weights = jax.vmap(of_one)(row_ids, plans, num_steps)
+        return jnp.sum(totals) / jnp.maximum(jnp.sum(weights), 1)
+
+    def one(step: Array, carry: PyTree) -> PyTree:
+        shared, opt_state = carry
+        slope = jax.grad(mean_loss)(shared, step), nothing_private()
+        updates, opt_state = optimizer.update(slope, opt_state, (shared, nothing_private()))
+        return optax.apply_updates(shared, updates[0]), opt_state
+
+    return jax.lax.fori_loop(0, jnp.max(num_steps), one, carry)

@@ -1,0 +1,135 @@
+"""What models of sequences share: they read the last events, and score by item vectors."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from fedjax_rec.base import Array, History, Inputs, Key, Model, Part, PyTree, View
+from fedjax_rec.models.rows import gather
+
+Read = Callable[[PyTree, Array, History, Inputs], Array]
+"""`(dense, table, window, inputs) -> [L, D]`, what was made of the events up to each."""
+
+
+def sequence_model(
+    name: str,
+    num_items: int,
+    dim: int,
+    max_length: int,
+    init_stddev: float,
+    init_dense: Callable[[Key, Array], PyTree],
+    read: Read,
+    *,
+    keys_of: Callable[[Array], Array] = lambda vectors: vectors,
+    appends: bool = False,
+) -> Model:
+    """A model whose score of item i is `f_t . k(q_i)`, f_t what it made of the events up to t.
+
+    Args:
+      name: for messages.
+      num_items: size of the catalogue (I).
+      dim: width of a vector (D).
+      max_length: most events that are read.
+      init_stddev: of the normal initial item vectors.
+      init_dense: `(key, row [1, D]) -> dense` parameters.
+      read: makes f; real events come first, and padding has the number of the view's rows.
+      keys_of: k.
+      appends: asked for what follows the last event, the model hides an event behind it; else
+        f of the last event answers.
+
+    Returns:
+      A model with rows `{"item": [I, D]}`, `factors`, and scores at every place or the last. For
+      a client without events the scores are finite and the same for all such clients.
+    """
+
+    def init(key: Key) -> tuple[Part, Part]:
+        key_table, key_dense = jax.random.split(key)
+        table = init_stddev * jax.random.normal(key_table, (num_items, dim))
+        return Part({"item": table}, init_dense(key_dense, table[:1])), Part({}, ())
+
+    def factors(view: View, inputs: Inputs) -> tuple[Array, Array]:
+        table, history = view.shared.rows["item"], inputs.history
+        if history is None:
+            raise ValueError(f"{name} reads a history: use an objective that gives it: next_item")
+        length = history.items.shape[0]
+        if inputs.is_every_position and length > max_length:
+            raise ValueError(
+                f"a history of {length} events is longer than the model's max_length = "
+                f"{max_length}: cut it before asking for every position"
+            )
+        window, hides = history, inputs.is_hidden is not None
+        if inputs.is_every_position:
+            window = latest(history, max_length, table.shape[0])
+            if appends and not hides:
+                raise ValueError(f"{name} reads both sides of an event: use objective masked_item")
+        elif appends:
+            window = _with_one_more(history, max_length, table.shape[0])
+            inputs = _hiding_last(inputs, window)
+        else:
+            window = latest(history, max_length, table.shape[0])
+        hidden = read(view.shared.dense, table, window, inputs)
+        if not inputs.is_every_position:
+            hidden = hidden[jnp.maximum(window.num_events - 1, 0)]
+        return hidden, keys_of(gather(table, inputs.ids))
+
+    def score(view: View, inputs: Inputs) -> Array:
+        queries, keys = factors(view, inputs)
+        if keys.ndim == 3:  # other items at each place
+            at_each: Array = jnp.einsum("ld,lbd->lb", queries, keys)
+            return at_each
+        return queries @ keys.T
+
+    return Model({"item": num_items}, init, score, needs_history=True, factors=factors)
+
+
+def latest(history: History, max_length: int, padding: int) -> History:
+    """The last `max_length` events, oldest first and padded at the end."""
+    length = min(history.items.shape[0], max_length)
+    num_events = jnp.minimum(history.num_events, length)
+    place = jnp.arange(length)
+
+    def read(values: Array, fill: int) -> Array:
+        event = history.num_events - num_events + place
+        return jnp.where(place < num_events, values.at[event].get(mode="clip"), fill)
+
+    return history._replace(
+        items=read(history.items, padding),
+        values=read(history.values, 0),
+        times=read(history.times, 0),
+        num_events=num_events,
+    )
+
+
+def vectors_of(table: Array, items: Array) -> Array:
+    """`[L, D]` rows of the events' items; padding reads zero."""
+    vectors: Array = table.at[items].get(mode="fill", fill_value=0)
+    return vectors
+
+
+def _with_one_more(history: History, max_length: int, padding: int) -> History:
+    """The last `max_length - 1` events and a place behind them."""
+    window = latest(history, max(max_length - 1, 1), padding)
+
+    def longer(values: Array, fill: int) -> Array:
+        return jnp.pad(values, (0, 1), constant_values=fill)
+
+    keeps = window.num_events if max_length > 1 else jnp.zeros_like(window.num_events)
+    return window._replace(
+        items=longer(window.items, padding)[:max_length],
+        values=longer(window.values, 0)[:max_length],
+        times=longer(window.times, 0)[:max_length],
+        num_events=keeps + 1,
+    )
+
+
+def _hiding_last(inputs: Inputs, window: History) -> Inputs:
+    place = jnp.arange(window.items.shape[0])
+    return Inputs(
+        inputs.ids,
+        window,
+        inputs.table,
+        inputs.is_every_position,
+        is_hidden=place == window.num_events - 1,
+        key=inputs.key,
+    )
