@@ -41,7 +41,7 @@ class Interactions:
       users: `[E]` int32, dense id of each event's user, `0 .. N - 1`.
       items: `[E]` int32, dense id of each event's item, `0 .. I - 1`.
       values: `[E]` float32, rating, count or 1; finite.
-      times: `[E]` int64, seconds; 0 where unknown.
+      times: `[E]` int64, seconds; 0 where unknown. Places in time where order is all that is known.
       user_labels: `[N]` raw user ids, as text.
       item_labels: `[I]` raw item ids, as text.
       item_titles: a name for people to read, for each item; `None` without titles.
@@ -49,6 +49,7 @@ class Interactions:
       file_split: the hold-out that the files prescribe; `None` where they prescribe none.
       other: the same users' events in another domain, to train on beside these, numbered by
         themselves (see `domains.beside`); `None` where there is one domain.
+      is_order_only: whether `times` are no seconds: 1 for a user's oldest event, 2 for the next.
     """
 
     users: NDArray[np.int32]
@@ -61,6 +62,7 @@ class Interactions:
     name: str
     file_split: FileSplit | None = None
     other: "Interactions | None" = None
+    is_order_only: bool = False
 
     @property
     def num_users(self) -> int:
@@ -229,7 +231,7 @@ def describe(interactions: Interactions) -> dict[str, float | int | str]:
     per_user = np.bincount(interactions.users, minlength=interactions.num_users)
     per_item = np.sort(np.bincount(interactions.items, minlength=interactions.num_items))
     pairs = interactions.users.astype(np.int64) * interactions.num_items + interactions.items
-    known = interactions.times[interactions.times != 0]
+    known = interactions.times[(interactions.times != 0) & (not interactions.is_order_only)]
     top = -(-interactions.num_items // 10)
     return {
         "name": interactions.name,

@@ -43,8 +43,9 @@ def find(dataset: DataSet, path: str = "") -> Path:
     if dataset.wheel is None:
         folder = dataset.folder or dataset.name
         raise UserError(
-            f"{dataset.name}: no file found, and none can be downloaded; put it into the folder "
-            f"{folder} of a folder that {DATA_VARIABLE} names, or name it with --data.path"
+            f"{dataset.name}: no file found, and none can be downloaded; put "
+            f"{dataset.member or 'it'} into the folder {folder} of a folder that {DATA_VARIABLE} "
+            "names, or name it with --data.path"
         )
     return _download(dataset.name, dataset.wheel)
 
@@ -102,6 +103,9 @@ def _places(dataset: DataSet) -> Iterator[Path]:
 def _in_folder(root: Path, dataset: DataSet) -> Iterator[Path]:
     """A data set's file or folder below a folder of data-set folders."""
     name = dataset.name
+    if dataset.member:
+        yield from _members(root, dataset)
+        return
     for place in filter(None, (name, dataset.folder, f"{name}-recbole")):
         folder = root / place
         if holds_data(folder):
@@ -110,6 +114,15 @@ def _in_folder(root: Path, dataset: DataSet) -> Iterator[Path]:
     yield from (
         root / f"{name}{ending}" for ending in ARCHIVES if (root / f"{name}{ending}").is_file()
     )
+
+
+def _members(root: Path, dataset: DataSet) -> Iterator[Path]:
+    """A data set's own file, in a folder that holds those of several."""
+    for folder in dict.fromkeys((dataset.name, dataset.folder)):
+        for ending in ("", ".gz"):
+            file = root / folder / f"{dataset.member}{ending}"
+            if file.is_file():
+                yield file
 
 
 def _installed(wheel: Wheel) -> Iterator[Path]:

@@ -67,7 +67,7 @@ def read(
 
 def _read_file(dataset: DataSet, path: str, notice: Callable[[str], None]) -> Interactions:
     place = find(dataset, path)
-    interactions = read_path(place, dataset.name)
+    interactions = read_path(place, dataset.name, dataset.layout)
     _check_statistics(dataset, interactions)
     tell_other_copies(dataset, place, notice)
     show_terms_once(dataset, notice)

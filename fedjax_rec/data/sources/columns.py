@@ -87,8 +87,22 @@ def whole_ids(column: Column, *, label: str, what: str, first_line: int = 1) -> 
     return column
 
 
-def text_ids(column: Column, *, label: str, what: str, first_line: int = 1) -> Column:
+def text_ids(
+    column: Column,
+    *,
+    label: str,
+    what: str,
+    first_line: int = 1,
+    lines: Sequence[int] | None = None,
+) -> Column:
     """Raw ids that may be any text, without blanks around them.
+
+    Args:
+      column: the ids.
+      label: what to call the file in errors.
+      what: what to call an id in errors.
+      first_line: number of the first id's line, where each has a line and none is left out.
+      lines: number of each id's line, where that is not so.
 
     Raises:
       UserError: names the first line whose id is empty, another word for a missing value, not
@@ -99,8 +113,8 @@ def text_ids(column: Column, *, label: str, what: str, first_line: int = 1) -> C
     """
     column = _stripped(column)
     should_be = f"UTF-8 text of at most {LONGEST} characters"
-    _check_each(column, _is_text, should_be, label, what, first_line)
-    _check_each(column, _is_id, "an id but a missing value", label, what, first_line)
+    _check_each(column, _is_text, should_be, label, what, lines or first_line)
+    _check_each(column, _is_id, "an id but a missing value", label, what, lines or first_line)
     return column
 
 
@@ -153,10 +167,10 @@ def _check_each(
     should_be: str,
     label: str,
     what: str,
-    first_line: int,
+    lines: Sequence[int] | int,
 ) -> None:
     if not all(map(is_valid, set(column))):  # each distinct one once
-        _refuse_first(column, is_valid, should_be, label, what, first_line)
+        _refuse_first(column, is_valid, should_be, label, what, lines)
 
 
 def _is_whole(field: bytes) -> bool:
@@ -188,11 +202,11 @@ def _refuse_first(
     should_be: str,
     label: str,
     what: str,
-    first_line: int,
+    lines: Sequence[int] | int,
 ) -> NoReturn:
     row = next(row for row, field in enumerate(column) if not is_valid(field))
     shown = column[row][:40].decode("utf-8", "replace")
+    line = lines + row if isinstance(lines, int) else lines[row]
     raise UserError(
-        f"{label}, line {first_line + row}: {what} {shown!r} is not {should_be}; "
-        "mend or remove the line"
+        f"{label}, line {line}: {what} {shown!r} is not {should_be}; mend or remove the line"
     )
