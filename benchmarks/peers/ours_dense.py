@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,17 +17,17 @@ ENCODER = {
     "scale4": ("LayerNorm_0", "scale"),
     "shift4": ("LayerNorm_0", "bias"),
 } | {
-    f"{name}{number}": (f"Block_{block}", *path)
+    f"{name}{number}": ("blocks", *path, block)
     for block in range(2)
     for name, number, path in (
         *(
-            (name, block, ("CausalAttention_0", name, "kernel"))
+            (name, block, ("attention", name, "kernel"))
             for name in ("query", "key", "value")
         ),
-        ("inner", block, ("Dense_0", "kernel")),
-        ("inner_bias", block, ("Dense_0", "bias")),
-        ("outer", block, ("Dense_1", "kernel")),
-        ("outer_bias", block, ("Dense_1", "bias")),
+        ("inner", block, ("inner", "kernel")),
+        ("inner_bias", block, ("inner", "bias")),
+        ("outer", block, ("outer", "kernel")),
+        ("outer_bias", block, ("outer", "bias")),
         ("scale", 2 * block, ("LayerNorm_0", "scale")),
         ("shift", 2 * block, ("LayerNorm_0", "bias")),
         ("scale", 2 * block + 1, ("LayerNorm_1", "scale")),
@@ -45,14 +46,20 @@ def dense_of(problem: Problem, put: Callable[[Any], Any]) -> Any:
         output = Layer(arrays["kernel3"][:, 0], arrays["bias3"][0])
         return Tower(first[:half], first[half:], arrays["bias0"], tuple(hidden), output)
     if problem.settings.workload == "W4":
-        tree: dict[str, Any] = {}
-        for name, (*path, last) in ENCODER.items():
-            node = tree
-            for step in path:
-                node = node.setdefault(step, {})
-            node[last] = arrays[name]
-        return tree
+        return _tree({path: arrays[name] for name, path in ENCODER.items()})
     return ()
+
+
+def _tree(leaves: dict[tuple[Any, ...], Any]) -> Any:
+    """Leaves by path as nested dictionaries; those of both blocks as one array."""
+    if list(leaves) == [()]:
+        return leaves[()]
+    first = {path[0] for path in leaves}
+    below = {
+        step: _tree({path[1:]: leaf for path, leaf in leaves.items() if path[0] == step})
+        for step in sorted(first)
+    }
+    return jnp.stack([below[0], below[1]]) if first == {0, 1} else below
 
 
 def named_dense(workload: str, dense: Any) -> Arrays:

@@ -1,10 +1,12 @@
 """The centralised twin of models of sequences: pooled batches of people."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from fedjax_rec.base import (
@@ -37,8 +39,8 @@ from fedjax_rec.clients.gradients import batch_loss
 from fedjax_rec.transforms import total
 from fedjax_rec.tree import take
 
-SHORT = 16
-"""Most events of the people whose batches are padded to less than the longest history."""
+PADDED_TO = (8, 16, 32)
+"""Most events of the people who are batched by themselves; then come all others."""
 
 
 class Trainer(NamedTuple):
@@ -67,8 +69,9 @@ def pooled_people(
     examples' losses, `sum(weight * loss) / sum(weight)`. Where the objective makes several
     batches of a person, those follow one another.
 
-    People with at most 16 events are batched by themselves, which are padded to so many; who
-    shares a batch is drawn afresh in each round, and the order of batches too.
+    People of alike length share a batch: those with at most 8 events, with at most 16, with at
+    most 32, and all others. Who shares one is drawn afresh in each round, and the order of
+    batches too.
 
     This is no federated training: the server holds every event, clients send nothing, and who
     is in the cohort does not matter.
@@ -98,7 +101,7 @@ def pooled_people(
     """
     _refuse_unfit(model, objective, batch_size)
     optimizer = optimizer or optax.adam(1e-3)
-    epoch = partial(_epoch, model, objective, optimizer, batch_size)
+    epoch = partial(_epoch, model, objective, optimizer, batch_size, _groups(data))
 
     def init_trainer(key: Key, shared: Part) -> Part:
         return Part({}, Trainer(optimizer.init((shared, nothing_private())), data))
@@ -136,10 +139,19 @@ def _refuse_unfit(model: Model, objective: Objective, batch_size: int) -> None:
 
 
 def _groups(data: ClientData) -> list[LengthClass]:
-    """Length classes as two: people with few events, and all others."""
-    short = [one for one in data.classes if one.num_events <= SHORT]
-    long = [one for one in data.classes if one.num_events > SHORT]
-    return [LengthClass.covering(group) for group in (long, short) if group]
+    """People by length, longest first, as ranges of their ranks."""
+    counts, excluded = (
+        np.diff(np.asarray(offsets))[np.argsort(np.asarray(data.rank))]
+        for offsets in (data.offsets, data.excluded_offsets)
+    )
+    bounds = [int((counts > most).sum()) for most in reversed(PADDED_TO)]
+    starts = [0, *bounds]
+    groups = []
+    for start, stop in zip(starts, [*bounds, len(counts)], strict=True):
+        if start < stop:
+            longest = int(counts[start]), int(excluded[start:stop].max())
+            groups.append(LengthClass(start, stop, max(longest[0], 1), max(longest[1], 1)))
+    return groups
 
 
 def _epoch(
@@ -147,13 +159,13 @@ def _epoch(
     objective: Objective,
     optimizer: optax.GradientTransformation,
     batch_size: int,
+    groups: Sequence[LengthClass],
     state: ServerState,
     frozen: Part,
 ) -> tuple[Part, Trainer]:
     """One pass over everybody."""
     trainer: Trainer = state.extra.dense
     data = trainer.data
-    groups = _groups(data)
     by_rank = jnp.argsort(data.rank)
     key = derive_key(state.key, state.round, SERVER, PREPARE)
     batches, kinds = [], []

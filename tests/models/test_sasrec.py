@@ -77,10 +77,10 @@ def forward(shared: Part, items: list[int]) -> NDArray[np.float64]:
     )
     x = np.sqrt(DIM) * table[items] + dense["positions"][MAX_LENGTH - len(items) :]
     for number in range(OPTIONS["num_blocks"]):
-        block = dense[f"Block_{number}"]
-        attention = block["CausalAttention_0"]
+        block = jax.tree.map(lambda leaf, number=number: leaf[number], dense["blocks"])
+        attention = block["attention"]
         x = x + attend(norm(x, block["LayerNorm_0"]), attention, OPTIONS["num_heads"])
-        first, second = block["Dense_0"], block["Dense_1"]
+        first, second = block["inner"], block["outer"]
         hidden = norm(x, block["LayerNorm_1"]) @ first["kernel"] + first["bias"]
         x = x + np.maximum(hidden, 0) @ second["kernel"] + second["bias"]
     return norm(x, dense["LayerNorm_0"]) @ table.T
@@ -133,6 +133,69 @@ def test_padding_changes_nothing(is_every_position: bool) -> None:
         np.testing.assert_allclose(found(length, padding), expected, rtol=1e-5, atol=1e-5)
 
 
+def test_a_slice_of_the_table_gives_the_scores_of_its_rows() -> None:
+    rows = jnp.array([10, 3, 0, 7])
+    sliced = VIEW._replace(
+        shared=VIEW.shared._replace(rows={"item": VIEW.shared.rows["item"][rows]})
+    )
+    found = MODEL.score(sliced, Inputs(None, history([1, 2, 1], 6, padding=4)))
+    assert_close(found, forward(VIEW.shared, [3, 0, 3])[-1, [10, 3, 0, 7]])
+
+
+def test_each_position_may_have_candidates_of_its_own() -> None:
+    ids = jnp.array([[4, 0], [1, 1], [9, 2], [0, 0], [0, 0]])
+    inputs = Inputs(ids, history([3, 0, 3], 5), is_every_position=True)
+    found = MODEL.score(VIEW, inputs)
+    expected = np.take_along_axis(forward(VIEW.shared, [3, 0, 3]), np.asarray(ids[:3]), axis=1)
+    assert found.shape == (5, 2)
+    assert_close(found[:3], expected)
+
+
+def test_scores_are_the_product_of_the_factors() -> None:
+    assert MODEL.factors is not None
+    inputs = Inputs(jnp.array([4, 8]), history([3, 0, 3], 5), is_every_position=True)
+    queries, keys = MODEL.factors(VIEW, inputs)
+    np.testing.assert_array_equal(queries @ keys.T, MODEL.score(VIEW, inputs))
+
+
+def test_dropout_needs_a_key_and_keeps_the_mean() -> None:
+    model = sasrec(NUM_ITEMS, DIM, **OPTIONS, dropout=0.3)
+    plain = MODEL.score(VIEW, Inputs(None, history([3, 0, 3], 5)))
+    np.testing.assert_array_equal(model.score(VIEW, Inputs(None, history([3, 0, 3], 5))), plain)
+
+    @jax.jit
+    def dropped(key: jax.Array) -> jax.Array:
+        return model.score(VIEW, Inputs(None, history([3, 0, 3], 5), key=key))
+
+    first, again, other = (np.asarray(dropped(jax.random.key(seed))) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 0.1
+    assert np.abs(first - plain).max() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("option", "tolerance"), [({"is_rematerialised": True}, 1e-5), ({"precision": "bfloat16"}, 0.2)]
+)
+def test_memory_and_precision_change_little(option: dict[str, Any], tolerance: float) -> None:
+    model = sasrec(NUM_ITEMS, DIM, **OPTIONS, **option)
+    shared, _ = model.init(jax.random.key(0))
+    assert {leaf.dtype for leaf in jax.tree.leaves(shared)} == {jnp.dtype("float32")}
+    inputs = Inputs(None, history([3, 0, 3], 5), is_every_position=True)
+
+    def asked(model: Any) -> Any:
+        def summed(shared: Part) -> jax.Array:
+            return (model.score(VIEW._replace(shared=shared), inputs)[:3] ** 2).mean()
+
+        return jax.jit(jax.value_and_grad(summed))(VIEW.shared)
+
+    (value, slope), (plain, plain_slope) = asked(model), asked(MODEL)
+    assert abs(value / plain - 1) < tolerance
+    norm = np.sqrt(sum(float((x**2).sum()) for x in jax.tree.leaves(plain_slope)))
+    gap = jax.tree.map(lambda x, y: float(((x - y) ** 2).sum()), slope, plain_slope)
+    assert np.sqrt(sum(jax.tree.leaves(gap))) < tolerance * norm
+    assert (value == plain) == (tolerance < 1e-4)
+
+
 def test_the_gradient_of_real_positions_does_not_reach_padding() -> None:
     def summed(shared: Part, events: History) -> jax.Array:
         inputs = Inputs(jnp.array([0]), events, is_every_position=True)
@@ -167,7 +230,7 @@ def test_everything_is_shared_and_items_are_rows() -> None:
 
 
 def test_flax_is_loaded_by_the_models_that_use_it_alone() -> None:
-    code = "import sys, fedjax_rec.models as m; m.ncf(5); assert 'flax' not in sys.modules"
+    code = "import sys, fedjax_rec.models as m; m.ncf(5), m.hstu(5); assert 'flax' not in sys.modules"
     code += "; m.sasrec(5); assert 'flax' in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -175,9 +238,6 @@ def test_flax_is_loaded_by_the_models_that_use_it_alone() -> None:
 def test_what_it_cannot_score_is_refused() -> None:
     with pytest.raises(ValueError, match="reads a history"):
         MODEL.score(VIEW, Inputs(None))
-    sliced = VIEW._replace(shared=VIEW.shared._replace(rows={"item": jnp.ones((3, DIM))}))
-    with pytest.raises(ValueError, match="whole table of 11 rows"):
-        MODEL.score(sliced, Inputs(None, history([1], 2)))
     with pytest.raises(ValueError, match="6 events is longer than the model's max_length = 5"):
         MODEL.score(VIEW, Inputs(None, history([1], 6), is_every_position=True))
 
@@ -190,6 +250,7 @@ def test_what_it_cannot_score_is_refused() -> None:
         ({"num_blocks": 0}, "num_blocks must be at least 1"),
         ({"num_heads": 0}, "num_heads must be at least 1"),
         ({"num_heads": 3}, "dim must be a multiple of num_heads = 3, got 4"),
+        ({"dropout": 1.0}, "dropout must be at least 0 and below 1"),
         ({"init_stddev": float("inf")}, "init_stddev must be at least 0 and finite"),
     ],
     ids=str,
