@@ -1,0 +1,180 @@
+"""The twin of sequence models on pooled batches of people, against steps by hand."""
+
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from fedjax_rec.base import (
+    PREPARE,
+    Fixed,
+    LengthClass,
+    Part,
+    View,
+    Weights,
+    derive_key,
+    empty,
+    nothing_private,
+)
+from fedjax_rec.baselines import BASELINES
+from fedjax_rec.baselines.people import PADDED_TO, pooled_people
+from fedjax_rec import EvaluationPlan, simulate
+from fedjax_rec.data import load
+from fedjax_rec.data.clients import client_data
+from fedjax_rec.data.interactions import pick
+from fedjax_rec.models import matrix_factorization, sasrec
+from fedjax_rec.objectives import Sampler, binary_cross_entropy, next_item, sampled, sampled_item
+from fedjax_rec.simulation import build, pad_cohort
+from fedjax_rec.simulation.weights import with_weights
+from fedjax_rec.tree import take
+
+LENGTH = 12
+
+
+@pytest.fixture(scope="module")
+def data() -> Any:
+    return load("synthetic", num_users=24, num_items=80, mean_events=14, size_sigma=1.2, seed=1)
+
+
+def model_of(data: Any) -> Any:
+    return sasrec(data.num_items, 4, max_length=LENGTH, num_blocks=1)
+
+
+def epoch(twin: Any, data: Any) -> tuple[Any, Any]:
+    """The state before and after one round."""
+    engine = build(twin)
+    state, clients, drawn = engine.init(jax.random.key(3), data.num_clients)
+    fixed = engine_fixed(twin, drawn, data)
+    after, _, _ = jax.jit(engine.step)(state, clients, pad_cohort([0], 1), fixed)
+    return state, after
+
+
+def engine_fixed(twin: Any, drawn: Part, data: Any) -> Any:
+    return Fixed(with_weights(twin.model, drawn), data.clients)
+
+
+@pytest.mark.parametrize("kind", ["all items", "chunked", "sampled", "two steps"])
+def test_one_batch_of_everybody_is_one_step_by_hand(data: Any, kind: str) -> None:
+    model = model_of(data)
+    objective = {
+        "all items": next_item(data.num_items, LENGTH),
+        "chunked": next_item(data.num_items, LENGTH, items_at_once=7),
+        "sampled": sampled_item(data.num_items, LENGTH, num_negatives=10),
+        "two steps": next_item(data.num_items, LENGTH, local_epochs=2),
+    }[kind]
+    counts = np.diff(np.asarray(data.clients.offsets))
+    people = [client for client in range(24) if counts[client] <= PADDED_TO[0]]
+    only_short = load_only(data, people)
+    twin = pooled_people(model, objective, only_short, optax.sgd(0.5), batch_size=32)
+    state, after = epoch(twin, replace(data, clients=only_short))
+    expected = by_hand(model, objective, only_short, state, 2 if kind == "two steps" else 1)
+    moved = jax.tree.map(jnp.subtract, after.shared, state.shared)
+    for one, other in zip(jax.tree.leaves(moved), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
+def load_only(data: Any, people: list[int]) -> Any:
+    """The clients' data with the events of some people alone: one group of alike length."""
+    train = data.split.train
+    kept = pick(train, np.flatnonzero(np.isin(train.users, people)))
+    return client_data(replace(data.split, train=kept))
+
+
+def by_hand(model: Any, objective: Any, clients: Any, state: Any, num_steps: int) -> Part:
+    """What SGD of rate 0.5 moves, person by person, without vmap."""
+    longest = LengthClass.covering(clients.classes)
+    shared = state.shared
+    for step in range(num_steps):
+
+        def total(shared: Part, step: int = step) -> tuple[Any, Any]:
+            losses, weights = 0.0, 0.0
+            for person in range(clients.num_clients):
+                key = derive_key(state.key, state.round, person, PREPARE)
+                row_ids, plan = objective.prepare(key, clients.history(person, longest))
+                takes_part = objective.num_steps(plan) > 0
+                view = View(
+                    take(shared, row_ids), nothing_private(), empty(), nothing_private(), empty()
+                )
+                examples = objective.batch(plan, jnp.int32(step))
+                loss, weight = objective.loss(model.score(view, examples.inputs), examples)
+                weight = weight * takes_part
+                losses, weights = losses + (loss * weight).sum(), weights + weight.sum()
+            return losses / weights, weights
+
+        slope = jax.jit(jax.grad(total, has_aux=True))(shared)[0]
+        shared = jax.tree.map(lambda leaf, by: leaf - 0.5 * by, shared, slope)
+    return jax.tree.map(jnp.subtract, shared, state.shared)
+
+
+def test_everybody_is_taken_once_an_epoch_whatever_their_length(data: Any) -> None:
+    """An optimizer that stands still counts its steps."""
+
+    def count(grads: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        return jax.tree.map(jnp.zeros_like, grads), state + 1
+
+    counting = optax.GradientTransformation(lambda params: jnp.int32(0), count)  # type: ignore[arg-type]
+
+    twin = pooled_people(
+        model_of(data), next_item(data.num_items, LENGTH), data.clients, counting, batch_size=3
+    )
+    _, after = epoch(twin, data)
+    counts = np.diff(np.asarray(data.clients.offsets))
+    groups = np.bincount(np.searchsorted(PADDED_TO, counts))
+    assert (groups > 0).sum() >= 3
+    assert int(after.extra.dense.opt_state) == sum(-(-size // 3) for size in groups)
+
+
+def test_it_learns_by_name(data: Any) -> None:
+    options = {"num_negatives": 16, "people": 4, "dim": 8, "max_length": LENGTH, "num_blocks": 1}
+    rates = {"item_learning_rate": 0.02, "dense_learning_rate": 0.02}
+    twin = BASELINES["centralised"](
+        data.num_items,
+        data=data.clients,
+        model="sasrec",
+        objective="sampled_item",
+        **options,
+        **rates,
+    )
+    result = simulate(
+        twin, data, key=jax.random.key(0), rounds=12, evaluation=EvaluationPlan(every=1)
+    )
+    found = [line["valid/auc"] for line in result.metrics]
+    assert found[-1] > found[0] + 0.03
+
+
+def test_frozen_parameters_reach_the_twin(data: Any) -> None:
+    model = model_of(data)
+    likes = 0.1 * np.arange(data.num_items, dtype=np.float32)
+
+    def score(view: View, inputs: Any) -> jax.Array:
+        # with items that the base likes the loss is another than that of the model alone
+        return model.score(view, inputs) + view.frozen.dense["liked"]
+
+    liked = model.with_score(
+        score,
+        weights=Weights(
+            lambda: Part({}, {"liked": likes}), "made here", "0" * 64
+        ),
+    )
+    objective = next_item(data.num_items, LENGTH)
+    moved = []
+    for one in (model, liked):
+        state, after = epoch(pooled_people(one, objective, data.clients, optax.sgd(0.5)), data)
+        moved.append(np.asarray(after.shared.rows["item"] - state.shared.rows["item"]))
+    assert np.abs(moved[0] - moved[1]).max() > 1e-3
+
+
+def test_what_it_cannot_train_is_refused(data: Any) -> None:
+    sampler = Sampler(data.num_items)
+    with pytest.raises(ValueError, match="the model has private parameters and is not row-wise"):
+        pooled_people(
+            matrix_factorization(data.num_items),
+            sampled(sampler, binary_cross_entropy),
+            data.clients,
+        )
+    with pytest.raises(ValueError, match="batch_size must be at least 1"):
+        pooled_people(model_of(data), next_item(data.num_items), data.clients, batch_size=0)
