@@ -50,13 +50,13 @@ def gru4rec(
 
     import flax.linen as nn  # loaded by the models that use it alone
 
-    from fedjax_rec.models.transformer import dropping
+    from fedjax_rec.models.transformer import dropped, dropping
 
     class Layers(nn.Module):
         @nn.compact
         def __call__(self, events: Array, is_training: bool = False) -> Array:
             for _ in range(num_layers):
-                events = nn.Dropout(dropout, deterministic=not is_training)(events)
+                events = dropped(self, events, dropout, is_training)
                 events = nn.RNN(nn.GRUCell(dim))(events)
             return events
 

@@ -66,8 +66,7 @@ class Block(nn.Module):
             return normed
 
         def drop(inputs: Array) -> Array:
-            dropped: Array = nn.Dropout(self.dropout, deterministic=not self.is_training)(inputs)
-            return dropped
+            return dropped(self, inputs, self.dropout, self.is_training)
 
         attention = Attention(self.num_heads, not after, after, self.dtype, name="attention")
         activation = nn.gelu if after else nn.relu
@@ -111,7 +110,7 @@ class Encoder(nn.Module):
         )
         place = jnp.arange(events.shape[0])
         events = events + positions.at[self.max_length - num_events + place].get(mode="clip")
-        events = nn.Dropout(self.dropout, deterministic=not is_training)(events)
+        events = dropped(self, events, self.dropout, is_training)
         block = nn.remat(Block, prevent_cse=False) if self.is_rematerialised else Block
         blocks = nn.scan(
             block,
@@ -131,6 +130,19 @@ class Encoder(nn.Module):
         events, _ = blocks(events.astype(self.dtype), place < num_events)
         hidden: Array = events if self.is_bidirectional else nn.LayerNorm(dtype=self.dtype)(events)
         return hidden.astype(jnp.float32)
+
+
+def dropped(module: nn.Module, inputs: Array, share: float, is_training: bool) -> Array:
+    """The inputs with a share of them dropped in training; the share may be a tracer.
+
+    Reference:
+      Srivastava et al. (2014), "Dropout: a simple way to prevent neural networks from
+      overfitting", with numbers that are kept scaled in training and not at test.
+    """
+    if not is_training:
+        return inputs
+    is_kept = jax.random.bernoulli(module.make_rng("dropout"), 1 - share, inputs.shape)
+    return jnp.where(is_kept, inputs / (1 - share), 0).astype(inputs.dtype)
 
 
 def dropping(key: Key | None) -> dict[str, Any]:
