@@ -217,6 +217,11 @@ class EvaluateConfig:
         "Items that the client has met leave the ranking; ranked: they stay, for repeat "
         "consumption (with split.repeats keep).",
     )
+    history: Literal["train", "train_and_valid"] = option(
+        "train",
+        "What models that read a history know of a client at test: its training events; or its "
+        "validation events behind them too, as published sequential models.",
+    )
     clients: int = option(
         0, "People who are evaluated, chosen by a hash of their ids; 0: all.", least=0
     )

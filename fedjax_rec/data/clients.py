@@ -207,7 +207,7 @@ def client_data(
     return ClientData(
         items=jnp.asarray(train.items, jnp.int32),
         values=jnp.asarray(train.values, jnp.float32),
-        times=jnp.asarray(_since_first(train.times), jnp.int32),
+        times=jnp.asarray(since_first(train.times, train.times), jnp.int32),
         offsets=jnp.asarray(offsets, jnp.int32),
         excluded=jnp.asarray(excluded, jnp.int32),
         excluded_offsets=jnp.asarray(excluded_offsets, jnp.int32),
@@ -251,11 +251,15 @@ def _exclusions(
     return clients, items
 
 
-def _since_first(times: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Seconds since the first known time; 0 where unknown."""
-    is_known = times != 0
-    first = times[is_known].min() if is_known.any() else 0
-    return np.where(is_known, times - first, 0)
+def since_first(times: NDArray[np.int64], trained: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Seconds since the first known time of what is trained on; 0 where unknown.
+
+    >>> since_first(np.array([0, 12, 9]), trained=np.array([0, 10, 11])).tolist()
+    [0, 2, -1]
+    """
+    is_known = trained != 0
+    first = trained[is_known].min() if is_known.any() else 0
+    return np.where(times != 0, times - first, 0)
 
 
 def _length_classes(

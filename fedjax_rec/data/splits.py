@@ -36,10 +36,13 @@ class HeldOut:
       items: `[N, R]` int32, distinct in a row; padding holds the number of items.
       values: `[N, R]` float32, each item's value, of its latest event where it was held out
         with repeats; padding holds 0. `None` where none is known.
+      events: the events that are held out, client after client, oldest first; repeats among
+        them. `None` where they are not known.
     """
 
     items: NDArray[np.int32]
     values: NDArray[np.float32] | None = None
+    events: Interactions | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,12 +205,18 @@ def shuffle_items(split: Split) -> Split:
     train, new = _shuffled(split.train)
     if train.other is not None:
         train = replace(train, other=_shuffled(train.other)[0])
-    held_out = {
-        name: replace(getattr(split, name), items=new[getattr(split, name).items])
-        for name in ("valid", "test")
-    }
+
+    def renumbered(held: HeldOut) -> HeldOut:
+        events, names = held.events, (train.item_labels, train.item_titles)
+        if events is not None:
+            events = replace(
+                events, items=new[events.items], item_labels=names[0], item_titles=names[1]
+            )
+        return replace(held, items=new[held.items], events=events)
+
     candidates = split.candidates and {name: new[items] for name, items in split.candidates.items()}
-    return replace(split, train=train, candidates=candidates, **held_out)
+    valid, test = renumbered(split.valid), renumbered(split.test)
+    return replace(split, train=train, candidates=candidates, valid=valid, test=test)
 
 
 def _shuffled(events: Interactions) -> tuple[Interactions, NDArray[np.int32]]:
@@ -262,9 +271,10 @@ def held_out(interactions: Interactions, events: NDArray[np.intp]) -> HeldOut:
 
     Args:
       interactions: all events.
-      events: which of them, the latest last.
+      events: which of them, client after client, the latest last.
     """
     num_users, num_items = interactions.num_users, interactions.num_items
+    themselves = pick(interactions, events)
     events = events[::-1]  # np.unique finds the first of equals
     pairs = interactions.users[events].astype(np.int64) * num_items + interactions.items[events]
     pairs, latest = np.unique(pairs, return_index=True)
@@ -275,7 +285,7 @@ def held_out(interactions: Interactions, events: NDArray[np.intp]) -> HeldOut:
     table[clients, place] = items
     values = np.zeros(table.shape, np.float32)
     values[clients, place] = interactions.values[events[latest]]
-    return HeldOut(table, values)
+    return HeldOut(table, values, themselves)
 
 
 def _candidates(interactions: Interactions, test: HeldOut) -> dict[str, NDArray[np.int32]] | None:

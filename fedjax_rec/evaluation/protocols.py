@@ -41,6 +41,9 @@ class Protocol:
       seen_items: `removed` from the ranking: training items, at test the validation items
         too; or `ranked` as all others, as where people consume again.
       score_ties: the rule among equal scores, see `ranking.ranks`.
+      history: what is known of a client at test: its `train` events, on which parameters were
+        trained and which models of histories read; or `train_and_valid`: these models read its
+        validation events too, behind the others.
       selection: which round's parameters are reported; the one that is `best on test, as
         released` by some papers flatters.
       holdout_share: the share that `temporal`, `ratio` or `users` hold out; `None` elsewhere.
@@ -85,6 +88,7 @@ class Protocol:
     candidates_seed: int = 0
     seen_items: Literal["removed", "ranked"] = "removed"
     score_ties: Literal["pessimistic", "optimistic"] = "pessimistic"
+    history: Literal["train", "train_and_valid"] = "train"
     selection: Literal["last", "best on validation", "best on test, as released"] = "last"
     holdout_share: float | None = None
     max_events: int | None = None

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from fedjax_rec.base import Array
 from fedjax_rec.errors import UserError
 from fedjax_rec.evaluation import catalogue, fairness, metrics, ranking
+from fedjax_rec.evaluation.later import Later
 from fedjax_rec.evaluation.seen import Seen
 from fedjax_rec.registry import METRICS
 
@@ -32,6 +33,8 @@ class HeldOutSet(NamedTuple):
         items, repeats allowed; `None` for the full catalogue.
       values: `[N, R]` rating or label of each target; `None` where none is asked for.
       is_listed: `[N]` whose best items are listed beside the ranks; `None`: nobody's.
+      later: events that a model with `needs_history` reads behind a client's training events
+        before it answers; `None`: none.
     """
 
     targets: Array
@@ -40,6 +43,7 @@ class HeldOutSet(NamedTuple):
     candidates: Array | None = None
     values: Array | None = None
     is_listed: Array | None = None
+    later: Later | None = None
 
 
 @dataclass(frozen=True)

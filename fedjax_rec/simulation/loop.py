@@ -54,7 +54,7 @@ from fedjax_rec.simulation.programs import Shared
 from fedjax_rec.simulation.progress import Progress
 from fedjax_rec.simulation.records import write_json
 from fedjax_rec.simulation.rounds import draw_cohorts, host_seed, stretch_ends
-from fedjax_rec.simulation.scoring import Scorer
+from fedjax_rec.simulation.scoring import Scorer, refuse_unread
 from fedjax_rec.simulation.storage import (
     refuse_another,
     restore_latest,
@@ -154,6 +154,7 @@ def _simulate(asked: Asked) -> Result:
     algorithm, data, key, rounds = asked.algorithm, asked.data, asked.key, asked.rounds
     evaluation, stop, notice, output = asked.evaluation, asked.stop, asked.notice, asked.output
     protocol_of(data.protocol, evaluation, stop)  # refuses what is no protocol
+    refuse_unread(algorithm, data, evaluation)
     promise = asked.promise
     promise.check()
     placement = Placement.of(asked.execution, data.num_clients)

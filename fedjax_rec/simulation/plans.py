@@ -27,6 +27,9 @@ class EvaluationPlan:
       score_ties: the rule among equal scores.
       seen_items: `removed` from the ranking; or `ranked` as all others, as where people
         consume again, which asks for the `full` catalogue.
+      history: what a model with `needs_history` reads of a client at test: its `train` events;
+        or `train_and_valid`: its validation events behind them, as in published code of
+        sequential models. At validation it reads training events.
       clients: how many people are evaluated, chosen by a hash of their ids; 0: all.
       training_clients: how many of them while the run trains, for early stopping too; the final
         evaluation is of all `clients`. 0: as many.
@@ -44,6 +47,7 @@ class EvaluationPlan:
     candidates_seed: int = 0
     score_ties: Literal["pessimistic", "optimistic"] = "pessimistic"
     seen_items: Literal["removed", "ranked"] = "removed"
+    history: Literal["train", "train_and_valid"] = "train"
     clients: int = 0
     training_clients: int = 0
     clients_seed: int = 0
@@ -207,6 +211,7 @@ def protocol_of(facts: dict[str, Any], plan: EvaluationPlan, stop: EarlyStop | N
         candidates_seed=plan.candidates_seed,
         score_ties=plan.score_ties,
         seen_items=plan.seen_items,
+        history=plan.history,
         clients=plan.clients or None,
         training_clients=plan.training_clients or None,
         clients_seed=plan.clients_seed if plan.clients or plan.training_clients else None,
