@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from fedjax_rec.data.interactions import Interactions, pick
 from fedjax_rec.data.repeats import merge_repeats
 from fedjax_rec.data.rules import (
+    BY_EVENT,
     WITH_SHARE,
     Holdout,
     Mask,
@@ -19,6 +20,7 @@ from fedjax_rec.data.rules import (
     check_rules,
     check_times,
     file_split,
+    held_items,
     held_users,
     kept,
     num_events,
@@ -63,6 +65,8 @@ class Split:
       share: the share that was held out, where the rule has one.
       held_users: `[N]` who is held out whole and never trains, where the rule holds out
         users; their events in `train` are what they may adapt on before they are asked.
+      held_items: `[I]` which items are held out whole, by split, where the rule holds out
+        items: nobody trains on one. Those of `valid` are no items of `test`.
       max_events: how many events of each user were kept; `None`: all.
       repeats: what became of events that repeat, see `hold_out`; `None` where none does.
       num_repeats: how many events repeat an item that their user has already.
@@ -78,6 +82,7 @@ class Split:
     candidates: dict[str, NDArray[np.int32]] | None = None
     share: float | None = None
     held_users: NDArray[np.bool_] | None = None
+    held_items: dict[str, NDArray[np.bool_]] | None = None
     max_events: int | None = None
     repeats: Repeats | None = None
     num_repeats: int = 0
@@ -103,18 +108,20 @@ def hold_out(
     | `temporal` | the latest `share` of the events of all clients | `temporal`, `none` |
     | `ratio` | the `share` of the client's events with the largest hash | `ratio`, `hash`, `none` |
     | `users` | half of the events of a `share` of the users, by hash | `users`, `none` |
+    | `items` | all events of a `share` of the items, by hash | `items`, `none` |
     | `file` | what the files of the data set say | `second_latest`, `hash`, `none` |
 
     `second_latest` is the latest event that is not tested, `hash` the one with the largest
     hash (another than the test's), `temporal` and `ratio` hold out as large a share again.
     Under `users` the test users are those with the largest hash of raw user id and seed, the
-    validation users those that follow; none of them trains, see `Split.held_users`.
+    validation users those that follow; none of them trains, see `Split.held_users`. Under `items`
+    items are chosen likewise, by raw item id and seed, and nobody trains on any of them.
     What is chosen by hash is chosen with all its repeats, where those are kept. The hashes are
     those of raw user id, raw item id and seed, so that neither file order nor numbering matters.
 
     A client with too few events (under 3 with a validation item, under 2 without) keeps all
-    of them in training and holds out nothing. Under `temporal` and `file`, the held-out
-    events of a client without any event to train on are left out altogether.
+    of them in training and holds out nothing. Under `temporal`, `items` and `file`, the
+    held-out events of a client without any event to train on are left out altogether.
 
     Args:
       interactions: all events.
@@ -122,8 +129,8 @@ def hold_out(
       validation: the rule for validation items, which are never trained on.
       ties: which of a client's events at the same time is later, see `leave_one_out`.
       seed: of the hashes, `0 .. 2**64 - 1`.
-      share: of `temporal`, `ratio` and `users`, above 0 and below 0.5; rounded down to whole
-        events or users, one at least. Events of the same second as the first one that
+      share: of `temporal`, `ratio`, `users` and `items`, above 0 and below 0.5; rounded down to
+        whole events, users or items, one at least. Events of the same second as the first one that
         `temporal` holds out are held out too.
       max_events: of each user's events as many are used, chosen by hash; 0 uses all.
       repeats: of a user's events with one item the `first` or the `last` is left, with its
@@ -216,7 +223,16 @@ def shuffle_items(split: Split) -> Split:
 
     candidates = split.candidates and {name: new[items] for name, items in split.candidates.items()}
     valid, test = renumbered(split.valid), renumbered(split.test)
-    return replace(split, train=train, candidates=candidates, valid=valid, test=test)
+    old = np.argsort(new[:-1])
+    held_items = split.held_items and {name: is_in[old] for name, is_in in split.held_items.items()}
+    return replace(
+        split,
+        train=train,
+        candidates=candidates,
+        valid=valid,
+        test=test,
+        held_items=held_items,
+    )
 
 
 def _shuffled(events: Interactions) -> tuple[Interactions, NDArray[np.int32]]:
@@ -241,7 +257,7 @@ def _split(interactions: Interactions, rules: Rules) -> tuple[Split, Mask, Mask]
     is_train = ~(is_test | is_valid)
     trains = (num_events(interactions, is_train) > 0)[interactions.users]
     is_test, is_valid = is_test & trains, is_valid & trains
-    if rules.holdout not in ("temporal", "file"):
+    if rules.holdout not in BY_EVENT:
         is_train = ~(is_test | is_valid)
     is_held = np.logical_or(*held_users(interactions, rules)) if rules.holdout == "users" else None
     if not is_train.any() or (is_held is not None and is_held.all()):
@@ -259,11 +275,18 @@ def _split(interactions: Interactions, rules: Rules) -> tuple[Split, Mask, Mask]
             candidates=_candidates(interactions, test) if rules.holdout == "file" else None,
             share=rules.share if rules.holdout in WITH_SHARE else None,
             held_users=is_held,
+            held_items=_held_items(interactions, rules),
             max_events=rules.max_events or None,
         ),
         is_test,
         is_valid,
     )
+
+
+def _held_items(interactions: Interactions, rules: Rules) -> dict[str, Mask] | None:
+    if rules.holdout != "items":
+        return None
+    return dict(zip(("test", "valid"), held_items(interactions, rules), strict=True))
 
 
 def held_out(interactions: Interactions, events: NDArray[np.intp]) -> HeldOut:

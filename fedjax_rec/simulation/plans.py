@@ -21,8 +21,8 @@ class EvaluationPlan:
       task: whether held-out items are put into a `ranking`, or their `rating` or `label`
         is predicted by their score (`evaluation.Prediction`). Rankings alone read the rest.
       at_k: cut-offs of the metrics.
-      candidates: `full` catalogue, `uni99` uniform items never touched, or the lists of
-        the data set's own `file`.
+      candidates: `full` catalogue, `uni99` uniform items never touched, the lists of the data
+        set's own `file`, or the items that are `held_out` whole.
       candidates_seed: of those items.
       score_ties: the rule among equal scores.
       seen_items: `removed` from the ranking; or `ranked` as all others, as where people
@@ -43,7 +43,7 @@ class EvaluationPlan:
     every: int = 5
     task: Literal["ranking", "rating", "label"] = "ranking"
     at_k: tuple[int, ...] = (5, 10, 20)
-    candidates: Literal["full", "uni99", "file"] = "full"
+    candidates: Literal["full", "uni99", "file", "held_out"] = "full"
     candidates_seed: int = 0
     score_ties: Literal["pessimistic", "optimistic"] = "pessimistic"
     seen_items: Literal["removed", "ranked"] = "removed"

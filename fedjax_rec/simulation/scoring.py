@@ -253,6 +253,16 @@ def _candidates(
     """What held-out items are ranked among, by split; `None` for the whole catalogue."""
     if plan.candidates == "full" or plan.task != "ranking":
         return None
+    if plan.candidates == "held_out":
+        if data.split.held_items is None:
+            raise UserError(
+                "evaluate.candidates: 'held_out' are items that are held out whole; set "
+                "split.holdout to items, or choose full or uni99"
+            )
+        return {
+            name: np.flatnonzero(is_held).astype(np.int32)
+            for name, is_held in data.split.held_items.items()
+        }
     is_known = data.exclude == "heldout_and_candidates" and not data.split.candidates
     if plan.candidates == "uni99" and is_known and plan.candidates_seed != data.candidates_seed:
         raise UserError(
@@ -319,12 +329,15 @@ def _spread(placement: Placement, held_out: HeldOutSet) -> HeldOutSet:
     """
     if placement.num_devices == 1:
         return held_out
-    targets, offsets, seen, *by_client = jax.tree.map(np.asarray, held_out)
+    targets, offsets, seen, among, *by_client = jax.tree.map(np.asarray, held_out)
+    if among is not None:  # one list for everybody, or one each
+        among = np.tile(among, placement.num_devices) if among.ndim == 1 else placement.deal(among)
     dealt = jax.tree.map(placement.deal, by_client)
     spread = HeldOutSet(
         placement.deal(targets),
         placement.split_offsets(offsets).ravel(),
         placement.split_ragged(seen, offsets).ravel(),
+        among,
         *dealt,
     )
     placed: HeldOutSet = placement.by_client(spread)
