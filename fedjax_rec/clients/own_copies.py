@@ -102,6 +102,7 @@ def own_copies(algorithm: FederatedAlgorithm, is_own: IsOwn) -> FederatedAlgorit
         model=replace(model, init=init, init_private=init_private, score=score, score_vjp=None),
         client_update=replace(algorithm.client_update, run=run, local=None),
         adapt=adapt and adapt_inside,
+        sent=None,
         without_own=None,
     )
 
