@@ -55,7 +55,7 @@ def personalise(algorithm: FederatedAlgorithm, paths: str) -> FederatedAlgorithm
 
     Args:
       algorithm: whose server sends its table, whose clients send a change of it and neither
-        of which remembers more.
+        of which remembers more; nor does it count its bytes itself.
       paths: which leaves of the shared part, see `matches`. Tables too may become private: the
         store then holds one for each client.
 
@@ -79,7 +79,7 @@ def personalise(algorithm: FederatedAlgorithm, paths: str) -> FederatedAlgorithm
     shared = shapes_of_parameters(algorithm.model)[0]
     sent, memory = jax.eval_shape(lambda: _sends(algorithm))
     is_same = str(jax.tree.structure(sent)) == str(jax.tree.structure(shared))
-    if algorithm.broadcast or not is_same or memory:
+    if algorithm.broadcast or algorithm.sent or not is_same or memory:
         raise ValueError("personalise: the algorithm sends or remembers more than its model")
     return own_copies(algorithm, is_own)
 

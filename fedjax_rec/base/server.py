@@ -91,6 +91,10 @@ class FederatedAlgorithm:
       init_extra: `(key, shared) -> Part`, the server's own further state.
       adapt: `(key, view, task) -> view`: what a client does with what it receives before it
         is asked for recommendations; `None`: nothing.
+      sent: `(state, entry) -> (down, up)`: bytes that this client receives and sends in this
+        round, for algorithms in which they differ by client or round (ranks of its own, factors
+        that alternate). It is traced for one client, whose name is `entry.client_id`. `None`:
+        the bytes of what `broadcast` and `template` show, the same for all.
       without_own: `view -> view` of what all clients share, for methods that also give each
         client item parameters of its own: they are evaluated with and without.
       recipe: how a factory made it; `dataclasses.replace` leaves it behind, for what it
@@ -106,6 +110,7 @@ class FederatedAlgorithm:
     template: Callable[[Part], Part] = lambda shared: shared
     init_memory: Callable[[Part], Private] = lambda shared: nothing_private()
     init_extra: Callable[[Key, Part], Part] = lambda key, shared: empty()
+    sent: Callable[[ServerState, Entry], tuple[Array | float, Array | float]] | None = None
     adapt: Callable[[Key, View, Task], View] | None = None
     without_own: Callable[[View], View] | None = None
     recipe: Recipe | None = field(default=None, init=False, compare=False, repr=False)

@@ -79,7 +79,7 @@ def make_plan(experiment: "Experiment", available: int | None) -> dict[str, Any]
         experiment.algorithm, data, sampler, experiment.execution, num_rounds
     )
     payload = config.communication.payload
-    sent = footprint.client_bytes(experiment.algorithm, data, payload)
+    sent = footprint.client_bytes(experiment.algorithm, data, payload, sampler)
     devices = jax.local_devices()
     return {
         "preset": config.preset,
@@ -98,6 +98,7 @@ def make_plan(experiment: "Experiment", available: int | None) -> dict[str, Any]
             "down": sent.down,
             "up": sent.up,
             "is_bound": payload == "rows",
+            "is_mean": experiment.algorithm.sent is not None,
         },
         "cohort": {
             "sampler": config.cohort.sampler,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Recommend:
-    """Items that one client has not seen, the best first."""
+    """Items that one client has not met, held-out ones included, the best first."""
 
     run: Annotated[Positional[Path], arg(metavar="RUN")]
     """Folder of a run, such as runs/ml-100k/fedmf."""
@@ -70,13 +70,15 @@ class Recommend:
 
         from fedjax_rec.base import Fixed
         from fedjax_rec.evaluation import top_k
+        from fedjax_rec.evaluation.later import later_events
         from fedjax_rec.simulation import load_run
 
         data = experiment.data
         client = self._client(data.split.train.user_labels.tolist(), data.name)
         state, clients, frozen = load_run(self.run, experiment.algorithm, data, key=experiment.key)
-        train, valid = data.split.train, data.split.valid.items[client]
-        seen = np.append(train.items[train.users == client], valid[valid < data.num_items])
+        split = data.split
+        held_out = [held.items[client] for held in (split.valid, split.test)]
+        met = np.concatenate([split.train.items[split.train.users == client], *held_out])
         items, scores = top_k(
             experiment.algorithm,
             state,
@@ -84,7 +86,8 @@ class Recommend:
             Fixed(frozen, data.clients),
             client,
             self.k,
-            seen,
+            met[met < data.num_items],
+            later_events(data, [split.valid, split.test]),
         )
         return list(zip(items.tolist(), scores.tolist(), strict=True))
 

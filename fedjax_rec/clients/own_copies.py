@@ -112,6 +112,7 @@ def own_copies(algorithm: FederatedAlgorithm, is_own: IsOwn) -> FederatedAlgorit
         ),
         client_update=replace(algorithm.client_update, run=run, local=None),
         adapt=adapt and adapt_inside,
+        sent=None,
         without_own=None,
     )
 

@@ -47,6 +47,7 @@ class SplitConfig:
         "temporal",
         "ratio",
         "users",
+        "items",
         "file",
         "common_records",
         "own_records",
@@ -54,15 +55,16 @@ class SplitConfig:
         "leave_one_out",
         "What is tested: each user's latest event, or an item by hash; a share of all events "
         "(the latest) or of each user's (by hash); half of the events of a share of the users, "
-        "who never train; what the data set's files say; of silos: records like everybody's, or "
-        "like the silo's own.",
+        "who never train; all events of a share of the items; what the data set's files say; of "
+        "silos: records like everybody's, or like the silo's own.",
     )
     validation: Literal[
-        "second_latest", "hash", "temporal", "ratio", "users", "records", "none"
+        "second_latest", "hash", "temporal", "ratio", "users", "items", "records", "none"
     ] = option(
         "second_latest",
         "The validation item, never trained on: the latest that is not tested, or one by hash; "
-        "a share for temporal, ratio and users, records for silos; none returns it to training.",
+        "a share for temporal, ratio, users and items, records for silos; none returns it to "
+        "training.",
     )
     ties: Literal["hash", "file_order", "item_id"] = option(
         "hash", "Which of several events of one time is later: by hash, line or item id."
@@ -70,7 +72,7 @@ class SplitConfig:
     seed: int = option(0, "Seed of the hashes that break ties and choose items.", least=0)
     share: float = option(
         0.1,
-        "Share of the events that temporal and ratio hold out, of users for users.",
+        "Share of the events that temporal and ratio hold out, of users or items for these.",
         above=0,
         below=0.5,
     )
@@ -109,7 +111,8 @@ class NegativesConfig:
     exclude: Literal["train", "heldout", "heldout_and_candidates"] = option(
         "train",
         "A client's training items; heldout: its held-out items too (a leak); "
-        "heldout_and_candidates: what they are ranked among as well.",
+        "heldout_and_candidates: what they are ranked among as well; of split.holdout items, all "
+        "items that are held out.",
     )
 
 
@@ -203,10 +206,10 @@ class EvaluateConfig:
         "logits). The next five options are of rankings.",
     )
     at_k: tuple[int, ...] = option((5, 10, 20), "Cut-offs K of the metrics.", least=1)
-    candidates: Literal["full", "uni99", "file"] = option(
+    candidates: Literal["full", "uni99", "file", "held_out"] = option(
         "full",
-        "Rank the whole catalogue, the held-out item among 99 drawn uniformly, or the "
-        "data set's own list.",
+        "Rank the whole catalogue, the held-out item among 99 drawn uniformly, the data set's "
+        "own list, or the items that split.holdout items holds out.",
     )
     candidates_seed: int = option(0, "Seed of the drawn candidates.", least=0)
     score_ties: Literal["pessimistic", "optimistic"] = option(
@@ -216,6 +219,11 @@ class EvaluateConfig:
         "removed",
         "Items that the client has met leave the ranking; ranked: they stay, for repeat "
         "consumption (with split.repeats keep).",
+    )
+    history: Literal["train", "train_and_valid"] = option(
+        "train",
+        "What models that read a history know of a client at test: its training events; or its "
+        "validation events behind them too, as published sequential models.",
     )
     clients: int = option(
         0, "People who are evaluated, chosen by a hash of their ids; 0: all.", least=0

@@ -170,7 +170,8 @@ def _check_chain(config: RunConfig, where: str) -> None:
 
 
 OF_EVERY_TASK = tuple(
-    f"evaluate.{name}" for name in ("every", "task", "clients", "training_clients", "clients_seed")
+    f"evaluate.{name}"
+    for name in ("every", "task", "history", "clients", "training_clients", "clients_seed")
 )
 
 

@@ -113,7 +113,8 @@ def load(
       validation: which choose a model, likewise.
       ties: what orders events of the same time, likewise.
       split_seed: of hashes, likewise.
-      share: of the events, or of the users, for the hold-outs `temporal`, `ratio`, `users`.
+      share: of the events, users or items, for the hold-outs `temporal`, `ratio`, `users`,
+        `items`.
       max_events: of each user, 0 for all; likewise.
       repeats: what becomes of events that repeat; likewise.
       exclude: see `client_data`.
@@ -176,7 +177,8 @@ def client_data(
       exclude: what training negatives avoid. `train`: the client's training items;
         `heldout`: its validation and test items too, which leaks them (negatives then
         mark every item but those) and is here to measure that; `heldout_and_candidates`:
-        what those are ranked among too, which is fair among these candidates alone.
+        what those are ranked among too, which is fair among these candidates alone; where
+        items are held out whole, all of these, for nobody has met them.
       candidates_seed: of `uni99` candidates, where the data bring none.
 
     Raises:
@@ -207,7 +209,7 @@ def client_data(
     return ClientData(
         items=jnp.asarray(train.items, jnp.int32),
         values=jnp.asarray(train.values, jnp.float32),
-        times=jnp.asarray(_since_first(train.times), jnp.int32),
+        times=jnp.asarray(since_first(train.times, train.times), jnp.int32),
         offsets=jnp.asarray(offsets, jnp.int32),
         excluded=jnp.asarray(excluded, jnp.int32),
         excluded_offsets=jnp.asarray(excluded_offsets, jnp.int32),
@@ -241,7 +243,10 @@ def _exclusions(
     """Clients and items of all exclusions, by client, then item, each pair once."""
     pairs = [train.users.astype(np.int64) * train.num_items + train.items]
     lists = [] if exclude == "train" else [split.valid.items, split.test.items]
-    if exclude == "heldout_and_candidates":
+    if exclude == "heldout_and_candidates" and split.held_items:
+        held = np.flatnonzero(np.any(list(split.held_items.values()), axis=0))
+        lists.append(np.broadcast_to(held.astype(np.int32), (train.num_users, len(held))))
+    elif exclude == "heldout_and_candidates":
         kind: Literal["uni99", "file"] = "file" if split.candidates else "uni99"
         lists += candidate_lists(split, kind, candidates_seed).values()
     for listed in lists:
@@ -251,11 +256,15 @@ def _exclusions(
     return clients, items
 
 
-def _since_first(times: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Seconds since the first known time; 0 where unknown."""
-    is_known = times != 0
-    first = times[is_known].min() if is_known.any() else 0
-    return np.where(is_known, times - first, 0)
+def since_first(times: NDArray[np.int64], trained: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Seconds since the first known time of what is trained on; 0 where unknown.
+
+    >>> since_first(np.array([0, 12, 9]), trained=np.array([0, 10, 11])).tolist()
+    [0, 2, -1]
+    """
+    is_known = trained != 0
+    first = trained[is_known].min() if is_known.any() else 0
+    return np.where(times != 0, times - first, 0)
 
 
 def _length_classes(

@@ -80,6 +80,8 @@ def _of_events(data: FederatedData) -> Iterator[tuple[str, Any]]:
         yield f"{name}.items", held.items
         yield f"{name}.values", held.values
     yield "held_users", split.held_users
+    for name, is_held in sorted((split.held_items or {}).items()):
+        yield f"held_items.{name}", is_held
     for name, listed in sorted((split.candidates or {}).items()):
         yield f"candidates.{name}", listed
 

@@ -41,6 +41,16 @@ def hash_users(interactions: Interactions, seed: int) -> NDArray[np.uint64]:
     return mix(mix(np.array([seed], np.uint64)) ^ _fnv1a(interactions.user_labels))
 
 
+def hash_items(interactions: Interactions, seed: int) -> NDArray[np.uint64]:
+    """`[I]` a fixed 64-bit hash of each item's (raw id, seed), `mix(mix(seed) ^ fnv(item))`.
+
+    >>> from fedjax_rec.data.interactions import from_events
+    >>> [hex(h) for h in hash_items(from_events([2], [1]), seed=0)]
+    ['0xed2c74d455ec0699']
+    """
+    return mix(mix(np.array([seed], np.uint64)) ^ _fnv1a(interactions.item_labels))
+
+
 def mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """One step of SplitMix64: a permutation of the 64-bit numbers without a trace of their order.
 

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from fedjax_rec.data.hashing import hash_events, hash_users, mix
+from fedjax_rec.data.hashing import hash_events, hash_items, hash_users, mix
 from fedjax_rec.data.interactions import FileSplit, Interactions
 from fedjax_rec.errors import UserError, did_you_mean
 
@@ -16,11 +16,14 @@ Holdout = Literal[
     "temporal",
     "ratio",
     "users",
+    "items",
     "file",
     "common_records",
     "own_records",
 ]
-Validation = Literal["second_latest", "hash", "temporal", "ratio", "users", "records", "none"]
+Validation = Literal[
+    "second_latest", "hash", "temporal", "ratio", "users", "items", "records", "none"
+]
 Ties = Literal["hash", "file_order", "item_id"]
 Repeats = Literal["first", "last", "keep"]
 HOLDOUTS: tuple[Holdout, ...] = get_args(Holdout)
@@ -34,14 +37,18 @@ VALIDATIONS_OF: dict[Holdout, tuple[Validation, ...]] = {
     "temporal": ("temporal", "none"),
     "ratio": ("ratio", "hash", "none"),
     "users": ("users", "none"),
+    "items": ("items", "none"),
     "file": ("second_latest", "hash", "none"),
     "common_records": ("records", "none"),
     "own_records": ("records", "none"),
 }
 """The validation rules that go with each hold-out."""
 
-WITH_SHARE: tuple[Holdout, ...] = ("temporal", "ratio", "users")
-"""The hold-outs that hold out a share of the events, or of the users."""
+WITH_SHARE: tuple[Holdout, ...] = ("temporal", "ratio", "users", "items")
+"""The hold-outs that hold out a share of the events, of the users or of the items."""
+
+BY_EVENT: tuple[Holdout, ...] = ("temporal", "items", "file")
+"""The hold-outs that look at no client: one may have events to hold out and none to train on."""
 
 OF_RECORDS: tuple[Holdout, ...] = ("common_records", "own_records")
 """The hold-outs of silos that hold records, see `records.load_records`."""
@@ -115,6 +122,8 @@ def tested(interactions: Interactions, rules: Rules, order: NDArray[np.intp]) ->
         return interactions.times >= _cut(interactions, rules.share)
     if rules.holdout == "users":
         return _halves(interactions, rules, held_users(interactions, rules)[0])
+    if rules.holdout == "items":
+        return held_items(interactions, rules)[0][interactions.items]
     counts = num_events(interactions)
     is_split = (counts > (1 if rules.validation == "none" else 2)).astype(np.int64)
     anything = np.ones(interactions.num_events, bool)
@@ -134,6 +143,8 @@ def validated(
         return ~is_test & (interactions.times >= _cut(interactions, 2 * rules.share))
     if rules.validation == "users":
         return _halves(interactions, rules, held_users(interactions, rules)[1])
+    if rules.validation == "items":
+        return held_items(interactions, rules)[1][interactions.items]
     is_tested = num_events(interactions, is_test) > 0
     num = (is_tested & (num_events(interactions, ~is_test) > 1)).astype(np.int64)
     if rules.validation == "second_latest":
@@ -145,13 +156,25 @@ def validated(
 
 def held_users(interactions: Interactions, rules: Rules) -> tuple[Mask, Mask]:
     """`[N]` which users are held out for test and for validation by the rule `users`."""
-    num_users = interactions.num_users
-    num_held = max(1, int(rules.share * num_users + 1e-9))
-    rank = np.empty(num_users, np.intp)
-    rank[np.argsort(hash_users(interactions, rules.seed))] = np.arange(num_users)[::-1]
+    hashes = hash_users(interactions, rules.seed)
+    return _held_shares(hashes, rules, has_validation=rules.validation == "users")
+
+
+def held_items(interactions: Interactions, rules: Rules) -> tuple[Mask, Mask]:
+    """`[I]` which items are held out for test and for validation by the rule `items`."""
+    hashes = hash_items(interactions, rules.seed)
+    return _held_shares(hashes, rules, has_validation=rules.validation == "items")
+
+
+def _held_shares(
+    hashes: NDArray[np.uint64], rules: Rules, *, has_validation: bool
+) -> tuple[Mask, Mask]:
+    """Those with the largest hashes, one at least; and as many again of those that follow."""
+    num_held = max(1, int(rules.share * len(hashes) + 1e-9))
+    rank = np.empty(len(hashes), np.intp)
+    rank[np.argsort(hashes)] = np.arange(len(hashes))[::-1]
     is_test = rank < num_held
-    is_valid = ~is_test & (rank < 2 * num_held) & (rules.validation == "users")
-    return is_test, is_valid
+    return is_test, ~is_test & (rank < 2 * num_held) & has_validation
 
 
 def _halves(interactions: Interactions, rules: Rules, is_held: Mask) -> Mask:

@@ -49,7 +49,7 @@ def _without(held: HeldOut, seen: NDArray[np.int64], num_items: int) -> tuple[He
     items = held.items.copy()
     items[rows[is_seen], places[is_seen]] = num_items
     if held.values is None:
-        return HeldOut(items), num_seen
+        return replace(held, items=items), num_seen
     values = held.values.copy()
     values[rows[is_seen], places[is_seen]] = 0
-    return HeldOut(items, values), num_seen
+    return replace(held, items=items, values=values), num_seen

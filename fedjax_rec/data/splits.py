@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from fedjax_rec.data.interactions import Interactions, pick
 from fedjax_rec.data.repeats import merge_repeats
 from fedjax_rec.data.rules import (
+    BY_EVENT,
     WITH_SHARE,
     Holdout,
     Mask,
@@ -19,6 +20,7 @@ from fedjax_rec.data.rules import (
     check_rules,
     check_times,
     file_split,
+    held_items,
     held_users,
     kept,
     num_events,
@@ -36,10 +38,13 @@ class HeldOut:
       items: `[N, R]` int32, distinct in a row; padding holds the number of items.
       values: `[N, R]` float32, each item's value, of its latest event where it was held out
         with repeats; padding holds 0. `None` where none is known.
+      events: the events that are held out, client after client, oldest first; repeats among
+        them. `None` where they are not known.
     """
 
     items: NDArray[np.int32]
     values: NDArray[np.float32] | None = None
+    events: Interactions | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +65,8 @@ class Split:
       share: the share that was held out, where the rule has one.
       held_users: `[N]` who is held out whole and never trains, where the rule holds out
         users; their events in `train` are what they may adapt on before they are asked.
+      held_items: `[I]` which items are held out whole, by split, where the rule holds out
+        items: nobody trains on one. Those of `valid` are no items of `test`.
       max_events: how many events of each user were kept; `None`: all.
       repeats: what became of events that repeat, see `hold_out`; `None` where none does.
       num_repeats: how many events repeat an item that their user has already.
@@ -75,6 +82,7 @@ class Split:
     candidates: dict[str, NDArray[np.int32]] | None = None
     share: float | None = None
     held_users: NDArray[np.bool_] | None = None
+    held_items: dict[str, NDArray[np.bool_]] | None = None
     max_events: int | None = None
     repeats: Repeats | None = None
     num_repeats: int = 0
@@ -100,18 +108,20 @@ def hold_out(
     | `temporal` | the latest `share` of the events of all clients | `temporal`, `none` |
     | `ratio` | the `share` of the client's events with the largest hash | `ratio`, `hash`, `none` |
     | `users` | half of the events of a `share` of the users, by hash | `users`, `none` |
+    | `items` | all events of a `share` of the items, by hash | `items`, `none` |
     | `file` | what the files of the data set say | `second_latest`, `hash`, `none` |
 
     `second_latest` is the latest event that is not tested, `hash` the one with the largest
     hash (another than the test's), `temporal` and `ratio` hold out as large a share again.
     Under `users` the test users are those with the largest hash of raw user id and seed, the
-    validation users those that follow; none of them trains, see `Split.held_users`.
+    validation users those that follow; none of them trains, see `Split.held_users`. Under `items`
+    items are chosen likewise, by raw item id and seed, and nobody trains on any of them.
     What is chosen by hash is chosen with all its repeats, where those are kept. The hashes are
     those of raw user id, raw item id and seed, so that neither file order nor numbering matters.
 
     A client with too few events (under 3 with a validation item, under 2 without) keeps all
-    of them in training and holds out nothing. Under `temporal` and `file`, the held-out
-    events of a client without any event to train on are left out altogether.
+    of them in training and holds out nothing. Under `temporal`, `items` and `file`, the
+    held-out events of a client without any event to train on are left out altogether.
 
     Args:
       interactions: all events.
@@ -119,8 +129,8 @@ def hold_out(
       validation: the rule for validation items, which are never trained on.
       ties: which of a client's events at the same time is later, see `leave_one_out`.
       seed: of the hashes, `0 .. 2**64 - 1`.
-      share: of `temporal`, `ratio` and `users`, above 0 and below 0.5; rounded down to whole
-        events or users, one at least. Events of the same second as the first one that
+      share: of `temporal`, `ratio`, `users` and `items`, above 0 and below 0.5; rounded down to
+        whole events, users or items, one at least. Events of the same second as the first one that
         `temporal` holds out are held out too.
       max_events: of each user's events as many are used, chosen by hash; 0 uses all.
       repeats: of a user's events with one item the `first` or the `last` is left, with its
@@ -202,12 +212,27 @@ def shuffle_items(split: Split) -> Split:
     train, new = _shuffled(split.train)
     if train.other is not None:
         train = replace(train, other=_shuffled(train.other)[0])
-    held_out = {
-        name: replace(getattr(split, name), items=new[getattr(split, name).items])
-        for name in ("valid", "test")
-    }
+
+    def renumbered(held: HeldOut) -> HeldOut:
+        events, names = held.events, (train.item_labels, train.item_titles)
+        if events is not None:
+            events = replace(
+                events, items=new[events.items], item_labels=names[0], item_titles=names[1]
+            )
+        return replace(held, items=new[held.items], events=events)
+
     candidates = split.candidates and {name: new[items] for name, items in split.candidates.items()}
-    return replace(split, train=train, candidates=candidates, **held_out)
+    valid, test = renumbered(split.valid), renumbered(split.test)
+    old = np.argsort(new[:-1])
+    held_items = split.held_items and {name: is_in[old] for name, is_in in split.held_items.items()}
+    return replace(
+        split,
+        train=train,
+        candidates=candidates,
+        valid=valid,
+        test=test,
+        held_items=held_items,
+    )
 
 
 def _shuffled(events: Interactions) -> tuple[Interactions, NDArray[np.int32]]:
@@ -232,7 +257,7 @@ def _split(interactions: Interactions, rules: Rules) -> tuple[Split, Mask, Mask]
     is_train = ~(is_test | is_valid)
     trains = (num_events(interactions, is_train) > 0)[interactions.users]
     is_test, is_valid = is_test & trains, is_valid & trains
-    if rules.holdout not in ("temporal", "file"):
+    if rules.holdout not in BY_EVENT:
         is_train = ~(is_test | is_valid)
     is_held = np.logical_or(*held_users(interactions, rules)) if rules.holdout == "users" else None
     if not is_train.any() or (is_held is not None and is_held.all()):
@@ -250,6 +275,7 @@ def _split(interactions: Interactions, rules: Rules) -> tuple[Split, Mask, Mask]
             candidates=_candidates(interactions, test) if rules.holdout == "file" else None,
             share=rules.share if rules.holdout in WITH_SHARE else None,
             held_users=is_held,
+            held_items=_held_items(interactions, rules),
             max_events=rules.max_events or None,
         ),
         is_test,
@@ -257,14 +283,21 @@ def _split(interactions: Interactions, rules: Rules) -> tuple[Split, Mask, Mask]
     )
 
 
+def _held_items(interactions: Interactions, rules: Rules) -> dict[str, Mask] | None:
+    if rules.holdout != "items":
+        return None
+    return dict(zip(("test", "valid"), held_items(interactions, rules), strict=True))
+
+
 def held_out(interactions: Interactions, events: NDArray[np.intp]) -> HeldOut:
     """The distinct items of some events, client by client, in the order of their numbers.
 
     Args:
       interactions: all events.
-      events: which of them, the latest last.
+      events: which of them, client after client, the latest last.
     """
     num_users, num_items = interactions.num_users, interactions.num_items
+    themselves = pick(interactions, events)
     events = events[::-1]  # np.unique finds the first of equals
     pairs = interactions.users[events].astype(np.int64) * num_items + interactions.items[events]
     pairs, latest = np.unique(pairs, return_index=True)
@@ -275,7 +308,7 @@ def held_out(interactions: Interactions, events: NDArray[np.intp]) -> HeldOut:
     table[clients, place] = items
     values = np.zeros(table.shape, np.float32)
     values[clients, place] = interactions.values[events[latest]]
-    return HeldOut(table, values)
+    return HeldOut(table, values, themselves)
 
 
 def _candidates(interactions: Interactions, test: HeldOut) -> dict[str, NDArray[np.int32]] | None:

@@ -4,7 +4,8 @@ That the simulation gives each client only the rows it touches is how we simulat
 what is modelled: a client that asks for rows, or uploads only rows, tells the server
 which items it touched. So what travels is a declared choice, `payload`, and bytes are
 counted from it: `table` sends whole tables both ways and hides the items; `rows` is
-smaller and reveals them.
+smaller and reveals them. An algorithm whose clients differ, or whose rounds do, says itself what
+each client sends in each round (`FederatedAlgorithm.sent`).
 """
 
 import math
@@ -102,6 +103,19 @@ def received(algorithm: FederatedAlgorithm, state: ServerState) -> Part:
 
     shapes: Part = jax.eval_shape(sent, state)
     return shapes
+
+
+def refuse_payload(algorithm: FederatedAlgorithm, payload: Payload) -> None:
+    """Refuses to count rows where an algorithm says itself what each client sends.
+
+    Raises:
+      UserError: says so.
+    """
+    if algorithm.sent is not None and payload != "table":
+        raise UserError(
+            f"communication.payload: {payload!r} counts the rows that a client touches, and this "
+            "algorithm says itself what each client sends; set it to table"
+        )
 
 
 @dataclass(frozen=True)

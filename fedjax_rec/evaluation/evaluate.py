@@ -19,7 +19,8 @@ from fedjax_rec.base import (
 )
 from fedjax_rec.errors import UserError
 from fedjax_rec.evaluation import ranking
-from fedjax_rec.evaluation.personal import scores_of
+from fedjax_rec.evaluation.later import Later
+from fedjax_rec.evaluation.personal import each_scores_of
 from fedjax_rec.evaluation.questions import Evaluation, Found, HeldOutSet, Question, Ranking
 
 SCORES_PER_CHUNK = 2**20
@@ -41,9 +42,9 @@ def build_evaluator(
 
     Each client is scored by `model.score` on the view it has as it stands: the shared
     parameters, its own private ones and its memory. A model that `needs_history` reads the
-    client's training events; at test, the validation item is left out of the ranking and
-    is no part of that history. A client scores the catalogue once for all splits, and not at
-    all where it has nothing held out.
+    client's training events, and behind them the `later` events of a split. A client scores
+    the catalogue once for all splits, once more for each split with later events if the model
+    reads a history, and not at all where it has nothing held out.
 
     Args:
       algorithm: supplies model and broadcast.
@@ -72,7 +73,8 @@ def asker(algorithm: FederatedAlgorithm, asked: Question, chunk_size: int | None
 
     def ask(state: ServerState, clients: Clients, fixed: Fixed, splits: Splits) -> dict[str, Found]:
         num_items, num_clients = fixed.data.num_ranked, fixed.data.num_clients
-        scores = scores_of(algorithm, state, clients, fixed)
+        scores = each_scores_of(algorithm, state, clients, fixed)
+        read = _read(algorithm, splits)
         order, groups = _groups(algorithm, fixed.data, _is_asked(splits, num_items))
         most = chunk_size or _chunk_size(algorithm, state, clients, num_items)
         size = -(-num_clients // -(-num_clients // most))
@@ -83,13 +85,15 @@ def asker(algorithm: FederatedAlgorithm, asked: Question, chunk_size: int | None
             def chunk(number: Array, found: dict[str, Found]) -> dict[str, Found]:
                 place = begin + number * size + jnp.arange(size)
                 slots = order.at[place].get(mode="clip")
-                of_all = scores(length, fixed.data.first + fixed.data.stride * slots, slots)
+                ids = fixed.data.first + fixed.data.stride * slots
+                laters = jax.tree.map(lambda leaf: leaf[slots], list(read.values()))
+                of_each = dict(zip(read, scores(length, ids, slots, laters), strict=True))
                 own = jnp.where(place < end, slots, num_clients)
                 return {
                     split: jax.tree.map(
                         lambda whole, part: whole.at[own].set(part, mode="drop"),
                         found[split],
-                        asked.answers(of_all, slots, held_out),
+                        asked.answers(of_each[split if split in of_each else ""], slots, held_out),
                     )
                     for split, held_out in splits.items()
                 }
@@ -126,15 +130,18 @@ def top_k(
     client_id: int,
     k: int,
     seen: npt.NDArray[np.integer] | Sequence[int] = (),
+    later: Later | None = None,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
     """The best items for one client that it has not seen.
 
-    A model that `needs_history` reads the client's training events, whatever `seen` holds.
+    A model that `needs_history` reads the client's training events, whatever `seen` holds, and
+    what comes later.
 
     Args:
       client_id: 0 to N - 1.
       k: how many items are wanted.
       seen: items to leave out.
+      later: events behind the training events, of all clients (`later.later_events`).
 
     Returns:
       `(ids, scores)` from the best down, equal scores by id; fewer than `k` when no more
@@ -150,7 +157,8 @@ def top_k(
         raise UserError(f"cannot recommend k = {k} items; use a positive integer")
     one = jnp.array([client_id])
     longest = LengthClass.covering(fixed.data.classes)
-    scores = scores_of(algorithm, state, clients, fixed)(longest, one, one)[0]
+    more = jax.tree.map(lambda leaf: leaf[one], later)
+    scores = each_scores_of(algorithm, state, clients, fixed)(longest, one, one, [more])[0][0]
     unseen = scores.at[jnp.asarray(seen, jnp.int32)].set(-jnp.inf)
     best = np.asarray(ranking.best(unseen[None], min(k, scores.size))[0], np.int64)
     best = best[best < scores.size]
@@ -161,6 +169,14 @@ def _is_asked(splits: Splits, num_items: int) -> Array:
     """`[N]` which clients have a held-out item in any split."""
     has_target = [(held_out.targets < num_items).any(axis=-1) for held_out in splits.values()]
     return jnp.stack(has_target).any(axis=0)
+
+
+def _read(algorithm: FederatedAlgorithm, splits: Splits) -> dict[str, Later | None]:
+    """What is read beside training events, by the split it is read for; "" is all others."""
+    reads = algorithm.model.needs_history
+    own: dict[str, Later | None]
+    own = {split: held.later for split, held in splits.items() if reads and held.later is not None}
+    return own if len(own) == len(splits) else {"": None, **own}
 
 
 def _groups(

@@ -20,13 +20,14 @@ class Protocol:
         `leave_one_out_hash`: its item with the largest hash of (user, item, seed), where
         no times are known. `temporal`: the latest share of all clients' events. `ratio`:
         a share of each client's events, by hash. `users`: half of the events of a share of
-        the users, by hash; these users never train. `file`: those that the files of the data
+        the users, by hash; these users never train. `items`: all events of a share of the items,
+        by hash; nobody trains on these items. `file`: those that the files of the data
         set name. `common_records`: records that no silo trains on, each asked of one silo,
         drawn by hash from what all would hold together; `own_records`: from the mixture
         that the silo's own are drawn from.
       validation: never trained on and seen at test: the `second_latest` event, that is
         the latest that is not tested; the remaining item with the largest `hash`; as large
-        a share or number again (`temporal`, `ratio`, `users`, `records`); or `none`.
+        a share or number again (`temporal`, `ratio`, `users`, `items`, `records`); or `none`.
       time_ties: what orders events of the same second: a `hash` of (user, item, seed),
         independent of file order and ids; `file_order`; or `item_id`.
       split_seed: of the hashes.
@@ -35,15 +36,20 @@ class Protocol:
         training what was held out); `heldout_and_candidates`: the items they are ranked
         among too (fair among those, yet training knows the list).
       candidates: what a held-out item is ranked among: the `full` catalogue, `uni99`
-        uniform items the client never touched, or the list of a `file`. This and the next
+        uniform items the client never touched, the list of a `file`, or the items that are
+        `held_out` whole for the same split, less those it has seen. This and the next
         three are of rankings alone.
       candidates_seed: of those items; unused by `full`.
       seen_items: `removed` from the ranking: training items, at test the validation items
         too; or `ranked` as all others, as where people consume again.
       score_ties: the rule among equal scores, see `ranking.ranks`.
+      history: what is known of a client at test: its `train` events, on which parameters were
+        trained and which models of histories read; or `train_and_valid`: these models read its
+        validation events too, behind the others.
       selection: which round's parameters are reported; the one that is `best on test, as
         released` by some papers flatters.
-      holdout_share: the share that `temporal`, `ratio` or `users` hold out; `None` elsewhere.
+      holdout_share: the share that `temporal`, `ratio`, `users` or `items` hold out; `None`
+        elsewhere.
       max_events: how many events of each user are used, chosen by hash; `None`: all.
       repeats: what became of a user's events with one item: merged into the `first` or `last`
         of them, or all kept (`keep`); this and the next are `None` where no event repeats.
@@ -71,20 +77,22 @@ class Protocol:
         "temporal",
         "ratio",
         "users",
+        "items",
         "file",
         "common_records",
         "own_records",
     ] = "leave_one_out"
     validation: Literal[
-        "second_latest", "hash", "temporal", "ratio", "users", "records", "none"
+        "second_latest", "hash", "temporal", "ratio", "users", "items", "records", "none"
     ] = "second_latest"
     time_ties: Literal["hash", "file_order", "item_id"] = "hash"
     split_seed: int = 0
     negatives_exclude: Literal["train", "heldout", "heldout_and_candidates"] = "train"
-    candidates: Literal["full", "uni99", "file"] = "full"
+    candidates: Literal["full", "uni99", "file", "held_out"] = "full"
     candidates_seed: int = 0
     seen_items: Literal["removed", "ranked"] = "removed"
     score_ties: Literal["pessimistic", "optimistic"] = "pessimistic"
+    history: Literal["train", "train_and_valid"] = "train"
     selection: Literal["last", "best on validation", "best on test, as released"] = "last"
     holdout_share: float | None = None
     max_events: int | None = None

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from fedjax_rec.base import Array
 from fedjax_rec.errors import UserError
 from fedjax_rec.evaluation import catalogue, fairness, metrics, ranking
+from fedjax_rec.evaluation.later import Later
 from fedjax_rec.evaluation.seen import Seen
 from fedjax_rec.registry import METRICS
 
@@ -29,9 +30,12 @@ class HeldOutSet(NamedTuple):
       seen_items: `[E]` removed from the ranking: training items, at test with the
         validation items (`data.item_lists`). A target stays even when seen.
       candidates: `[N, K]` items to rank the targets among, padded with the number of
-        items, repeats allowed; `None` for the full catalogue.
+        items, repeats allowed; `[K]` where they are the same for all clients; `None` for the
+        full catalogue.
       values: `[N, R]` rating or label of each target; `None` where none is asked for.
       is_listed: `[N]` whose best items are listed beside the ranks; `None`: nobody's.
+      later: events that a model with `needs_history` reads behind a client's training events
+        before it answers; `None`: none.
     """
 
     targets: Array
@@ -40,6 +44,7 @@ class HeldOutSet(NamedTuple):
     candidates: Array | None = None
     values: Array | None = None
     is_listed: Array | None = None
+    later: Later | None = None
 
 
 @dataclass(frozen=True)
@@ -248,8 +253,11 @@ def _among(held_out: HeldOutSet, slots: Array, num_items: int) -> Array:
     """`[C, I]` which items a chunk of clients is asked about, the targets included."""
     if held_out.candidates is None:
         return jnp.ones((slots.size, num_items), bool)
-    asked = jnp.concatenate([held_out.candidates[slots], held_out.targets[slots]], axis=1)
-    return _with(jnp.zeros((slots.size, num_items), bool), asked)
+    nothing, listed = jnp.zeros((slots.size, num_items), bool), held_out.candidates
+    if listed.ndim == 1:
+        return _with(nothing.at[:, listed].set(True, mode="drop"), held_out.targets[slots])
+    asked = jnp.concatenate([listed[slots], held_out.targets[slots]], axis=1)
+    return _with(nothing, asked)
 
 
 def _with(is_in: Array, items: Array) -> Array:

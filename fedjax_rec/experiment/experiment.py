@@ -44,6 +44,7 @@ from fedjax_rec.simulation import (
     Result,
     simulate,
 )
+from fedjax_rec.simulation.scoring import refuse_unread
 
 
 @dataclass(frozen=True)
@@ -194,6 +195,7 @@ def build(config: RunConfig, notice: Callable[[str], None] = print_notice) -> Ex
         candidates_seed=config.evaluate.candidates_seed,
         score_ties=config.evaluate.score_ties,
         seen_items=config.evaluate.seen_items,
+        history=config.evaluate.history,
         clients=config.evaluate.clients,
         training_clients=config.evaluate.training_clients,
         clients_seed=config.evaluate.clients_seed,
@@ -205,6 +207,7 @@ def build(config: RunConfig, notice: Callable[[str], None] = print_notice) -> Ex
     config = with_noise(config, sampler.event, notice)
     parts = parts_for(config, factory, data, sampler.event)
     algorithm = build_algorithm(config, factory, data.clients.num_items, settings, parts)
+    refuse_unread(algorithm, data, evaluation)
     return Experiment(
         config=config,
         data=data,

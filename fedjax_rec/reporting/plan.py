@@ -72,7 +72,8 @@ def _facts(plan: Mapping[str, Any]) -> list[str]:
     settings = ", ".join(f"{name.replace('_', ' ')} {v}" for name, v in execution.items())
     lines = [
         f"communication ({sent['payload']}): {bound}{format_bytes(sent['up'])} up and "
-        f"{bound}{format_bytes(sent['down'])} down per client and round",
+        f"{bound}{format_bytes(sent['down'])} down per client and round"
+        + (", in the mean of a first cohort" if sent["is_mean"] else ""),
         f"cohort: {cohort['expected']:,.6g} of {plan['num_clients']:,} clients a round"
         f" ({cohort['sampler']}), {plan['num_items']:,} items",
         f"execution: {settings}; {plan['devices']['count']} x {plan['devices']['kind']}",

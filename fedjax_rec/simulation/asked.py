@@ -1,5 +1,6 @@
 """The arguments of `simulate`, and what follows from them."""
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,9 +60,20 @@ class Asked:
     def identity(self, initial: PyTree, frozen: Part) -> Facts:
         """All that the results depend on."""
         made = identity_of(self.algorithm, self.data, self.key, initial, frozen)
-        return made | terms_of(
+        terms = terms_of(
             self.protocol, self.evaluation, self.stop, self.sampler, self.payload, self.plugins
         )
+        return made | terms | self._read_at_test
+
+    @property
+    def _read_at_test(self) -> Facts:
+        """Validation events with their order and times, where they are more than questions."""
+        events = self.data.split.valid.events
+        if self.evaluation.history == "train" or events is None:
+            return {}
+        columns = events.users, events.items, events.values, events.times
+        digest = hashlib.sha256(b"".join(column.tobytes() for column in columns))
+        return {"read_at_test": {"valid_events_sha256": digest.hexdigest()}}
 
     def tell_start(self, round: int | None) -> None:
         """Says where a run in a folder begins; `None` where nothing was there."""

@@ -9,6 +9,7 @@ from fedjax_rec import base
 from fedjax_rec.base import (
     Array,
     Clients,
+    Entry,
     FederatedAlgorithm,
     Fixed,
     Key,
@@ -18,6 +19,7 @@ from fedjax_rec.base import (
     Stat,
 )
 from fedjax_rec.simulation.execution import Execution
+from fedjax_rec.simulation.mistakes import in_words
 
 PADDING = "padding"
 """The name of the observation `steps_made`."""
@@ -43,6 +45,24 @@ class Carry(NamedTuple):
     total: Message
     clients: Clients
     info: RoundInfo
+
+
+BYTES_DOWN, BYTES_UP = "bytes_down", "bytes_up"
+"""The names of the observations `bytes_sent`."""
+
+
+def bytes_sent(this: Round, entry: Entry) -> RoundInfo:
+    """What one client receives and sends, where the algorithm counts it; nothing of padding.
+
+    A client that diverges counts too: the server hears of it.
+    """
+    if this.algorithm.sent is None:
+        return {}
+    with in_words("FederatedAlgorithm.sent"):
+        both = this.algorithm.sent(this.state, entry)
+    one = entry.is_valid.astype(jnp.float32)
+    down, up = (jnp.where(entry.is_valid, count, 0).astype(jnp.float32) for count in both)
+    return {BYTES_DOWN: Stat(down, one), BYTES_UP: Stat(up, one)}
 
 
 def steps_made(num_made: Array, num_needed: Array) -> RoundInfo:

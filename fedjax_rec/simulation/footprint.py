@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import NamedSharding
 
 from fedjax_rec.base import (
@@ -24,7 +25,9 @@ from fedjax_rec.base import (
 )
 from fedjax_rec.data import FederatedData
 from fedjax_rec.evaluation import ClientBytes, Payload, bytes_per_client
-from fedjax_rec.evaluation.communication import received
+from fedjax_rec.evaluation.communication import received, refuse_payload
+from fedjax_rec.sampling import AllClients
+from fedjax_rec.simulation.context import BYTES_DOWN, BYTES_UP, Round, bytes_sent
 from fedjax_rec.simulation.devices import BY_CLIENT, EVERYWHERE, Placement
 from fedjax_rec.simulation.engine import build
 from fedjax_rec.simulation.execution import Execution
@@ -251,22 +254,51 @@ def _placed(initial: Initial, placement: Placement) -> Initial:
 
 
 def client_bytes(
-    algorithm: FederatedAlgorithm, data: FederatedData, payload: Payload
+    algorithm: FederatedAlgorithm,
+    data: FederatedData,
+    payload: Payload,
+    sampler: CohortSampler | None = None,
 ) -> ClientBytes:
     """What a client receives and sends in one round; for `rows`, at most, in the mean.
 
     How many rows a client touches is known when it has. Until then they are as many as its
-    length class has places for.
+    length class has places for. Of an algorithm that counts itself, in the mean over a first
+    cohort.
 
     Args:
       algorithm: the filled slots.
       data: the clients.
       payload: what travels.
+      sampler: who takes part; everybody by default.
+
+    Raises:
+      UserError: see `refuse_payload`.
     """
+    refuse_payload(algorithm, payload)
+    if algorithm.sent is not None:
+        return _first_bytes(algorithm, data, sampler or AllClients(len(data.training_clients)))
     state = initial_shapes(algorithm, data.num_clients).state
     template = jax.eval_shape(algorithm.template, state.shared)
     down = received(algorithm, state)
     return bytes_per_client(down, template, payload, _most_rows(algorithm, data))
+
+
+def _first_bytes(
+    algorithm: FederatedAlgorithm, data: FederatedData, sampler: CohortSampler
+) -> ClientBytes:
+    """What the members of a first cohort receive and send, in the mean; no store is allocated."""
+    drawn = draw_cohorts(sampler, 0, 0, 1, data.training_clients)
+    cohort = jax.tree.map(lambda leaf: leaf[0], drawn)
+
+    @jax.jit
+    def mean() -> list[Any]:
+        state, _, frozen = build(algorithm).init(jax.random.key(0), data.num_clients)
+        this = Round(algorithm, Execution(), state, Fixed(frozen, data.clients))
+        stats = jax.vmap(lambda entry: bytes_sent(this, entry))(cohort)
+        sums = [jax.tree.map(jnp.sum, stats[name]) for name in (BYTES_DOWN, BYTES_UP)]
+        return [stat.total / jnp.maximum(stat.weight, 1) for stat in sums]
+
+    return ClientBytes(*map(float, mean()))
 
 
 def _most_rows(algorithm: FederatedAlgorithm, data: FederatedData) -> dict[str, float]:

@@ -26,7 +26,7 @@ from fedjax_rec.base import (
     Task,
     View,
 )
-from fedjax_rec.simulation.context import Carry, Round, steps_made
+from fedjax_rec.simulation.context import Carry, Round, bytes_sent, steps_made
 from fedjax_rec.simulation.lapack import refuse_lapack
 from fedjax_rec.simulation.mistakes import in_words, refuse_output, refuse_slices
 from fedjax_rec.simulation.sums import add_messages, stack_messages, table_shaped, write_store
@@ -171,7 +171,8 @@ def _one_client(
     )
     is_good &= tree.is_finite((message, residual))
     kept = Clients(output.private, output.memory, residual)
-    return tree.mask(is_good, message), kept, _observe(output, entry, is_good), is_good
+    info = _observe(output, entry, is_good) | bytes_sent(this, entry)
+    return tree.mask(is_good, message), kept, info, is_good
 
 
 def _view(this: Round, entry: Entry, store: Clients, row_ids: RowIds) -> tuple[View, PyTree]:

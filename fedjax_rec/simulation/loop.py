@@ -27,7 +27,7 @@ from fedjax_rec.data import FederatedData
 from fedjax_rec.data.reading import print_notice
 from fedjax_rec.errors import DivergedError, UserError
 from fedjax_rec.evaluation import Communication, Payload, spread, worst_keys
-from fedjax_rec.evaluation.communication import received
+from fedjax_rec.evaluation.communication import received, refuse_payload
 from fedjax_rec.program_cache import keep_programs
 from fedjax_rec.sampling import AllClients
 from fedjax_rec.simulation.asked import Asked
@@ -54,7 +54,7 @@ from fedjax_rec.simulation.programs import Shared
 from fedjax_rec.simulation.progress import Progress
 from fedjax_rec.simulation.records import write_json
 from fedjax_rec.simulation.rounds import draw_cohorts, host_seed, stretch_ends
-from fedjax_rec.simulation.scoring import Scorer
+from fedjax_rec.simulation.scoring import Scorer, refuse_unread
 from fedjax_rec.simulation.storage import (
     refuse_another,
     restore_latest,
@@ -155,6 +155,8 @@ def _simulate(asked: Asked) -> Result:
     algorithm, data, key, rounds = asked.algorithm, asked.data, asked.key, asked.rounds
     evaluation, stop, notice, output = asked.evaluation, asked.stop, asked.notice, asked.output
     protocol_of(data.protocol, evaluation, stop)  # refuses what is no protocol
+    refuse_unread(algorithm, data, evaluation)
+    refuse_payload(algorithm, asked.payload)
     promise = asked.promise
     promise.check()
     placement = Placement.of(asked.execution, data.num_clients)

@@ -21,12 +21,15 @@ class EvaluationPlan:
       task: whether held-out items are put into a `ranking`, or their `rating` or `label`
         is predicted by their score (`evaluation.Prediction`). Rankings alone read the rest.
       at_k: cut-offs of the metrics.
-      candidates: `full` catalogue, `uni99` uniform items never touched, or the lists of
-        the data set's own `file`.
+      candidates: `full` catalogue, `uni99` uniform items never touched, the lists of the data
+        set's own `file`, or the items that are `held_out` whole.
       candidates_seed: of those items.
       score_ties: the rule among equal scores.
       seen_items: `removed` from the ranking; or `ranked` as all others, as where people
         consume again, which asks for the `full` catalogue.
+      history: what a model with `needs_history` reads of a client at test: its `train` events;
+        or `train_and_valid`: its validation events behind them, as in published code of
+        sequential models. At validation it reads training events.
       clients: how many people are evaluated, chosen by a hash of their ids; 0: all.
       training_clients: how many of them while the run trains, for early stopping too; the final
         evaluation is of all `clients`. 0: as many.
@@ -40,10 +43,11 @@ class EvaluationPlan:
     every: int = 5
     task: Literal["ranking", "rating", "label"] = "ranking"
     at_k: tuple[int, ...] = (5, 10, 20)
-    candidates: Literal["full", "uni99", "file"] = "full"
+    candidates: Literal["full", "uni99", "file", "held_out"] = "full"
     candidates_seed: int = 0
     score_ties: Literal["pessimistic", "optimistic"] = "pessimistic"
     seen_items: Literal["removed", "ranked"] = "removed"
+    history: Literal["train", "train_and_valid"] = "train"
     clients: int = 0
     training_clients: int = 0
     clients_seed: int = 0
@@ -207,6 +211,7 @@ def protocol_of(facts: dict[str, Any], plan: EvaluationPlan, stop: EarlyStop | N
         candidates_seed=plan.candidates_seed,
         score_ties=plan.score_ties,
         seen_items=plan.seen_items,
+        history=plan.history,
         clients=plan.clients or None,
         training_clients=plan.training_clients or None,
         clients_seed=plan.clients_seed if plan.clients or plan.training_clients else None,

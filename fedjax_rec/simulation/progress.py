@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from fedjax_rec.base import Part, RoundInfo, Stat
-from fedjax_rec.evaluation import Communication, bytes_per_client, is_better
+from fedjax_rec.evaluation import ClientBytes, Communication, bytes_per_client, is_better
 from fedjax_rec.privacy import Ledger, from_record, to_record
-from fedjax_rec.simulation.context import PADDING
+from fedjax_rec.simulation.context import BYTES_DOWN, BYTES_UP, PADDING
 from fedjax_rec.simulation.plans import EarlyStop
 
 COUNTS = ("clients", "bad_clients", "examples")
@@ -102,7 +102,8 @@ class Progress:
 
         Args:
           info: observations, every field `[rounds]`, on the host.
-          down: what clients receive; its shapes give the bytes.
+          down: what clients receive; its shapes give the bytes, where the algorithm does not
+            count them itself (`FederatedAlgorithm.sent`).
           up: what they send, likewise.
           notice: is told, once each, when clients diverge and when the loss rises above its
             start.
@@ -154,7 +155,10 @@ class Progress:
             for name, stat in seen.items()
             if name.startswith(TOUCHED)
         }
-        per_client = bytes_per_client(down, up, self.communication.payload, touched)
+        if BYTES_DOWN in seen:
+            per_client = ClientBytes(seen[BYTES_DOWN].mean(), seen[BYTES_UP].mean())
+        else:
+            per_client = bytes_per_client(down, up, self.communication.payload, touched)
         num_clients = round(float(seen["clients"].total + seen["bad_clients"].total))
         self.communication = self.communication.add(per_client, num_clients)
 

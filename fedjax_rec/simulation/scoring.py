@@ -21,6 +21,7 @@ from fedjax_rec.evaluation import (
     without_own,
 )
 from fedjax_rec.evaluation.evaluate import Asker, Splits, asker, evaluator
+from fedjax_rec.evaluation.later import later_events
 from fedjax_rec.evaluation.questions import Found
 from fedjax_rec.simulation.devices import (
     BY_CLIENT,
@@ -170,7 +171,7 @@ def held_out_sets(data: FederatedData, plan: EvaluationPlan) -> dict[str, HeldOu
     Seen items leave the ranking: training items, and at test the validation items. A held-out
     item that is one of them would stand out for being ranked at all, and is not asked about.
     Where the plan ranks seen items, all stay. What a model reads as a client's history is its
-    training events in both.
+    training events in both; at test with its validation events behind them if the plan says so.
 
     Raises:
       UserError: values are to be predicted and there are none, or labels are not 0 or 1.
@@ -197,7 +198,31 @@ def held_out_sets(data: FederatedData, plan: EvaluationPlan) -> dict[str, HeldOu
     test = held_out_set("test", split.test, valid)
     if plan.task == "ranking":
         test = test._replace(is_listed=(test.targets < data.num_items).any(axis=1))
+    if plan.history == "train_and_valid":
+        test = test._replace(later=later_events(data, [data.split.valid]))
     return sets | {"test": test}
+
+
+def refuse_unread(algorithm: FederatedAlgorithm, data: FederatedData, plan: EvaluationPlan) -> None:
+    """Refuses validation events to be read at test where nobody reads them.
+
+    Raises:
+      UserError: the model reads no history, or no client that is tested has such events.
+    """
+    if plan.history == "train":
+        return
+    if not algorithm.model.needs_history:
+        raise UserError(
+            "evaluate.history: 'train_and_valid' is for models that read a client's history when "
+            "they score, and this one reads none; set it to train"
+        )
+    valid, test = data.split.valid, data.split.test
+    is_test = (test.items < data.num_items).any(axis=1)
+    if valid.events is None or not np.isin(valid.events.users, np.flatnonzero(is_test)).any():
+        raise UserError(
+            f"evaluate.history: 'train_and_valid', and no client of {data.name} that holds out a "
+            "test item has a validation item; set it to train, or choose another split.validation"
+        )
 
 
 def _tell_dropped(data: FederatedData, notice: Callable[[str], None]) -> None:
@@ -228,6 +253,16 @@ def _candidates(
     """What held-out items are ranked among, by split; `None` for the whole catalogue."""
     if plan.candidates == "full" or plan.task != "ranking":
         return None
+    if plan.candidates == "held_out":
+        if data.split.held_items is None:
+            raise UserError(
+                "evaluate.candidates: 'held_out' are items that are held out whole; set "
+                "split.holdout to items, or choose full or uni99"
+            )
+        return {
+            name: np.flatnonzero(is_held).astype(np.int32)
+            for name, is_held in data.split.held_items.items()
+        }
     is_known = data.exclude == "heldout_and_candidates" and not data.split.candidates
     if plan.candidates == "uni99" and is_known and plan.candidates_seed != data.candidates_seed:
         raise UserError(
@@ -294,12 +329,16 @@ def _spread(placement: Placement, held_out: HeldOutSet) -> HeldOutSet:
     """
     if placement.num_devices == 1:
         return held_out
-    targets, offsets, seen, *by_client = jax.tree.map(np.asarray, held_out)
+    targets, offsets, seen, among, *by_client = jax.tree.map(np.asarray, held_out)
+    if among is not None:  # one list for everybody, or one each
+        among = np.tile(among, placement.num_devices) if among.ndim == 1 else placement.deal(among)
+    dealt = jax.tree.map(placement.deal, by_client)
     spread = HeldOutSet(
         placement.deal(targets),
         placement.split_offsets(offsets).ravel(),
         placement.split_ragged(seen, offsets).ravel(),
-        *(None if leaf is None else placement.deal(leaf) for leaf in by_client),
+        among,
+        *dealt,
     )
     placed: HeldOutSet = placement.by_client(spread)
     return placed

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from fedjax_rec import tree
 from fedjax_rec.base import Array, Clients, PyTree, Stat
 from fedjax_rec.objectives.stream import block_of
-from fedjax_rec.simulation.context import PADDING, Carry, Round
+from fedjax_rec.simulation.context import PADDING, Carry, Round, bytes_sent
 from fedjax_rec.simulation.descent import Chunk, Sums, train_chunk
 from fedjax_rec.simulation.members import Encoding, Member, encode_by_weight
 from fedjax_rec.simulation.replay import clip_chunk
@@ -228,6 +228,9 @@ def _add(
         "bad_clients": Stat(num_bad, num_good),
         PADDING: sums.padding,
     }
+    light = members.entry._replace(is_valid=is_light)
+    counted = jax.vmap(lambda entry: bytes_sent(this, entry))(light)
+    seen |= jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), counted)
     return Carry(total, carry.clients._replace(private=private), carry.info | seen)
 
 

@@ -105,7 +105,7 @@ def test_a_plan_is_one_object(preset, capsys):
     assert plan["parameters"] == [{"role": "shared", "shape": "rows", "numbers": 20, "bytes": 80}]
     assert plan["client"] == {"private": 0, "memory": 0, "residual": 0}
     assert (plan["at_rest"]["server"], plan["at_rest"]["store"]) == (92, 0)
-    sent = {"payload": "table", "down": 80, "up": 80, "is_bound": False}
+    sent = {"payload": "table", "down": 80, "up": 80, "is_bound": False, "is_mean": False}
     assert plan["communication"] == sent
     assert plan["cohort"] == {"sampler": "all", "expected": 12.0, "capacity": 12}
     assert plan["round"]["num_rounds"] == 3

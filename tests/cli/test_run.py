@@ -204,7 +204,8 @@ def test_recommending_leaves_out_what_was_seen(trained, capsys, monkeypatch):
     items = [row[3].strip() for row in rows]
     scores = [float(row[4]) for row in rows]
     train, client = data.split.train, data.split.train.user_labels.tolist().index("7")
-    seen = {*train.items[train.users == client].tolist(), *data.split.valid.items[client].tolist()}
+    seen = set(train.items[train.users == client].tolist())
+    seen |= {*data.split.valid.items[client].tolist(), *data.split.test.items[client].tolist()}
     unseen = {train.item_labels[item] for item in range(data.num_items) if item not in seen}
     assert set(items) == unseen
     assert len(items) == len(unseen)

@@ -14,6 +14,7 @@ from fedjax_rec.data import Interactions, Split, client_data, from_events, hold_
 from fedjax_rec.data.hashing import hash_events, hash_users, mix
 from fedjax_rec.data.interactions import FileSplit
 from fedjax_rec.data.rules import (
+    BY_EVENT,
     HOLDOUTS,
     OF_RECORDS,
     REPEATS,
@@ -93,7 +94,7 @@ def test_every_rule_parts_the_events_and_says_its_name(
     lost = every - set(train) - valid - test
     trained = {n for n, _ in train}
     assert {n for n, _ in valid | test} <= trained
-    if holdout in ("temporal", "file"):
+    if holdout in BY_EVENT:
         assert not {n for n, _ in lost} & trained, "only a client without training events loses any"
     else:
         assert not lost
@@ -101,6 +102,7 @@ def test_every_rule_parts_the_events_and_says_its_name(
     assert (split.holdout, split.validation, split.seed) == (holdout, validation, seed)
     assert split.share == (share if holdout in WITH_SHARE else None)
     assert (split.held_users is not None) == (holdout == "users")
+    assert (split.held_items is not None) == (holdout == "items")
     assert (np.diff(split.train.users) >= 0).all()
     for n in trained:
         assert (np.diff(split.train.times[split.train.users == n]) >= 0).all(), "oldest first"
@@ -118,7 +120,7 @@ def test_repeats_are_held_out_once_and_by_hash_all_together(
         for row in part.items:
             known = row[row < events.num_items]
             assert len(set(known.tolist())) == len(known)
-    if holdout in ("leave_one_out_hash", "ratio", "users"):
+    if holdout in ("leave_one_out_hash", "ratio", "users", "items"):
         held = held_pairs(split, "valid") | held_pairs(split, "test")
         assert not held & set(train_pairs(split))
 

@@ -20,6 +20,7 @@ def test_the_default_protocol_is_the_honest_one():
         "candidates_seed": 0,
         "seen_items": "removed",
         "score_ties": "pessimistic",
+        "history": "train",
         "selection": "last",
     }
     assert json.loads(json.dumps(Protocol().to_dict())) == Protocol().to_dict()

@@ -252,6 +252,9 @@ CASES = {
         1, (metrics, stated("candidates_seed")), {"evaluate.candidates": "uni99"}
     ),
     "evaluate.seen_items": Case("ranked", (metrics, stated("seen_items"))),
+    "evaluate.history": Case(
+        "train_and_valid", (metrics, stated("history")), {"algorithm.name": "item_knn"}
+    ),
     "evaluate.clients": Case(4, (metrics, stated("clients"), people)),
     "evaluate.training_clients": Case(4, (logged, stated("training_clients"), people)),
     "evaluate.clients_seed": Case(

@@ -27,6 +27,7 @@ from fedjax_rec.simulation.scoring import Scorer
 NUM_CLIENTS, DEVICES = 26, (1, 2, 8)  # 4 on each of 8: the seventh holds 2, the last none
 PLAN = EvaluationPlan(at_k=(70,))
 MODELS = {"fedmf": "full", "sasrec": "uni99"}  # with private rows; with a history
+LONGER = "sasrec, longer histories"
 
 
 def print_evaluations():
@@ -44,6 +45,14 @@ def print_evaluations():
             found[f"{name} {num_devices}"] = evaluated(
                 algorithms[name], data, plan, num_devices, *parts
             )
+    validated = load("synthetic", **facts)
+    plan = replace(PLAN, history="train_and_valid")
+    parts = drawn(algorithms["sasrec"], NUM_CLIENTS)
+    for num_devices in DEVICES:
+        found[f"{LONGER} {num_devices}"] = evaluated(
+            algorithms["sasrec"], validated, plan, num_devices, *parts
+        )
+    found[f"{LONGER}, not read"] = evaluated(algorithms["sasrec"], validated, PLAN, 1, *parts)
     algorithm = personal_popularity(data.num_items)
     result = simulation.simulate(
         algorithm,
@@ -130,6 +139,14 @@ def test_more_devices_find_the_same(found, name):
     assert len({tuple(items) for items in one["lists"]}) == NUM_CLIENTS
     for num_devices in DEVICES[1:]:
         assert found[f"{name} {num_devices}"] == one
+
+
+@pytest.mark.slow
+def test_more_devices_read_the_same_longer_histories(found):
+    one = found[f"{LONGER} 1"]
+    assert one["ranks"] != found[f"{LONGER}, not read"]["ranks"]
+    for num_devices in DEVICES[1:]:
+        assert found[f"{LONGER} {num_devices}"] == one
 
 
 def test_a_run_on_all_devices_reports_what_one_device_finds_afterwards(found):
