@@ -13,9 +13,9 @@ HITS, GAIN = "test/hit_rate@10", "test/ndcg@10"
 VALID = "valid/ndcg@10"
 SEEDS = (0, 1, 2)
 
-TOYS = ("--data.name", "s3rec-toys", "--evaluate.at_k", "[10]")
-BEAUTY = ("--data.name", "beauty", "--evaluate.at_k", "[10]")
-ML_1M = ("--data.name", "ml-1m-2999", "--evaluate.at_k", "[10]")
+TOYS = ("--data.name", "s3rec-toys", "--evaluate.at_k", "10")
+BEAUTY = ("--data.name", "beauty", "--evaluate.at_k", "10")
+ML_1M = ("--data.name", "ml-1m-2999", "--evaluate.at_k", "10")
 
 TABLES = {
     "toys": {
