@@ -20,10 +20,7 @@ ENCODER = {
     f"{name}{number}": ("blocks", *path, block)
     for block in range(2)
     for name, number, path in (
-        *(
-            (name, block, ("attention", name, "kernel"))
-            for name in ("query", "key", "value")
-        ),
+        *((name, block, ("attention", name, "kernel")) for name in ("query", "key", "value")),
         ("inner", block, ("inner", "kernel")),
         ("inner_bias", block, ("inner", "bias")),
         ("outer", block, ("outer", "kernel")),

@@ -22,10 +22,10 @@ from fedjax_rec.algorithms.finetuning import finetuning
 from fedjax_rec.algorithms.gpfedrec import gpfedrec
 from fedjax_rec.algorithms.personalise import personalise
 from fedjax_rec.algorithms.pfedrec import pfedrec
-from fedjax_rec.algorithms.recommender import Recommender, on_recommender, recommender
 from fedjax_rec.algorithms.registry import ALGORITHMS
 from fedjax_rec.algorithms.reptile import reptile
 from fedjax_rec.algorithms.scaffold import scaffold
+from fedjax_rec.recommenders import Recommender, on_recommender, recommender
 
 __all__ = [
     "ALGORITHMS",

@@ -66,7 +66,7 @@ def ditto(
       Li et al. (2021), Algorithm 1 and equation 2. Differences: private parameters are not
       pulled; both models see the same examples in the same order.
 
-    >>> from fedjax_rec.algorithms.recommender import recommender
+    >>> from fedjax_rec.recommenders import recommender
     >>> ditto(*recommender(100, is_sliced=False)).client_update.support
     'table'
     """

@@ -67,7 +67,7 @@ def feddyn(
       by local training, and g_k is updated as if it had been reached, as in the paper;
       private parameters are not regularised; a round in which nobody answers changes nothing.
 
-    >>> from fedjax_rec.algorithms.recommender import recommender
+    >>> from fedjax_rec.recommenders import recommender
     >>> feddyn(*recommender(100, is_sliced=False), num_clients=5).client_update.support
     'table'
     """

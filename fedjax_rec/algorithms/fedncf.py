@@ -41,7 +41,7 @@ def fedncf(
       Perifanis and Efraimidis (2022), Algorithm 2. Differences: without secure aggregation;
       clients send the change of a row and not the row.
 
-    >>> from fedjax_rec.algorithms.recommender import recommender
+    >>> from fedjax_rec.recommenders import recommender
     >>> fedncf(*recommender(100, model="gmf")).model.num_rows
     {'item': 100}
     """

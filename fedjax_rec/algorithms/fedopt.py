@@ -53,7 +53,7 @@ def fedopt(
     Reference:
       Reddi et al. (2021), Algorithm 1. Difference: private parameters stay on their clients.
 
-    >>> from fedjax_rec.algorithms.recommender import recommender
+    >>> from fedjax_rec.recommenders import recommender
     >>> fedopt(*recommender(100), server_optimizer=optax.adam(0.1)).model.num_rows
     {'item': 100}
     """
@@ -115,7 +115,7 @@ def fedavgm(
       Hsu, Qi and Brown (2019), "Measuring the effects of non-identical data distribution for
       federated visual classification", section 4.3.
 
-    >>> from fedjax_rec.algorithms.recommender import recommender
+    >>> from fedjax_rec.recommenders import recommender
     >>> fedavgm(*recommender(100)).server_update.learning_rate is None
     True
     """
@@ -149,7 +149,7 @@ def fedadagrad(
     Reference:
       Reddi et al. (2021), Algorithm 2. No bias correction, as there.
 
-    >>> from fedjax_rec.algorithms.recommender import recommender
+    >>> from fedjax_rec.recommenders import recommender
     >>> fedadagrad(*recommender(100), tau=0.1).model.num_rows
     {'item': 100}
     """
@@ -182,7 +182,7 @@ def fedadam(
     Reference:
       Reddi et al. (2021), Algorithm 2. No bias correction, as there.
 
-    >>> from fedjax_rec.algorithms.recommender import recommender
+    >>> from fedjax_rec.recommenders import recommender
     >>> fedadam(*recommender(100), tau=0.1).model.num_rows
     {'item': 100}
     """
@@ -219,7 +219,7 @@ def fedyogi(
     Reference:
       Reddi et al. (2021), Algorithm 2. No bias correction, as there.
 
-    >>> from fedjax_rec.algorithms.recommender import recommender
+    >>> from fedjax_rec.recommenders import recommender
     >>> fedyogi(*recommender(100), tau=0.1).model.num_rows
     {'item': 100}
     """

@@ -43,7 +43,7 @@ def fedper(
       Arivazhagan et al. (2019), Algorithms 1 and 2. Differences: how clients are weighed is
       the aggregate's choice; W_Pk start alike, where the paper lets every client draw them.
 
-    >>> from fedjax_rec.algorithms.recommender import recommender
+    >>> from fedjax_rec.recommenders import recommender
     >>> fedper(*recommender(100, model="ncf"), paths="dense/output").model.num_rows
     {'item': 100}
     """

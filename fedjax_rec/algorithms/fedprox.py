@@ -56,7 +56,7 @@ def fedprox(
       pulled; every client makes its local epochs in full; who takes part and how updates are
       weighed is the sampler's and the aggregate's choice.
 
-    >>> from fedjax_rec.algorithms.recommender import recommender
+    >>> from fedjax_rec.recommenders import recommender
     >>> fedprox(*recommender(100), mu=0.1).client_update.support
     'slice'
     """

@@ -87,7 +87,7 @@ def fedrecon(
       FedAvg of its released code. Like that it parts the data by batches; there they are the
       same in every round, here shuffled.
 
-    >>> from fedjax_rec.algorithms.recommender import recommender
+    >>> from fedjax_rec.recommenders import recommender
     >>> fedrecon(*recommender(100)).model.num_rows
     {'item': 100}
     """

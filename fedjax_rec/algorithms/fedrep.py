@@ -68,7 +68,7 @@ def fedrep(
       Collins et al. (2021), Algorithm 1. Differences: more than one step for phi; heads start
       alike, which the paper leaves open.
 
-    >>> from fedjax_rec.algorithms.recommender import recommender
+    >>> from fedjax_rec.recommenders import recommender
     >>> fedrep(*recommender(100, model="ncf"), paths="dense/output").client_update.support
     'slice'
     """

@@ -62,7 +62,7 @@ def fedsgd(
       McMahan et al. (2017), section 2, and Algorithm 1 with E = 1 and B = infinity.
       Differences: eta is in what the client sends; private parameters make the same one step.
 
-    >>> from fedjax_rec.algorithms.recommender import recommender
+    >>> from fedjax_rec.recommenders import recommender
     >>> fedsgd(*recommender(100)).client_update.support
     'slice'
     """

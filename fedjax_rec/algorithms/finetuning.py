@@ -41,7 +41,7 @@ def finetuning(
       Cheng, Chadha and Duchi (2021), FTFA. Difference: steps are those of a round of
       training and are not tuned apart.
 
-    >>> from fedjax_rec.algorithms.recommender import recommender
+    >>> from fedjax_rec.recommenders import recommender
     >>> finetuning(*recommender(100)).adapt is None
     False
     """

@@ -67,7 +67,7 @@ def personalise(algorithm: FederatedAlgorithm, paths: str) -> FederatedAlgorithm
         remembers more than its model.
 
     >>> from fedjax_rec.algorithms.fedopt import fedopt
-    >>> from fedjax_rec.algorithms.recommender import recommender
+    >>> from fedjax_rec.recommenders import recommender
     >>> algorithm = personalise(fedopt(*recommender(100, model="gmf", dim=2)), "dense")
     >>> shared, private = shapes_of_parameters(algorithm.model)
     >>> shared.dense, [leaf.shape for leaf in private.dense]

@@ -20,9 +20,9 @@ from fedjax_rec.algorithms.fedsgd import fedsgd
 from fedjax_rec.algorithms.finetuning import finetuning
 from fedjax_rec.algorithms.gpfedrec import gpfedrec
 from fedjax_rec.algorithms.pfedrec import pfedrec
-from fedjax_rec.algorithms.recommender import on_recommender
 from fedjax_rec.algorithms.reptile import reptile
 from fedjax_rec.algorithms.scaffold import scaffold
+from fedjax_rec.recommenders import on_recommender
 from fedjax_rec.registry import ALGORITHMS
 
 __all__ = ["ALGORITHMS"]

@@ -43,7 +43,7 @@ def reptile(
       Nichol, Achiam and Schulman (2018), Algorithm 2. Differences: epsilon does not fall over
       the rounds; private parameters are no part of phi and stay on their clients.
 
-    >>> from fedjax_rec.algorithms.recommender import recommender
+    >>> from fedjax_rec.recommenders import recommender
     >>> reptile(*recommender(100), outer_learning_rate=0.25).server_update.learning_rate
     0.25
     """

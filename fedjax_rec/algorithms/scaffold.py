@@ -73,7 +73,7 @@ def scaffold(
       Karimireddy et al. (2020), Algorithm 1 with option II. Differences: private parameters
       have no control variate; a client without examples keeps its c_i.
 
-    >>> from fedjax_rec.algorithms.recommender import recommender
+    >>> from fedjax_rec.recommenders import recommender
     >>> scaffold(*recommender(100, is_sliced=False), num_clients=5).client_update.support
     'table'
     """

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from fedjax_rec.base.aggregation import AggregateTransform, Message
+from fedjax_rec.base.aggregation import AggregateTransform
 from fedjax_rec.base.histories import ClientData
 from fedjax_rec.base.parts import (
     Array,
@@ -18,7 +18,7 @@ from fedjax_rec.base.parts import (
     nothing_private,
 )
 from fedjax_rec.base.recipes import Recipe
-from fedjax_rec.base.slots import ClientUpdate, Cohort, Entry, Model, Objective, Stat, Task
+from fedjax_rec.base.slots import ClientUpdate, Entry, Model, Objective, Stat, Task
 
 
 class Clients(NamedTuple):

@@ -223,8 +223,11 @@ def _steps_of(
     def mean_loss(shared: Part, step: Array) -> Array:
         def of_one(row_ids: RowIds, plan: PyTree, num_steps: Array) -> tuple[Array, Array]:
             view = View(
-                take(shared, row_ids), nothing_private(), take(frozen, row_ids),
-                nothing_private(), empty(),
+                take(shared, row_ids),
+                nothing_private(),
+                take(frozen, row_ids),
+                nothing_private(),
+                empty(),
             )
             losses, weights = batch_loss(model, objective, view, batch(plan, step))
             weights = jnp.where(step < num_steps, weights, 0)

@@ -1,6 +1,5 @@
 """Every baseline that can be named: add one line to add one."""
 
-from fedjax_rec.algorithms.recommender import on_recommender
 from fedjax_rec.baselines.centralised import pooled_recommender
 from fedjax_rec.baselines.ials import ials
 from fedjax_rec.baselines.majority import majority
@@ -8,6 +7,7 @@ from fedjax_rec.baselines.means import rating_means
 from fedjax_rec.baselines.neighbours import ease, item_knn
 from fedjax_rec.baselines.neural import bpr_mf, gmf, mf_explicit, mlp, neumf
 from fedjax_rec.baselines.popularity import popularity
+from fedjax_rec.recommenders import on_recommender
 from fedjax_rec.registry import BASELINES
 
 __all__ = ["BASELINES"]

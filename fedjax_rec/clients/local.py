@@ -187,8 +187,8 @@ def _dense_steps(
     def gradients(now: View, examples: PyTree) -> tuple[tuple[Part, Private], Array, Array]:
         if is_factored(model, objective):
             return factored_gradients(model, objective, now, examples)
-        found, _, *seen = loss_gradients(model, loss, now, examples)
-        return found, *seen
+        found = loss_gradients(model, loss, now, examples)
+        return found.gradients, found.total, found.weight
 
     def run(key: Key, view: View, task: Task) -> ClientOutput:
         def local_step(step: Array, carry: PyTree) -> PyTree:

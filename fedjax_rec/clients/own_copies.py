@@ -18,6 +18,7 @@ from fedjax_rec.base import (
     PyTree,
     Task,
     View,
+    Weights,
     empty,
 )
 
@@ -98,9 +99,7 @@ def own_copies(algorithm: FederatedAlgorithm, is_own: IsOwn) -> FederatedAlgorit
         private = kept(view, own, after.private)
         return after._replace(shared=shared, private=private, frozen=view.frozen)
 
-    weights = model.weights and replace(
-        model.weights, load=lambda: _paired(empty(), model.weights.load())
-    )
+    weights = model.weights and _paired_weights(model.weights)
     return replace(
         algorithm,
         model=model.with_score(
@@ -144,6 +143,10 @@ def _paired(own: Part, rest: Part) -> Part:
     tables = sorted(own.rows.keys() | rest.rows.keys())
     rows = {table: (own.rows.get(table), rest.rows.get(table)) for table in tables}
     return Part(rows, (own.dense, rest.dense))
+
+
+def _paired_weights(weights: Weights) -> Weights:
+    return replace(weights, load=lambda: _paired(empty(), weights.load()))
 
 
 def _unpaired(both: Part) -> tuple[Part, Part]:

@@ -100,8 +100,7 @@ def bert4rec(
             window.num_events,
             **dropping(inputs.key if drops else None),
         )
-        output: Array = head.apply({"params": dense["head"]}, hidden)
-        return output
+        return jnp.asarray(head.apply({"params": dense["head"]}, hidden))
 
     return sequence_model(
         "bert4rec", num_items, dim, max_length, init_stddev, init_dense, read, appends=True

@@ -1,6 +1,5 @@
 """A model whose users are all alike."""
 
-
 import jax
 
 from fedjax_rec.base import Array, Inputs, Key, Model, Part, Private, View, nothing_private

@@ -50,14 +50,15 @@ def gru4rec(
 
     import flax.linen as nn  # loaded by the models that use it alone
 
-    from fedjax_rec.models.transformer import dropped, dropping
+    from fedjax_rec.models.transformer import dropped as drop
+    from fedjax_rec.models.transformer import dropping
 
     class Layers(nn.Module):
         @nn.compact
         def __call__(self, events: Array, is_training: bool = False) -> Array:
             for _ in range(num_layers):
-                events = dropped(self, events, dropout, is_training)
-                events = nn.RNN(nn.GRUCell(dim))(events)
+                events = drop(self, events, dropout, is_training)
+                events = jnp.asarray(nn.RNN(nn.GRUCell(dim))(events))
             return events
 
     layers, drops = Layers(), decided(lambda: dropout > 0)
@@ -67,9 +68,7 @@ def gru4rec(
 
     def read(dense: PyTree, table: Array, window: History, inputs: Inputs) -> Array:
         events = vectors_of(table, window.items)
-        states: Array = layers.apply(
-            {"params": dense}, events, **dropping(inputs.key if drops else None)
-        )
-        return states
+        dropped = dropping(inputs.key if drops else None)
+        return jnp.asarray(layers.apply({"params": dense}, events, **dropped))
 
     return sequence_model("gru4rec", num_items, dim, max_length, init_stddev, init_dense, read)

@@ -1,6 +1,5 @@
 """LightGCN on a client's ego graph: linear propagation between its user and its items."""
 
-
 import jax.numpy as jnp
 
 from fedjax_rec.base import Array, History, Inputs, Model, View

@@ -88,7 +88,7 @@ def sasrec(
     def read(dense: PyTree, table: Array, window: History, inputs: Inputs) -> Array:
         events = jnp.sqrt(dim) * vectors_of(table, window.items)
         dropped = dropping(inputs.key if drops else None)
-        hidden: Array = encoder.apply({"params": dense}, events, window.num_events, **dropped)
-        return hidden
+        hidden = encoder.apply({"params": dense}, events, window.num_events, **dropped)
+        return jnp.asarray(hidden)
 
     return sequence_model("sasrec", num_items, dim, max_length, init_stddev, init_dense, read)

@@ -1,6 +1,7 @@
 """What models of sequences share: they read the last events, and score by item vectors."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -49,25 +50,8 @@ def sequence_model(
         return Part({"item": table}, init_dense(key_dense, table[:1])), Part({}, ())
 
     def factors(view: View, inputs: Inputs) -> tuple[Array, Array]:
-        table, history = view.shared.rows["item"], inputs.history
-        if history is None:
-            raise ValueError(f"{name} reads a history: use an objective that gives it: next_item")
-        length = history.items.shape[0]
-        if inputs.is_every_position and length > max_length:
-            raise ValueError(
-                f"a history of {length} events is longer than the model's max_length = "
-                f"{max_length}: cut it before asking for every position"
-            )
-        window, hides = history, inputs.is_hidden is not None
-        if inputs.is_every_position:
-            window = latest(history, max_length, table.shape[0])
-            if appends and not hides:
-                raise ValueError(f"{name} reads both sides of an event: use objective masked_item")
-        elif appends:
-            window = _with_one_more(history, max_length, table.shape[0])
-            inputs = _hiding_last(inputs, window)
-        else:
-            window = latest(history, max_length, table.shape[0])
+        table = view.shared.rows["item"]
+        inputs, window = _asked(name, inputs, max_length, table.shape[0], appends=appends)
         hidden = read(view.shared.dense, table, window, inputs)
         if not inputs.is_every_position:
             hidden = hidden[jnp.maximum(window.num_events - 1, 0)]
@@ -81,6 +65,34 @@ def sequence_model(
         return queries @ keys.T
 
     return Model({"item": num_items}, init, score, needs_history=True, factors=factors)
+
+
+def _asked(
+    name: str, inputs: Inputs, max_length: int, padding: int, *, appends: bool
+) -> tuple[Inputs, History]:
+    """The inputs, and the events that are read.
+
+    Raises:
+      ValueError: there is no history, or it is not what the model reads.
+    """
+    history = inputs.history
+    if history is None:
+        raise ValueError(f"{name} reads a history: use an objective that gives it: next_item")
+    if not inputs.is_every_position:
+        if not appends:
+            return inputs, latest(history, max_length, padding)
+        window = _with_one_more(history, max_length, padding)
+        is_last = jnp.arange(window.items.shape[0]) == window.num_events - 1
+        return replace(inputs, is_hidden=is_last), window
+    length = history.items.shape[0]
+    if length > max_length:
+        raise ValueError(
+            f"a history of {length} events is longer than the model's max_length = "
+            f"{max_length}: cut it before asking for every position"
+        )
+    if appends and inputs.is_hidden is None:
+        raise ValueError(f"{name} reads both sides of an event: use objective masked_item")
+    return inputs, latest(history, max_length, padding)
 
 
 def latest(history: History, max_length: int, padding: int) -> History:
@@ -120,16 +132,4 @@ def _with_one_more(history: History, max_length: int, padding: int) -> History:
         values=longer(window.values, 0)[:max_length],
         times=longer(window.times, 0)[:max_length],
         num_events=keeps + 1,
-    )
-
-
-def _hiding_last(inputs: Inputs, window: History) -> Inputs:
-    place = jnp.arange(window.items.shape[0])
-    return Inputs(
-        inputs.ids,
-        window,
-        inputs.table,
-        inputs.is_every_position,
-        is_hidden=place == window.num_events - 1,
-        key=inputs.key,
     )

@@ -7,7 +7,13 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from fedjax_rec.base import Array, History, Inputs, Key, Objective, RowIds, Sampled, Sampler
-from fedjax_rec.objectives.stream import Stream, free_items, open_stream, order_of_positives
+from fedjax_rec.objectives.stream import (
+    MOST_EVENTS,
+    Stream,
+    free_items,
+    open_stream,
+    order_of_positives,
+)
 
 
 class SampledPlan(NamedTuple):
@@ -80,17 +86,13 @@ def sampled(
             f"groups, got {sampler.batch_size}"
         )
 
-    def positives_of(stream: Stream) -> Array:
-        """How many of a client's positives come in an epoch."""
-        return jnp.minimum(stream.num_positives, sampler.max_positives or 2**30)
-
     def steps_per_epoch(num_positives: Array) -> Array:
         return (num_positives * group + sampler.batch_size - 1) // sampler.batch_size
 
     def prepare(key: Key, history: History) -> tuple[RowIds, SampledPlan]:
         num_excluded = history.excluded.shape[0]
         stream = open_stream(sampler, key, history.num_events, history.num_excluded, num_excluded)
-        most_positives = min(history.items.shape[0], sampler.max_positives or 2**30)
+        most_positives = min(history.items.shape[0], sampler.max_positives or MOST_EVENTS)
         num_places = most_positives * sampler.num_negatives * sampler.local_epochs
         if not sampler.with_replacement:
             num_places = min(num_places, sampler.num_items)
@@ -111,10 +113,13 @@ def sampled(
         return {sampler.table: rows if is_sliced else None}, plan
 
     def num_steps(plan: SampledPlan) -> Array:
-        return sampler.local_epochs * steps_per_epoch(positives_of(plan.stream))
+        return sampler.local_epochs * steps_per_epoch(positives_of(sampler, plan.stream))
 
     def batch(plan: SampledPlan, step: Array) -> Sampled:
-        num_positives, num_distinct = positives_of(plan.stream), plan.stream.negatives.num_places
+        num_positives, num_distinct = (
+            positives_of(sampler, plan.stream),
+            plan.stream.negatives.num_places,
+        )
         steps = jnp.maximum(steps_per_epoch(num_positives), 1)
         epoch = step // steps
         example = (step % steps) * sampler.batch_size + jnp.arange(sampler.batch_size)
@@ -140,6 +145,11 @@ def sampled(
         )
 
     return Objective(prepare, num_steps, batch, loss, sampler, is_pointwise)
+
+
+def positives_of(sampler: Sampler, stream: Stream) -> Array:
+    """`[]` how many of a client's positives come in an epoch."""
+    return jnp.minimum(stream.num_positives, sampler.max_positives or MOST_EVENTS)
 
 
 def draw_negatives(stream: Stream, history: History, num_items: int, num_places: int) -> Array:

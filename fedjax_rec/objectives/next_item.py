@@ -167,6 +167,4 @@ def refuse_below_one(**counts: int) -> None:
 def refuse_improbable(mask_probability: float) -> None:
     """Raises `ValueError` for what is no probability of hiding an event."""
     if is_concrete(mask_probability) and not 0 < mask_probability <= 1:
-        raise ValueError(
-            f"mask_probability must be above 0 and at most 1, got {mask_probability}"
-        )
+        raise ValueError(f"mask_probability must be above 0 and at most 1, got {mask_probability}")

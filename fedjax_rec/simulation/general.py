@@ -46,9 +46,7 @@ def train_class(
       order: `[C]` whose place in the cohort as it came each of them has.
       ranks: `[C]` their keys, sorted.
     """
-    chunk_size = this.execution.chunk_size or _chunk_size(
-        this, length, carry.clients, order.size
-    )
+    chunk_size = this.execution.chunk_size or _chunk_size(this, length, carry.clients, order.size)
     begin, end = jnp.searchsorted(ranks, jnp.array([length.start, length.stop]))
 
     def chunk(number: Array, carry: Carry) -> Carry:

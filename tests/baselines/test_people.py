@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 
+from fedjax_rec import EvaluationPlan, simulate
 from fedjax_rec.base import (
     PREPARE,
     Fixed,
@@ -22,7 +23,6 @@ from fedjax_rec.base import (
 )
 from fedjax_rec.baselines import BASELINES
 from fedjax_rec.baselines.people import PADDED_TO, pooled_people
-from fedjax_rec import EvaluationPlan, simulate
 from fedjax_rec.data import load
 from fedjax_rec.data.clients import client_data
 from fedjax_rec.data.interactions import pick
@@ -156,9 +156,7 @@ def test_frozen_parameters_reach_the_twin(data: Any) -> None:
 
     liked = model.with_score(
         score,
-        weights=Weights(
-            lambda: Part({}, {"liked": likes}), "made here", "0" * 64
-        ),
+        weights=Weights(lambda: Part({}, {"liked": likes}), "made here", "0" * 64),
     )
     objective = next_item(data.num_items, LENGTH)
     moved = []

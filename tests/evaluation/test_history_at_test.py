@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from fedjax_rec.algorithms.finetuning import finetuning
-from fedjax_rec.algorithms.recommender import recommender
 from fedjax_rec.base import Fixed, LengthClass
 from fedjax_rec.cli import main
 from fedjax_rec.config import from_dict
@@ -22,6 +21,7 @@ from fedjax_rec.errors import UserError
 from fedjax_rec.evaluation.later import later_events
 from fedjax_rec.evaluation.personal import each_scores_of
 from fedjax_rec.experiment import Experiment, build, resolve
+from fedjax_rec.recommenders import recommender
 from fedjax_rec.simulation import EvaluationPlan, Result, evaluate, simulate
 from fedjax_rec.simulation import build as engine
 

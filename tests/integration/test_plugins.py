@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from fedjax_rec import register
 from fedjax_rec.algorithms import fedopt
-from fedjax_rec.algorithms.recommender import on_recommender
+from fedjax_rec.recommenders import on_recommender
 from fedjax_rec.base import AggregateTransform
 from fedjax_rec.models import matrix_factorization
 from fedjax_rec.sampling import Uniform

@@ -12,10 +12,10 @@ from fedjax_rec import tree
 from fedjax_rec.algorithms import fedmf_explicit
 from fedjax_rec.algorithms.ditto import ditto
 from fedjax_rec.algorithms.fedopt import fedadam
-from fedjax_rec.algorithms.recommender import recommender
 from fedjax_rec.algorithms.scaffold import scaffold
 from fedjax_rec.base import AggregateTransform, ClientUpdate, Part, Private
 from fedjax_rec.data import load
+from fedjax_rec.recommenders import recommender
 from fedjax_rec.sampling import Uniform
 from fedjax_rec.simulation import CheckpointPlan, EarlyStop, EvaluationPlan, Execution, simulate
 from fedjax_rec.transforms import chain, mean

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from fedjax_rec.algorithms.ditto import ditto
-from fedjax_rec.algorithms.recommender import recommender
 from fedjax_rec.baselines import popularity
 from fedjax_rec.data import load
+from fedjax_rec.recommenders import recommender
 from fedjax_rec.simulation import EvaluationPlan, Execution, simulate
 
 DATA = load("synthetic", num_users=12, num_items=40, mean_events=9, seed=2)

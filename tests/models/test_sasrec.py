@@ -230,7 +230,9 @@ def test_everything_is_shared_and_items_are_rows() -> None:
 
 
 def test_flax_is_loaded_by_the_models_that_use_it_alone() -> None:
-    code = "import sys, fedjax_rec.models as m; m.ncf(5), m.hstu(5); assert 'flax' not in sys.modules"
+    code = (
+        "import sys, fedjax_rec.models as m; m.ncf(5), m.hstu(5); assert 'flax' not in sys.modules"
+    )
     code += "; m.sasrec(5); assert 'flax' in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 

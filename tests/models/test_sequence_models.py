@@ -102,7 +102,9 @@ def of_bert4rec(items: list[int], hidden: list[int]) -> Floats:
             x + output @ heads["output"]["kernel"] + heads["output"]["bias"], block["LayerNorm_0"]
         )
         inner = gelu(x @ block["inner"]["kernel"] + block["inner"]["bias"])
-        x = norm(x + inner @ block["outer"]["kernel"] + block["outer"]["bias"], block["LayerNorm_1"])
+        x = norm(
+            x + inner @ block["outer"]["kernel"] + block["outer"]["bias"], block["LayerNorm_1"]
+        )
     head = shared.dense["head"]
     x = norm(gelu(x @ head["layers_0"]["kernel"] + head["layers_0"]["bias"]), head["layers_2"])
     return x @ table.T
@@ -229,7 +231,7 @@ def test_what_cannot_be_scored_is_refused() -> None:
     for name, model in MODELS.items():
         with pytest.raises(ValueError, match=f"{name} reads a history"):
             model.score(VIEWS[name], Inputs(None))
-    with pytest.raises(ValueError, match="bert4rec reads both sides .* masked_item"):
+    with pytest.raises(ValueError, match=r"bert4rec reads both sides .* masked_item"):
         MODELS["bert4rec"].score(
             VIEWS["bert4rec"], Inputs(None, history([1], 2), is_every_position=True)
         )

@@ -79,9 +79,7 @@ def test_losses_are_those_of_the_papers(loss: str) -> None:
 
 
 def test_gbce_without_calibration_is_bce() -> None:
-    values = [
-        loss_of(*asked(loss=loss, calibration=0.0))[0].tolist() for loss in ("bce", "gbce")
-    ]
+    values = [loss_of(*asked(loss=loss, calibration=0.0))[0].tolist() for loss in ("bce", "gbce")]
     np.testing.assert_allclose(values[0][:4], values[1][:4], rtol=1e-6)
 
 
@@ -112,7 +110,7 @@ def test_the_corrected_sum_is_unbiased_and_the_plain_one_is_not() -> None:
 
 
 def test_each_place_may_have_negatives_of_its_own() -> None:
-    _, examples, columns = asked(loss="bce", is_by_position=True, num_negatives=2)
+    _, _, columns = asked(loss="bce", is_by_position=True, num_negatives=2)
     assert columns.shape == (6, 3)
     assert columns[:4, 0].tolist() == [9, 9, 2, 17]
     drawn = Counter(columns[:, 1:].ravel().tolist())

@@ -30,9 +30,10 @@ def test_it_equals_the_softmax_at_once(items_at_once: int, scale: float) -> None
 
         return jax.grad(total, (0, 1), has_aux=True)(QUERIES, KEYS)
 
-    (found, losses), (expected, expected_losses) = both(
-        lambda queries, keys: chunked_cross_entropy(queries, keys, LABEL, items_at_once)
-    ), both(whole)
+    (found, losses), (expected, expected_losses) = (
+        both(lambda queries, keys: chunked_cross_entropy(queries, keys, LABEL, items_at_once)),
+        both(whole),
+    )
     np.testing.assert_allclose(losses, expected_losses, rtol=1e-5, atol=1e-5 * scale)
     for one, other in zip(found, expected, strict=True):
         assert jnp.abs(one - other).max() <= 1e-6 * max(1.0, float(jnp.abs(other).max()))

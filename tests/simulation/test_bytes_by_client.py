@@ -12,7 +12,6 @@ import pytest
 from fedjax_rec.algorithms import fedmf
 from fedjax_rec.algorithms.fedopt import fedopt
 from fedjax_rec.algorithms.personalise import personalise
-from fedjax_rec.algorithms.recommender import recommender
 from fedjax_rec.base import Entry, FederatedAlgorithm, Part, ServerState
 from fedjax_rec.baselines import local_only
 from fedjax_rec.cli.plan import make_plan
@@ -20,6 +19,7 @@ from fedjax_rec.config import from_dict
 from fedjax_rec.data import load
 from fedjax_rec.errors import UserError
 from fedjax_rec.experiment import build, resolve
+from fedjax_rec.recommenders import recommender
 from fedjax_rec.reporting import open_console, print_plan
 from fedjax_rec.sampling import Uniform
 from fedjax_rec.simulation import EvaluationPlan, Execution, Result, simulate

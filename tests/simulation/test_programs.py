@@ -10,11 +10,11 @@ import pytest
 
 from fedjax_rec.algorithms import ALGORITHMS, fedmf
 from fedjax_rec.algorithms.fedopt import fedavgm
-from fedjax_rec.algorithms.recommender import recommender
 from fedjax_rec.base import FederatedAlgorithm, Fixed, LengthClass, parametric
 from fedjax_rec.baselines import BASELINES, local_only
 from fedjax_rec.data import load
 from fedjax_rec.evaluation.personal import scores_of
+from fedjax_rec.recommenders import recommender
 from fedjax_rec.simulation import EvaluationPlan, simulate, simulate_many
 from fedjax_rec.simulation.engine import build, pad_cohort
 from fedjax_rec.simulation.programs import Shared, clear_programs

@@ -12,11 +12,9 @@ import optax
 import pytest
 
 from fedjax_rec import Execution, fedavg, simulate
-from fedjax_rec.baselines import local_only
-from fedjax_rec.algorithms.recommender import recommender
 from fedjax_rec.base import (
-    Fixed,
     FederatedAlgorithm,
+    Fixed,
     Inputs,
     LengthClass,
     Model,
@@ -24,10 +22,12 @@ from fedjax_rec.base import (
     View,
     Weights,
 )
+from fedjax_rec.baselines import local_only
 from fedjax_rec.clients import local_training
 from fedjax_rec.data import load
 from fedjax_rec.errors import UserError
 from fedjax_rec.objectives import Sampler, binary_cross_entropy, sampled
+from fedjax_rec.recommenders import recommender
 from fedjax_rec.simulation import build, general, load_run, programs
 from fedjax_rec.simulation.context import Round
 from fedjax_rec.simulation.footprint import at_rest
@@ -114,7 +114,7 @@ def test_a_run_goes_on_with_its_own_base_alone(data: Any, tmp_path: Path) -> Non
     for other in (based(small_base(0.51)), based(small_base(), source="another file")):
         with pytest.raises(UserError, match="holds another run"):
             run(other, 4)
-        with pytest.raises(UserError, match="made of something else|holds another run"):
+        with pytest.raises(UserError, match="holds another run"):
             load_run(tmp_path, algorithm_of(other), data, key=jax.random.key(0))
     whole = simulate(algorithm_of(based(small_base())), data, key=jax.random.key(0), rounds=4)
     resumed = run(based(small_base()), 4)
@@ -145,9 +145,7 @@ def test_own_copies_read_the_base_too(data: Any) -> None:
 
 def test_two_parts_in_one_place_are_refused(data: Any) -> None:
     model = based(small_base())
-    twice = replace(
-        model, init=lambda key: (model.init(key)[0], Part({}, {"base": jnp.zeros(3)}))
-    )
+    twice = replace(model, init=lambda key: (model.init(key)[0], Part({}, {"base": jnp.zeros(3)})))
     with pytest.raises(ValueError, match="two parts hold a parameter in the same place"):
         simulate(algorithm_of(twice), data, key=jax.random.key(0), rounds=1)
 
@@ -216,14 +214,14 @@ def test_a_cap_on_positives_bounds_the_steps(data: Any) -> None:
             steps = int(objective.num_steps(plan))
             assert steps == -(-3 * min(counts[client], 6) // 6)
             batches = [objective.batch(plan, jnp.int32(step)) for step in range(steps)]
-            positives = np.concatenate([np.asarray(one.inputs.ids)[one.label == 1] for one in batches])
+            positives = np.concatenate(
+                [np.asarray(one.inputs.ids)[one.label == 1] for one in batches]
+            )
             assert len(set(positives.tolist())) == min(counts[client], 6)
             if counts[client] > 12:
                 drawn.add((client, tuple(sorted(positives.tolist()))))
     clients = {client for client, _ in drawn}
     assert len(drawn) == 2 * len(clients) > 2  # another choice in another round
-    result = simulate(
-        algorithm_of(plain, max_positives=6), data, key=jax.random.key(0), rounds=1
-    )
+    result = simulate(algorithm_of(plain, max_positives=6), data, key=jax.random.key(0), rounds=1)
     line = result.metrics[-1]
     assert line["train/examples"] <= 40 * 6 * 5
