@@ -1,7 +1,7 @@
 """What the author of an algorithm fills: model, objective, client update."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from fedjax_rec.base.histories import History, Inputs
@@ -9,6 +9,24 @@ from fedjax_rec.base.parts import Array, Key, Part, Private, PyTree, RowIds, Vie
 
 Support = Literal["slice", "lazy", "table"]
 Pullback = Callable[[Array], tuple[Part, Private]]
+
+
+@dataclass(frozen=True)
+class ItemSide:
+    """What a score knows of items whoever asks: computed once, then read by every client.
+
+    `score(view, inputs, encode(view.shared, view.frozen))` is `Model.score(view, inputs)` on whole
+    tables. `encode` is given nothing that a client keeps, so that it cannot depend on one.
+
+    Attributes:
+      encode: `(shared, frozen) -> encoded`, of the whole catalogue: a text tower's vectors.
+      score: `(view, inputs, encoded) -> scores`.
+      of: the score that it stands for; filled by `Model`.
+    """
+
+    encode: Callable[[Part, Part], PyTree]
+    score: Callable[[View, Inputs, PyTree], Array]
+    of: Callable[[View, Inputs], Array] | None = None
 
 
 @dataclass(frozen=True)
@@ -28,6 +46,9 @@ class Model:
         of `score` by the view's shared and private parts would give it: `pullback(cotangent)
         -> (shared, private)`. `None`: by autodiff.
       needs_history: `score` reads `inputs.history`.
+      item_side: what an evaluation computes once for all clients; `None`: nothing. It belongs
+        to the `score` that it was declared with: `dataclasses.replace` of the score leaves it
+        behind.
     """
 
     num_rows: Mapping[str, int]
@@ -37,6 +58,13 @@ class Model:
     is_row_wise: bool = False
     score_vjp: Callable[[View, Inputs], tuple[Array, Pullback]] | None = None
     needs_history: bool = False
+    item_side: ItemSide | None = None
+
+    def __post_init__(self) -> None:
+        side = self.item_side
+        if side is not None and side.of is not self.score:
+            mine = replace(side, of=self.score) if side.of is None else None
+            object.__setattr__(self, "item_side", mine)
 
 
 class Sampled(NamedTuple):

@@ -12,19 +12,24 @@ from fedjax_rec.base import (
     ClientOutput,
     FederatedAlgorithm,
     Inputs,
+    ItemSide,
     Key,
+    Model,
     Part,
     Private,
     PyTree,
     Task,
     View,
 )
+from fedjax_rec.tree import leaves_read
 
 IsOwn = Callable[[Any], bool]
 """Of a leaf's path in the shared part, as jax gives it."""
 
 
-def own_copies(algorithm: FederatedAlgorithm, is_own: IsOwn) -> FederatedAlgorithm:
+def own_copies(
+    algorithm: FederatedAlgorithm, is_own: IsOwn, *, encodes_alone: bool = False
+) -> FederatedAlgorithm:
     """The algorithm with some of its shared parameters private.
 
     Clients train as they did: model, objective and optimizer see the same parameters in the
@@ -36,9 +41,14 @@ def own_copies(algorithm: FederatedAlgorithm, is_own: IsOwn) -> FederatedAlgorit
       algorithm: whose server sends its table and whose clients send a change of it.
       is_own: which leaves of the shared part move, by path. Of a table that moves the store
         holds one for each client.
+      encodes_alone: where items are encoded by what becomes private, each client encodes the
+        catalogue for itself in every evaluation; by default that is refused.
 
     Returns:
       The algorithm.
+
+    Raises:
+      ValueError: a parameter that encodes items would be private.
 
     >>> from fedjax_rec.algorithms import fedmf
     >>> model = own_copies(fedmf(100, dim=2), lambda path: True).model
@@ -97,9 +107,17 @@ def own_copies(algorithm: FederatedAlgorithm, is_own: IsOwn) -> FederatedAlgorit
         private = kept(view, own, after.private)
         return after._replace(shared=shared, private=private, frozen=view.frozen)
 
+    side = None if _encodes_by_own(model, is_own, encodes_alone) else _side(model, inside)
     return replace(
         algorithm,
-        model=replace(model, init=init, init_private=init_private, score=score, score_vjp=None),
+        model=replace(
+            model,
+            init=init,
+            init_private=init_private,
+            score=score,
+            score_vjp=None,
+            item_side=side,
+        ),
         client_update=replace(algorithm.client_update, run=run, local=None),
         adapt=adapt and adapt_inside,
         sent=None,
@@ -107,8 +125,46 @@ def own_copies(algorithm: FederatedAlgorithm, is_own: IsOwn) -> FederatedAlgorit
     )
 
 
+def _side(model: Model, inside: Callable[[View], View]) -> ItemSide | None:
+    """The item side of what is still shared: it does not read what a client has of its own."""
+    side = model.item_side
+    if side is None:
+        return None
+
+    def encode(sent: Part, frozen: Part) -> PyTree:
+        start, rest = _unpaired(frozen)
+        return side.encode(_joined(sent, start), rest)
+
+    def score(view: View, inputs: Inputs, encoded: PyTree) -> Array:
+        return side.score(inside(view), inputs, encoded)
+
+    return ItemSide(encode, score)
+
+
+def _encodes_by_own(model: Model, is_own: IsOwn, is_wanted: bool) -> bool:
+    """Whether the item side reads a parameter that becomes private.
+
+    Raises:
+      ValueError: it does, and that is not wanted.
+    """
+    if model.item_side is None:
+        return False
+    parts = jax.eval_shape(model.init, jax.random.key(0))
+    is_read = leaves_read(model.item_side.encode, *parts)
+    paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(parts[0])]
+    own = [path for path, reads in zip(paths, is_read, strict=False) if reads and is_own(path)]
+    if own and not is_wanted:
+        name = jax.tree_util.keystr(own[0], simple=True, separator="/")
+        raise ValueError(
+            f"{name} would be private, and it encodes items: every client would encode the whole "
+            "catalogue for itself in each evaluation; name what lies behind the encoding, or set "
+            "encodes_alone"
+        )
+    return bool(own)
+
+
 def _without_empty(part: Part) -> Part:
-    rows = {table: tree for table, tree in part.rows.items() if jax.tree.leaves(tree)}
+    rows = {table: own for table, own in part.rows.items() if jax.tree.leaves(own)}
     return Part(rows, part.dense if jax.tree.leaves(part.dense) else ())
 
 

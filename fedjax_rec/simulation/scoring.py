@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
-from fedjax_rec.base import Clients, FederatedAlgorithm, Fixed, ServerState
+from fedjax_rec.base import Clients, FederatedAlgorithm, Fixed, Part, PyTree, ServerState
 from fedjax_rec.data import FederatedData, HeldOut, candidate_lists, item_lists
 from fedjax_rec.errors import UserError, did_you_mean
 from fedjax_rec.evaluation import (
@@ -22,6 +22,7 @@ from fedjax_rec.evaluation import (
 )
 from fedjax_rec.evaluation.evaluate import Asker, Splits, asker, evaluator
 from fedjax_rec.evaluation.later import later_events
+from fedjax_rec.evaluation.personal import encodes_once
 from fedjax_rec.evaluation.questions import Found
 from fedjax_rec.simulation.devices import (
     BY_CLIENT,
@@ -284,9 +285,22 @@ def _asking(programs: Shared, placement: Placement, plan: EvaluationPlan, kind: 
         asked = without_own(algorithm) if kind else algorithm
         return _where_they_live(placement, asker(asked, question))
 
+    def encode(algorithm: FederatedAlgorithm) -> Callable[[Part, Part], PyTree]:
+        side = encodes_once(without_own(algorithm) if kind else algorithm)
+        assert side is not None
+        return side.encode
+
+    is_encoded = (
+        encodes_once(without_own(programs.algorithm) if kind else programs.algorithm) is not None
+    )
+
     def ask(state: ServerState, clients: Clients, fixed: Fixed, splits: Splits) -> dict[str, Found]:
+        encoded = None
+        if is_encoded:
+            parts = placement.on_one((state.shared, fixed.frozen))
+            encoded = placement.everywhere(programs.call(("encode", kind), encode, *parts))
         name = ("ask", kind, placement, plan.task, plan.at_k, plan.score_ties)
-        found = jax.device_get(programs.call(name, make, state, clients, fixed, splits))
+        found = jax.device_get(programs.call(name, make, state, clients, fixed, splits, encoded))
         answered: dict[str, Found] = jax.tree.map(placement.undeal, found)
         return answered
 
@@ -299,14 +313,14 @@ def _where_they_live(placement: Placement, ask: Asker) -> Asker:
         return ask
 
     def ask_own(
-        state: ServerState, clients: Clients, fixed: Fixed, splits: Splits
+        state: ServerState, clients: Clients, fixed: Fixed, splits: Splits, encoded: PyTree
     ) -> dict[str, Found]:
-        return ask(state, clients, Fixed(fixed.frozen, own(fixed.data)), splits)
+        return ask(state, clients, Fixed(fixed.frozen, own(fixed.data)), splits, encoded)
 
     spread: Asker = over_devices(
         ask_own,
         placement.num_devices,
-        in_specs=(EVERYWHERE, BY_CLIENT, FIXED_SPECS, BY_CLIENT),
+        in_specs=(EVERYWHERE, BY_CLIENT, FIXED_SPECS, BY_CLIENT, EVERYWHERE),
         out_specs=BY_CLIENT,
     )
     return spread
