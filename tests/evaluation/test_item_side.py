@@ -17,12 +17,18 @@ from fedjax_rec.algorithms.personalise import personalise
 from fedjax_rec.algorithms.recommender import recommender
 from fedjax_rec.base import Fixed, Inputs, ItemSide, Key, Model, Part, Private, View
 from fedjax_rec.baselines import local_only
+from fedjax_rec.cli.plan import make_plan
+from fedjax_rec.config import from_dict
 from fedjax_rec.data import load
 from fedjax_rec.evaluation import Ranking
 from fedjax_rec.evaluation.evaluate import asker
 from fedjax_rec.evaluation.personal import encodes_once
+from fedjax_rec.experiment import build as build_experiment
+from fedjax_rec.experiment import resolve
+from fedjax_rec.reporting import format_bytes, open_console, print_plan
 from fedjax_rec.simulation import EvaluationPlan, Execution, Result, build, evaluate, simulate
 from fedjax_rec.simulation.devices import Placement
+from fedjax_rec.simulation.evaluation_memory import evaluation_memory
 from fedjax_rec.simulation.programs import Shared, clear_programs
 from fedjax_rec.simulation.scoring import Scorer, held_out_sets
 
@@ -143,6 +149,36 @@ def test_an_evaluation_on_devices_encodes_once_on_one_of_them() -> None:
     scorer.evaluations(state, clients, placement.spread_fixed(Fixed(frozen, DATA.clients)))
     assert called == ["encode", "ask"]
     assert len(ENCODED) == 1
+
+
+@pytest.mark.parametrize("num_devices", [1, 2])
+def test_a_plan_counts_what_is_encoded(num_devices: int) -> None:
+    execution = Execution(num_devices=num_devices)
+    ask = EvaluationPlan(at_k=(4,))
+    found = evaluation_memory(averaging(MODEL), DATA, ask, execution)
+    plain = evaluation_memory(averaging(PLAIN), DATA, ask, execution)
+    assert found is not None
+    assert plain is not None
+    assert found.encoded == 4 * NUM_ITEMS * DIM
+    assert found.encoding >= found.encoded
+    assert (plain.encoding, plain.encoded) == (0, 0)
+    assert found.working == found.questions + max(found.encoding, found.encoded + found.asking)
+    assert plain.asking > found.asking - 4 * NUM_ITEMS * DIM
+    assert evaluation_memory(averaging(MODEL), DATA, ask, Execution(is_debug=True)) is None
+
+
+def test_the_tables_of_a_plan_show_it() -> None:
+    sizes = {"num_users": NUM_CLIENTS, "num_items": NUM_ITEMS, "mean_events": 9.0}
+    table: dict[str, Any] = {"data": {"name": "synthetic"} | sizes}
+    table |= {"algorithm": {"name": "fedmf", "dim": 2}, "execution": {"num_devices": 1}}
+    experiment = build_experiment(resolve(from_dict(table | {"rounds": 2}, "here")))
+    plan = make_plan(replace(experiment, algorithm=averaging(MODEL)), None)
+    assert plan["evaluation"]["encoded"] == 4 * NUM_ITEMS * DIM
+    console = open_console()
+    with console.capture() as shown:
+        print_plan(console, plan)
+    words = format_bytes(plan["evaluation"]["encoding"])
+    assert f"in place of a round's, {words} to encode items first" in " ".join(shown.get().split())
 
 
 # ------------------------------------------------------------------- a client's own
