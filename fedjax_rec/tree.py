@@ -1,9 +1,11 @@
 """Rows of parts, the view a client gets, and pytree arithmetic that `optax.tree` lacks."""
 
+from collections.abc import Callable
 from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
+from jax.interpreters.partial_eval import dce_jaxpr
 
 from fedjax_rec.base import (
     Array,
@@ -130,6 +132,18 @@ def rows_at(leaf: Array, ids: Array) -> Array:
 def add_at(leaf: Array, ids: Array, rows: Array) -> Array:
     """`leaf[ids] += rows` likewise; a row that comes several times gets the sum."""
     return leaf.at[ids].add(rows, mode="promise_in_bounds", wrap_negative_indices=False)
+
+
+def leaves_read(fun: Callable[..., PyTree], *args: PyTree) -> list[bool]:
+    """Which leaves of the arguments a function reads, from shapes alone: nothing is computed.
+
+    >>> import jax.numpy as jnp
+    >>> leaves_read(lambda pair: jnp.sin(pair[1]), (jnp.zeros(2), jnp.zeros(3)))
+    [False, True]
+    """
+    traced = jax.make_jaxpr(fun)(*args).jaxpr
+    _, is_read = dce_jaxpr(traced, [True] * len(traced.outvars))
+    return list(is_read)
 
 
 def is_part(node: object) -> bool:

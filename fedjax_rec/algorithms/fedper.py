@@ -17,6 +17,7 @@ def fedper(
     optimizer: optax.GradientTransformation,
     *,
     paths: str = "dense",
+    encodes_alone: bool = False,
     aggregate: AggregateTransform | None = None,
     server_optimizer: optax.GradientTransformation | None = None,
 ) -> FederatedAlgorithm:
@@ -30,6 +31,8 @@ def fedper(
       optimizer: of a client's copy of `(shared, private)`, with W_P where the model has it.
       paths: W_P, by paths in the shared part (see `personalise.matches`): `dense` is all
         that is no item's, `dense/output` the last layer of `ncf`; empty: federated averaging.
+      encodes_alone: W_P may hold what encodes items: each client then encodes the catalogue for
+        itself in every evaluation.
       aggregate: what happens to updates; `mean("client")` by default.
       server_optimizer: `optax.sgd(1.0)` by default.
 
@@ -50,4 +53,4 @@ def fedper(
     algorithm = fedopt(
         model, objective, optimizer, aggregate=aggregate, server_optimizer=server_optimizer
     )
-    return personalise(algorithm, paths)
+    return personalise(algorithm, paths, encodes_alone=encodes_alone)

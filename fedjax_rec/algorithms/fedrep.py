@@ -37,6 +37,7 @@ def fedrep(
     *,
     paths: str = "dense",
     body_epochs: int = 1,
+    encodes_alone: bool = False,
     aggregate: AggregateTransform | None = None,
     server_optimizer: optax.GradientTransformation | None = None,
 ) -> FederatedAlgorithm:
@@ -54,6 +55,8 @@ def fedrep(
         that are private anyway; may be empty.
       body_epochs: passes for phi, over the first of the round's local epochs once more;
         from 1 to that many.
+      encodes_alone: h may hold what encodes items: each client then encodes the catalogue for
+        itself in every evaluation.
       aggregate: what happens to updates; `mean("client")` by default.
       server_optimizer: `optax.sgd(1.0)` by default.
 
@@ -107,4 +110,4 @@ def fedrep(
         return first._replace(update=update, private=second.private)
 
     algorithm = fedavg(model, objective, ClientUpdate(run), aggregate, server_optimizer)
-    return personalise(algorithm, paths)
+    return personalise(algorithm, paths, encodes_alone=encodes_alone)

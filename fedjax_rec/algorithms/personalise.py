@@ -47,7 +47,9 @@ def _name(path: Any) -> str:
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
-def personalise(algorithm: FederatedAlgorithm, paths: str) -> FederatedAlgorithm:
+def personalise(
+    algorithm: FederatedAlgorithm, paths: str, *, encodes_alone: bool = False
+) -> FederatedAlgorithm:
     """The algorithm with some of its shared parameters private (`clients.own_copies`).
 
     Clients train as they did, and all from the same start. Only the change of what is still
@@ -58,13 +60,15 @@ def personalise(algorithm: FederatedAlgorithm, paths: str) -> FederatedAlgorithm
         of which remembers more; nor does it count its bytes itself.
       paths: which leaves of the shared part, see `matches`. Tables too may become private: the
         store then holds one for each client.
+      encodes_alone: each client may encode the catalogue for itself, see `own_copies`.
 
     Returns:
       The algorithm; without paths as it was.
 
     Raises:
       ValueError: a path names nothing, nothing is left to share, or the algorithm sends or
-        remembers more than its model.
+        remembers more than its model; or a path names what encodes items, and `encodes_alone`
+        is not set.
 
     >>> from fedjax_rec.algorithms.fedopt import fedopt
     >>> from fedjax_rec.recommenders import recommender
@@ -81,7 +85,7 @@ def personalise(algorithm: FederatedAlgorithm, paths: str) -> FederatedAlgorithm
     is_same = str(jax.tree.structure(sent)) == str(jax.tree.structure(shared))
     if algorithm.broadcast or algorithm.sent or not is_same or memory:
         raise ValueError("personalise: the algorithm sends or remembers more than its model")
-    return own_copies(algorithm, is_own)
+    return own_copies(algorithm, is_own, encodes_alone=encodes_alone)
 
 
 def _sends(algorithm: FederatedAlgorithm) -> tuple[Part, list[PyTree]]:

@@ -30,6 +30,22 @@ class Weights:
 
 
 @dataclass(frozen=True)
+class ItemSide:
+    """What a score knows of items whoever asks: computed once, then read by every client.
+
+    `score(view, inputs, encode(view.shared, view.frozen))` is `Model.score(view, inputs)` on whole
+    tables. `encode` is given nothing that a client keeps, so that it cannot depend on one.
+
+    Attributes:
+      encode: `(shared, frozen) -> encoded`, of the whole catalogue: a text tower's vectors.
+      score: `(view, inputs, encoded) -> scores`.
+    """
+
+    encode: Callable[[Part, Part], PyTree]
+    score: Callable[[View, Inputs, PyTree], Array]
+
+
+@dataclass(frozen=True)
 class Model:
     """How items are scored.
 
@@ -51,6 +67,7 @@ class Model:
         without all the scores at once.
       weights: frozen parameters that are there before training; see `Weights`. They stand
         beside those that `init` draws.
+      item_side: what an evaluation computes once for all clients; `None`: nothing.
     """
 
     num_rows: Mapping[str, int]
@@ -62,6 +79,7 @@ class Model:
     needs_history: bool = False
     factors: Callable[[View, Inputs], tuple[Array, Array]] | None = None
     weights: Weights | None = None
+    item_side: ItemSide | None = None
 
     def with_score(self, score: Callable[[View, Inputs], Array], **changes: Any) -> "Model":
         """The model with another score, of which none of the promises of its own one holds.
@@ -70,8 +88,9 @@ class Model:
           score: in place of its own.
           **changes: of other fields.
         """
-        nothing: dict[str, Any] = {"is_row_wise": False, "score_vjp": None, "factors": None}
-        return replace(self, score=score, **nothing | changes)
+        promises = ("score_vjp", "factors", "item_side")
+        dropped: dict[str, Any] = {"is_row_wise": False} | dict.fromkeys(promises)
+        return replace(self, score=score, **dropped | changes)
 
 
 class Sampled(NamedTuple):

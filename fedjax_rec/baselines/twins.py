@@ -36,7 +36,7 @@ def local_only(algorithm: FederatedAlgorithm) -> FederatedAlgorithm:
         return state
 
     return replace(
-        own_copies(algorithm, lambda path: True),
+        own_copies(algorithm, lambda path: True, encodes_alone=True),
         aggregate=total(),
         server_update=ServerUpdate(lambda shared: (), stay),
         template=lambda shared: empty(),

@@ -9,6 +9,7 @@ from fedjax_rec.errors import UserError
 
 if TYPE_CHECKING:
     from fedjax_rec.experiment import Experiment
+    from fedjax_rec.simulation.evaluation_memory import EvaluationMemory
     from fedjax_rec.simulation.footprint import AtRest, RoundMemory
 
 PREFIXES = ("", "K", "M", "G", "T")
@@ -37,7 +38,11 @@ def parse_bytes(text: str) -> int:
     return int(float(found[1]) * UNITS[found[2].upper()])
 
 
-def needed_memory(at_rest: "AtRest", working: "RoundMemory | None") -> dict[str, int]:
+def needed_memory(
+    at_rest: "AtRest",
+    working: "RoundMemory | None",
+    asking: "EvaluationMemory | None" = None,
+) -> dict[str, int]:
     """Bytes that a run takes: `needed` in all, and parts that no device's program knows.
 
     On an accelerator these are the bytes of one device. The devices of a host share its
@@ -49,6 +54,8 @@ def needed_memory(at_rest: "AtRest", working: "RoundMemory | None") -> dict[str,
     from fedjax_rec.simulation.progress import peak_megabytes
 
     a_device = working.total if working else at_rest.to_allocate + at_rest.data
+    if working and asking:  # one after the other
+        a_device += max(asking.working - working.working, 0)
     num_devices = working.num_devices if working else 1
     gathered = at_rest.store if num_devices > 1 else 0
     parts = {"process": 0, "checkpoint": 0, "gathered": gathered}
@@ -126,7 +133,8 @@ def smaller_chunk(plan: dict[str, Any], experiment: "Experiment") -> str:
     if not working:
         return ""
     num_here = devices_in_one_memory(plan)
-    fixed = memory["needed"] - num_here * working["working"]
+    asking = (plan["evaluation"] or {"working": 0})["working"]
+    fixed = memory["needed"] - num_here * max(working["working"], asking)
     size = experiment.execution.chunk_size or FIRST_CHUNK
     while fixed < memory["available"] and (size := size // 2):
         execution = replace(experiment.execution, chunk_size=size)
@@ -137,7 +145,7 @@ def smaller_chunk(plan: dict[str, Any], experiment: "Experiment") -> str:
             execution,
             working["num_rounds"],
         )
-        if tried and fixed + num_here * tried.working <= memory["available"]:
+        if tried and fixed + num_here * max(tried.working, asking) <= memory["available"]:
             return f"it fits with --execution.chunk_size {size}"
     return ""
 
@@ -167,6 +175,7 @@ def smaller_width(plan: dict[str, Any], experiment: "Experiment") -> str:
         return bytes + (sizes.saved if memory["checkpoint"] else 0)
 
     slope = (resting(experiment) - resting(narrow)) / (width - width // 2)
-    slope += num_here * (plan["round"]["working"] if plan["round"] else 0) / width
+    at_work = [plan[part]["working"] for part in ("round", "evaluation") if plan[part]]
+    slope += num_here * max(at_work, default=0) / width
     fitting = math.floor(width - (memory["needed"] - memory["available"]) / slope)
     return f"it should fit with --algorithm.{WIDTH} {fitting}" if fitting >= 1 else ""

@@ -69,6 +69,7 @@ def make_plan(experiment: "Experiment", available: int | None) -> dict[str, Any]
     import jax
 
     from fedjax_rec.simulation import footprint
+    from fedjax_rec.simulation.evaluation_memory import evaluation_memory
     from fedjax_rec.simulation.rounds import stretch_ends
 
     config, data, sampler = experiment.config, experiment.data, experiment.sampler
@@ -77,6 +78,9 @@ def make_plan(experiment: "Experiment", available: int | None) -> dict[str, Any]
     num_rounds = stretch_ends(0, config.rounds, intervals)[0]
     working = footprint.round_memory(
         experiment.algorithm, data, sampler, experiment.execution, num_rounds
+    )
+    asking = evaluation_memory(
+        experiment.algorithm, data, experiment.evaluation, experiment.execution
     )
     payload = config.communication.payload
     sent = footprint.client_bytes(experiment.algorithm, data, payload, sampler)
@@ -93,6 +97,7 @@ def make_plan(experiment: "Experiment", available: int | None) -> dict[str, Any]
         "client": at_rest.client,
         "at_rest": {name: getattr(at_rest, name) for name in ("server", "store", "frozen", "data")},
         "round": asdict(working) | {"working": working.working} if working else None,
+        "evaluation": asdict(asking) | {"working": asking.working} if asking else None,
         "communication": {
             "payload": payload,
             "down": sent.down,
@@ -107,5 +112,5 @@ def make_plan(experiment: "Experiment", available: int | None) -> dict[str, Any]
         },
         "execution": asdict(experiment.execution),
         "devices": {"kind": devices[0].device_kind, "count": len(devices)},
-        "memory": needed_memory(at_rest, working) | {"available": available},
+        "memory": needed_memory(at_rest, working, asking) | {"available": available},
     }

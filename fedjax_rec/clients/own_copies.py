@@ -12,7 +12,9 @@ from fedjax_rec.base import (
     ClientOutput,
     FederatedAlgorithm,
     Inputs,
+    ItemSide,
     Key,
+    Model,
     Part,
     Private,
     PyTree,
@@ -21,12 +23,15 @@ from fedjax_rec.base import (
     Weights,
     empty,
 )
+from fedjax_rec.tree import joined, leaves_read
 
 IsOwn = Callable[[Any], bool]
 """Of a leaf's path in the shared part, as jax gives it."""
 
 
-def own_copies(algorithm: FederatedAlgorithm, is_own: IsOwn) -> FederatedAlgorithm:
+def own_copies(
+    algorithm: FederatedAlgorithm, is_own: IsOwn, *, encodes_alone: bool = False
+) -> FederatedAlgorithm:
     """The algorithm with some of its shared parameters private.
 
     Clients train as they did: model, objective and optimizer see the same parameters in the
@@ -38,9 +43,14 @@ def own_copies(algorithm: FederatedAlgorithm, is_own: IsOwn) -> FederatedAlgorit
       algorithm: whose server sends its table and whose clients send a change of it.
       is_own: which leaves of the shared part move, by path. Of a table that moves the store
         holds one for each client.
+      encodes_alone: where items are encoded by what becomes private, each client encodes the
+        catalogue for itself in every evaluation; by default that is refused.
 
     Returns:
       The algorithm.
+
+    Raises:
+      ValueError: a parameter that encodes items would be private.
 
     >>> from fedjax_rec.algorithms import fedmf
     >>> model = own_copies(fedmf(100, dim=2), lambda path: True).model
@@ -100,6 +110,7 @@ def own_copies(algorithm: FederatedAlgorithm, is_own: IsOwn) -> FederatedAlgorit
         return after._replace(shared=shared, private=private, frozen=view.frozen)
 
     weights = model.weights and _paired_weights(model.weights)
+    side = None if _encodes_by_own(model, is_own, encodes_alone) else _side(model, inside)
     return replace(
         algorithm,
         model=model.with_score(
@@ -107,6 +118,7 @@ def own_copies(algorithm: FederatedAlgorithm, is_own: IsOwn) -> FederatedAlgorit
             init=init,
             init_private=init_private,
             weights=weights,
+            item_side=side,
             is_row_wise=model.is_row_wise,
         ),
         client_update=replace(algorithm.client_update, run=run, local=None),
@@ -116,8 +128,48 @@ def own_copies(algorithm: FederatedAlgorithm, is_own: IsOwn) -> FederatedAlgorit
     )
 
 
+def _side(model: Model, inside: Callable[[View], View]) -> ItemSide | None:
+    """The item side of what is still shared: it does not read what a client has of its own."""
+    side = model.item_side
+    if side is None:
+        return None
+
+    def encode(sent: Part, frozen: Part) -> PyTree:
+        start, rest = _unpaired(frozen)
+        return side.encode(_joined(sent, start), rest)
+
+    def score(view: View, inputs: Inputs, encoded: PyTree) -> Array:
+        return side.score(inside(view), inputs, encoded)
+
+    return ItemSide(encode, score)
+
+
+def _encodes_by_own(model: Model, is_own: IsOwn, is_wanted: bool) -> bool:
+    """Whether the item side reads a parameter that becomes private.
+
+    Raises:
+      ValueError: it does, and that is not wanted.
+    """
+    if model.item_side is None:
+        return False
+    shared, drawn = jax.eval_shape(model.init, jax.random.key(0))
+    weights = jax.eval_shape(model.weights.load) if model.weights else empty()
+    parts = shared, joined(drawn, weights)
+    is_read = leaves_read(model.item_side.encode, *parts)
+    paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(parts[0])]
+    own = [path for path, reads in zip(paths, is_read, strict=False) if reads and is_own(path)]
+    if own and not is_wanted:
+        name = jax.tree_util.keystr(own[0], simple=True, separator="/")
+        raise ValueError(
+            f"{name} would be private, and it encodes items: every client would encode the whole "
+            "catalogue for itself in each evaluation; name what lies behind the encoding, or set "
+            "encodes_alone"
+        )
+    return bool(own)
+
+
 def _without_empty(part: Part) -> Part:
-    rows = {table: tree for table, tree in part.rows.items() if jax.tree.leaves(tree)}
+    rows = {table: own for table, own in part.rows.items() if jax.tree.leaves(own)}
     return Part(rows, part.dense if jax.tree.leaves(part.dense) else ())
 
 

@@ -15,6 +15,7 @@ from fedjax_rec.base import (
     FederatedAlgorithm,
     Fixed,
     LengthClass,
+    PyTree,
     ServerState,
 )
 from fedjax_rec.errors import UserError
@@ -27,7 +28,9 @@ SCORES_PER_CHUNK = 2**20
 """Default size of a chunk: clients times items, times the width of rows of its own."""
 
 Splits = dict[str, HeldOutSet]
-Asker = Callable[[ServerState, Clients, Fixed, Splits], dict[str, Found]]
+Asker = Callable[..., dict[str, Found]]
+"""`(state, clients, fixed, splits, encoded=None)`, see `asker`."""
+
 Evaluator = Callable[[ServerState, Clients, Fixed, Splits], dict[str, Evaluation]]
 
 
@@ -69,11 +72,21 @@ def asker(algorithm: FederatedAlgorithm, asked: Question, chunk_size: int | None
       algorithm: whose model scores.
       asked: of the scores.
       chunk_size: clients scored at a time; by default as many as fit.
+
+    Returns:
+      `(state, clients, fixed, splits, encoded)`: what is encoded of the items, where the model
+      has such a side (`personal.encodes_once`), by default computed before the first chunk.
     """
 
-    def ask(state: ServerState, clients: Clients, fixed: Fixed, splits: Splits) -> dict[str, Found]:
+    def ask(
+        state: ServerState,
+        clients: Clients,
+        fixed: Fixed,
+        splits: Splits,
+        encoded: PyTree | None = None,
+    ) -> dict[str, Found]:
         num_items, num_clients = fixed.data.num_ranked, fixed.data.num_clients
-        scores = each_scores_of(algorithm, state, clients, fixed)
+        scores = each_scores_of(algorithm, state, clients, fixed, encoded)
         read = _read(algorithm, splits)
         order, groups = _groups(algorithm, fixed.data, _is_asked(splits, num_items))
         most = chunk_size or _chunk_size(algorithm, state, clients, num_items)

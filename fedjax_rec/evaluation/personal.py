@@ -14,6 +14,7 @@ from fedjax_rec.base import (
     FederatedAlgorithm,
     Fixed,
     Inputs,
+    ItemSide,
     LengthClass,
     PyTree,
     RowIds,
@@ -42,8 +43,23 @@ def scores_of(
     return scores
 
 
+def encodes_once(algorithm: FederatedAlgorithm) -> ItemSide | None:
+    """The item side that all clients have in common when they are evaluated, if there is one.
+
+    There is none where the model declares none; where clients adapt first, for their parameters
+    then are their own; or where the server sends each client something else.
+    """
+    if algorithm.adapt is not None or algorithm.broadcast is not None:
+        return None
+    return algorithm.model.item_side
+
+
 def each_scores_of(
-    algorithm: FederatedAlgorithm, state: ServerState, clients: Clients, fixed: Fixed
+    algorithm: FederatedAlgorithm,
+    state: ServerState,
+    clients: Clients,
+    fixed: Fixed,
+    encoded: PyTree | None = None,
 ) -> EachScores:
     """`(length, client_ids, slots, laters) -> [C, I]` scores on each of several histories.
 
@@ -59,8 +75,13 @@ def each_scores_of(
       state: the server's, as it stands.
       clients: the store.
       fixed: frozen parameters and data; the training events of those asked for fit `length`.
+      encoded: what the item side that all have in common gives (`encodes_once`); by default it
+        is computed here, once for everything that is then scored.
     """
-    scoring = _Scoring(algorithm, state, clients, fixed)
+    side = encodes_once(algorithm)
+    if side is not None and encoded is None:
+        encoded = side.encode(state.shared, fixed.frozen)
+    scoring = _Scoring(algorithm, state, clients, fixed, side, encoded)
 
     def each_scores(
         length: LengthClass, client_ids: Array, slots: Array, laters: Sequence[Later | None]
@@ -80,6 +101,8 @@ class _Scoring:
     state: ServerState
     clients: Clients
     fixed: Fixed
+    side: ItemSide | None
+    encoded: PyTree
 
     def as_they_stand(
         self, length: LengthClass, entries: Entry, laters: list[Later | None]
@@ -148,7 +171,11 @@ class _Scoring:
             read = history
             if history is not None and later is not None:
                 read = followed_by(history, later, data.num_items)
-            scores = model.score(view, Inputs(None, read, "item"))
+            inputs = Inputs(None, read, "item")
+            if self.side is None:
+                scores = model.score(view, inputs)
+            else:
+                scores = self.side.score(view, inputs, self.encoded)
             if scores.shape != (data.num_items,):
                 raise ValueError(f"scores {scores.shape} are not one number for each item")
             found.append(scores[: data.num_ranked])

@@ -51,6 +51,10 @@ def memory_table(plan: Mapping[str, Any]) -> Table:
         on = f", on each of {working['num_devices']} devices" if working["num_devices"] > 1 else ""
         what = f"beside these, in {working['num_rounds']} rounds at a time{on}"
         rows.append(("round", what, working["working"]))
+    if asking := plan["evaluation"]:
+        encoding = asking["encoding"]
+        also = f", {format_bytes(encoding)} to encode items first" if encoding else ""
+        rows.append(("evaluation", f"in place of a round's{also}", asking["working"]))
     rows += [
         ("gathered", "the store on one device, to evaluate it", plan["memory"]["gathered"]),
         ("checkpoint", "a copy on the host while it is written", plan["memory"]["checkpoint"]),

@@ -196,7 +196,7 @@ def round_memory(
     """
     placement = Placement.of(execution, data.num_clients)
     execution = replace(execution, num_devices=placement.num_devices)
-    state, clients, frozen = _placed(initial_shapes(algorithm, data.num_clients), placement)
+    state, clients, frozen = placed(initial_shapes(algorithm, data.num_clients), placement)
     cohorts = placement.everywhere(draw_cohorts(sampler, 0, 0, num_rounds, data.training_clients))
     fixed = placement.spread_fixed(Fixed(empty(), data.clients))._replace(frozen=frozen)
     begin = time.monotonic()
@@ -228,7 +228,7 @@ def round_memory(
     )
 
 
-def _placed(initial: Initial, placement: Placement) -> Initial:
+def placed(initial: Initial, placement: Placement) -> Initial:
     """The shapes as they lie on the devices: the store over all of them, the rest on each."""
     if placement.num_devices == 1:
         return initial

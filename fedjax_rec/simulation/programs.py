@@ -64,8 +64,11 @@ class Shared:
           make: `algorithm -> function`.
           *args: of the function.
         """
-        program = self._program((name, _shapes(args)), make, args, lower_compiled, ())
-        return program(self.numbers, *args)
+        return self.compiled(name, make, *args)(self.numbers, *args)
+
+    def compiled(self, name: Hashable, make: Make, *args: PyTree) -> Any:
+        """The program of `call`, of arguments like these; shapes will do."""
+        return self._program((name, _shapes(args)), make, args, lower_compiled, ())
 
     def rounds(self, execution: Execution, *args: PyTree) -> "Bound":
         """The program of a stretch of rounds, of arguments like these; it donates the first two.

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
-from fedjax_rec.base import Clients, FederatedAlgorithm, Fixed, ServerState
+from fedjax_rec.base import Clients, FederatedAlgorithm, Fixed, Part, PyTree, ServerState
 from fedjax_rec.data import FederatedData, HeldOut, candidate_lists, item_lists
 from fedjax_rec.errors import UserError, did_you_mean
 from fedjax_rec.evaluation import (
@@ -22,6 +22,7 @@ from fedjax_rec.evaluation import (
 )
 from fedjax_rec.evaluation.evaluate import Asker, Splits, asker, evaluator
 from fedjax_rec.evaluation.later import later_events
+from fedjax_rec.evaluation.personal import encodes_once
 from fedjax_rec.evaluation.questions import Found
 from fedjax_rec.simulation.devices import (
     BY_CLIENT,
@@ -67,9 +68,9 @@ class Scorer:
         self.num_people = {"clients": len(final), "training_clients": len(training)}
         if plan.seen_items == "removed":
             _tell_dropped(data, notice)
-        self._sets = _laid_out(placement, sets, final, data.num_items)
+        self._sets = laid_out(placement, sets, final, data.num_items)
         unlisted = {split: held_out._replace(is_listed=None) for split, held_out in sets.items()}
-        self._sets_in_training = _laid_out(placement, unlisted, training, data.num_items)
+        self._sets_in_training = laid_out(placement, unlisted, training, data.num_items)
         self._data, self._plan, self._notice = data, plan, notice
         self.is_lost = False  # whether, at the last call, nobody had scores that are finite
         self._counted = "rank last" if plan.task == "ranking" else "count as 0"
@@ -272,22 +273,49 @@ def _candidates(
     return candidate_lists(data.split, plan.candidates, plan.candidates_seed)
 
 
-def _asking(programs: Shared, placement: Placement, plan: EvaluationPlan, kind: str) -> Asker:
-    """Puts the plan's question to every client, by a program shared with other runs.
+class Programs:
+    """What an evaluation runs, shared with other runs of its structure: encode, then ask."""
 
-    Args:
-      kind: `_global` asks for what is left without a client's own item parameters.
-    """
-    question = plan.question
+    def __init__(
+        self, shared: Shared, placement: Placement, plan: EvaluationPlan, kind: str = ""
+    ) -> None:
+        """Compiles nothing yet.
 
-    def make(algorithm: FederatedAlgorithm) -> Asker:
-        asked = without_own(algorithm) if kind else algorithm
-        return _where_they_live(placement, asker(asked, question))
+        Args:
+          shared: the programs of the algorithm.
+          placement: where clients live.
+          plan: whose question is put.
+          kind: `_global` asks for what is left without a client's own item parameters.
+        """
+        question, name = plan.question, (placement, plan.task, plan.at_k, plan.score_ties)
+
+        def of(algorithm: FederatedAlgorithm) -> FederatedAlgorithm:
+            return without_own(algorithm) if kind else algorithm
+
+        def ask(algorithm: FederatedAlgorithm) -> Asker:
+            return _where_they_live(placement, asker(of(algorithm), question))
+
+        def encode(algorithm: FederatedAlgorithm) -> Callable[[Part, Part], PyTree]:
+            side = encodes_once(of(algorithm))
+            assert side is not None
+            return side.encode
+
+        self.encode = ("encode", kind), encode
+        self.ask = ("ask", kind, *name), ask
+        self.is_encoded = encodes_once(of(shared.algorithm)) is not None
+
+
+def _asking(shared: Shared, placement: Placement, plan: EvaluationPlan, kind: str) -> Asker:
+    """Puts the plan's question to every client."""
+    programs = Programs(shared, placement, plan, kind)
 
     def ask(state: ServerState, clients: Clients, fixed: Fixed, splits: Splits) -> dict[str, Found]:
-        name = ("ask", kind, placement, plan.task, plan.at_k, plan.score_ties)
-        found = jax.device_get(programs.call(name, make, state, clients, fixed, splits))
-        answered: dict[str, Found] = jax.tree.map(placement.undeal, found)
+        encoded = None
+        if programs.is_encoded:  # once, on one device
+            parts = placement.on_one((state.shared, fixed.frozen))
+            encoded = placement.everywhere(shared.call(*programs.encode, *parts))
+        found = shared.call(*programs.ask, state, clients, fixed, splits, encoded)
+        answered: dict[str, Found] = jax.tree.map(placement.undeal, jax.device_get(found))
         return answered
 
     return ask
@@ -299,20 +327,20 @@ def _where_they_live(placement: Placement, ask: Asker) -> Asker:
         return ask
 
     def ask_own(
-        state: ServerState, clients: Clients, fixed: Fixed, splits: Splits
+        state: ServerState, clients: Clients, fixed: Fixed, splits: Splits, encoded: PyTree
     ) -> dict[str, Found]:
-        return ask(state, clients, Fixed(fixed.frozen, own(fixed.data)), splits)
+        return ask(state, clients, Fixed(fixed.frozen, own(fixed.data)), splits, encoded)
 
     spread: Asker = over_devices(
         ask_own,
         placement.num_devices,
-        in_specs=(EVERYWHERE, BY_CLIENT, FIXED_SPECS, BY_CLIENT),
+        in_specs=(EVERYWHERE, BY_CLIENT, FIXED_SPECS, BY_CLIENT, EVERYWHERE),
         out_specs=BY_CLIENT,
     )
     return spread
 
 
-def _laid_out(
+def laid_out(
     placement: Placement, sets: dict[str, HeldOutSet], people: Ids, num_items: int
 ) -> dict[str, HeldOutSet]:
     """What some people are asked, where they live."""

@@ -18,7 +18,7 @@ from fedjax_rec.cli.memory import (
 from fedjax_rec.config import OPTIONS, load_preset
 from fedjax_rec.errors import UserError
 from fedjax_rec.experiment import build, resolve
-from fedjax_rec.simulation import footprint, progress
+from fedjax_rec.simulation import evaluation_memory, footprint, progress
 
 TINY = """
 rounds = 7
@@ -77,6 +77,7 @@ def rounds(monkeypatch):
             )
 
         monkeypatch.setattr(footprint, "round_memory", round_memory)
+        monkeypatch.setattr(evaluation_memory, "evaluation_memory", lambda *args: None)
 
     return take
 
@@ -114,7 +115,10 @@ def test_a_plan_is_one_object(preset, capsys):
     assert plan["execution"]["is_debug"] is False
     assert plan["devices"]["count"] >= 1
     memory, working = plan["memory"], plan["round"]
-    per_device = working["arguments"] + working["working"]
+    asking = plan["evaluation"]
+    assert asking["working"] > asking["questions"] > 0
+    assert asking["encoding"] == 0
+    per_device = working["arguments"] + max(working["working"], asking["working"])
     assert memory["needed"] == (
         memory["process"]
         + working["num_devices"] * per_device
