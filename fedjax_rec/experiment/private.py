@@ -20,6 +20,10 @@ COHORTS = {
 }
 """The cohorts that go with a mechanism, and why."""
 
+SIZED = ("poisson", "rotating", "cyclic_poisson", "min_separation", "availability")
+"""Cohorts that get a size where none is given. The last three are never switched: who asks for
+them knows when clients come, and they are accounted as they are."""
+
 LEFT_OPEN = ("cohort.size", "privacy.delta", "privacy.noise_multiplier")
 """Options whose 0 stands for what is found from the number of clients."""
 
@@ -94,7 +98,7 @@ def settled(config: RunConfig, notice: Callable[[str], None]) -> RunConfig:
 def with_cohort(config: RunConfig, num_clients: int, notice: Callable[[str], None]) -> RunConfig:
     """The configuration with an expected cohort size where privacy has left it open."""
     cohort = config.cohort
-    if not config.privacy.is_on or cohort.sampler not in ("poisson", "rotating") or cohort.size:
+    if not config.privacy.is_on or cohort.sampler not in SIZED or cohort.size:
         return config
     size = max(num_clients // SHARE, 1)
     notice(f"privacy: cohort.size is {size:,} of {num_clients:,} clients, on average")
