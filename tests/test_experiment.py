@@ -224,7 +224,10 @@ def test_noise_divides_by_the_expected_cohort_size():
 
 def test_a_sum_with_noise_has_no_divisor_to_leak():
     section = config(aggregate={"mean": "sum"}).aggregate
-    assert not aggregate_transform(section, NOISY, event_of(5), 9).releases_counts
+    transform = aggregate_transform(section, NOISY, event_of(5), 9)
+    assert not transform.releases_counts
+    assert transform.public_size == 5.0, "the weight that the server's rule reads"
+    assert aggregate_transform(section, PrivacyConfig(), event_of(5), 9).public_size is None
 
 
 @pytest.mark.parametrize("name", ["scaffold", "feddyn", "popularity"])

@@ -46,10 +46,10 @@ def shorthand(
     """
     is_on = decided(lambda: privacy.is_on)  # inside a program the noise is no number
     by = "client" if is_on and config.mean != "sum" else config.mean
-    settings: dict[str, Scalar] = {"by": by}
+    settings: dict[str, Scalar] = {} if by == "sum" else {"by": by}
     if is_on:
-        settings["divisor"] = event.expected_size
-    weigh = Link(name="total") if by == "sum" else Link(name="mean", settings=settings)
+        settings["size" if by == "sum" else "divisor"] = event.expected_size
+    weigh = Link(name="total" if by == "sum" else "mean", settings=settings)
     if not is_on:
         return [weigh]
     noise: dict[str, Scalar] = {"noise_multiplier": privacy.noise_multiplier}

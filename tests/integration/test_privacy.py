@@ -128,8 +128,11 @@ def test_behind_noise_the_server_sees_the_update_and_public_numbers_alone() -> N
 
     counted = clip_by_quantile(CLIP, cohort_size=10, largest=CLIP, count_stddev=0.5)
     assert watched(NOISY).tolist() == [10, 0, 0]
-    assert watched(chain(counted, total(), gaussian_noise(1.0))).tolist() == [1, 0, 0]
+    assert watched(chain(counted, total(), gaussian_noise(1.0))).tolist() == [10, 0, 0]
     assert seen == [([], []), ([], [])]
+    clip, noise = clip_by_norm(CLIP), gaussian_noise(1.0)
+    assert watched(chain(clip, total(size=8), noise)).tolist() == [8, 0, 0]
+    assert watched(chain(clip, total(), noise)).tolist() == [1, 0, 0], "nobody states it"
     assert watched(chain(clip_by_norm(CLIP), mean())).tolist() == [3, 15, 3], "the control"
     assert watched(chain(clip_by_norm(CLIP), mean("row"))).tolist() == [3, 15, 3]
     assert seen[-1] == (["item"], [])
