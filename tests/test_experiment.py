@@ -419,6 +419,21 @@ def test_who_knows_when_clients_come_is_believed(capsys, sampler, made, mechanis
         assert link.settings["participations"] == made.event.participations(9)
 
 
+@pytest.mark.parametrize("noise", [{"epsilon": 4.0}, {"noise_multiplier": 4.0}])
+def test_correlated_noise_has_bands_where_they_are_asked_for(noise):
+    def made(bands):
+        privacy = {"mechanism": "correlated", "bands": bands} | noise
+        cohort = {"sampler": "rotating", "size": 3}
+        return config(rounds=20, privacy=privacy, cohort=cohort)
+
+    (mechanism,) = build(made(4)).algorithm.aggregate.mechanisms
+    assert (len(mechanism.strategy), sum(c > 0 for c in mechanism.strategy)) == (20, 4)
+    with pytest.raises(UserError, match="bands must be at most min_separation, 10, got 11"):
+        build(made(11))
+    with pytest.raises(UserError, match=r"privacy\.bands: set privacy\.mechanism to correlated"):
+        config(privacy={"bands": 4} | noise)
+
+
 def test_a_separation_is_for_samplers_that_keep_one():
     sampler = build(
         config(cohort={"sampler": "min_separation", "size": 3, "separation": 7})

@@ -187,6 +187,13 @@ class PrivacyConfig:
         "rounds take back noise of earlier ones, for cohorts whose clients come seldom (rotating, "
         "cyclic_poisson, min_separation, availability).",
     )
+    bands: int = option(
+        0,
+        "Of correlated noise: so many rounds take back noise of one, which keeps as many tables "
+        "less one; at most what the cohorts' separation allows. 0: a buffered matrix, of two or "
+        "three tables.",
+        least=0,
+    )
 
     @property
     def is_on(self) -> bool:

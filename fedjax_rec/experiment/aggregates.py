@@ -54,16 +54,25 @@ def shorthand(
         return [weigh]
     noise: dict[str, Scalar] = {"noise_multiplier": privacy.noise_multiplier}
     if privacy.mechanism == "correlated":
-        noise |= {
-            "rounds": rounds,
-            "min_separation": event.min_separation(),
-            "participations": event.participations(rounds),
-        }
+        noise |= correlated_settings(privacy, event, rounds)
     return [
         Link(name="clip_by_norm", settings={"clip_norm": privacy.clip_norm}),
         weigh,
         Link(name=f"{privacy.mechanism}_noise", settings=noise),
     ]
+
+
+def correlated_settings(
+    privacy: PrivacyConfig, event: SamplingEvent, rounds: int
+) -> dict[str, Any]:
+    """What `correlated_noise` takes beside its multiplier, for a run and its cohorts."""
+    return {
+        "rounds": rounds,
+        "min_separation": event.min_separation(),
+        "participations": event.participations(rounds),
+        "strategy": "banded" if privacy.bands else "buffered",
+        "bands": privacy.bands,
+    }
 
 
 def checked_aggregate(config: AggregateConfig) -> AggregateConfig:

@@ -8,8 +8,10 @@ from fedjax_rec.base import Mechanism, SamplingEvent
 from fedjax_rec.config import RunConfig
 from fedjax_rec.config.schema import StopConfig
 from fedjax_rec.errors import UserError
-from fedjax_rec.privacy import buffered, check_delta, default_delta, noise_multiplier_for
+from fedjax_rec.experiment.aggregates import correlated_settings
+from fedjax_rec.privacy import check_delta, default_delta, noise_multiplier_for
 from fedjax_rec.settings import parameters_of
+from fedjax_rec.transforms import correlated_noise
 
 SHARE = 10
 """One client in so many takes part in a round, where all did."""
@@ -145,7 +147,9 @@ def _mechanism(config: RunConfig, event: SamplingEvent) -> Callable[[float], tup
     """The noise of a round, by its multiplier."""
     if config.privacy.mechanism == "gaussian":
         return lambda z: (Mechanism("gaussian", z),)
-    strategy = buffered(
-        config.rounds, event.min_separation(), event.participations(config.rounds)
-    ).column(config.rounds)
-    return lambda z: (Mechanism("correlated", z, strategy=strategy),)
+    settings = correlated_settings(config.privacy, event, config.rounds)
+    try:
+        (made,) = correlated_noise(1.0, **settings).mechanisms
+    except ValueError as error:
+        raise UserError(f"privacy.bands: {error}") from error
+    return lambda z: (replace(made, noise_multiplier=z),)

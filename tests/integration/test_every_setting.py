@@ -246,6 +246,9 @@ CASES = {
     "privacy.mechanism": Case(
         "correlated", (parameters, who_takes_part, promised("noise_multiplier")), BUDGET
     ),
+    "privacy.bands": Case(
+        1, (parameters, promised("noise_multiplier")), BUDGET | {"privacy.mechanism": "correlated"}
+    ),
     "server.optimizer": Case("adam", (parameters,), QUICK),
     "server.learning_rate": Case(0.5, (parameters,), QUICK),
     "server.momentum": Case(0.5, (parameters,), QUICK),
