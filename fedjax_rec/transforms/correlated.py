@@ -71,21 +71,12 @@ def correlated_noise(
     """
     if is_concrete(noise_multiplier) and not 0 < noise_multiplier < float("inf"):
         raise ValueError(f"noise_multiplier must be above 0, got {noise_multiplier}")
-    if bands and strategy != "banded":
-        raise ValueError("bands belong to the strategy 'banded'")
-    if strategy == "buffered":
-        form: _Form = _buffered(buffered(rounds, min_separation, participations), rounds)
-    elif strategy == "banded":
-        if not 0 <= bands <= min_separation:
-            raise ValueError(
-                f"bands must be at most min_separation, {min_separation}, got {bands}: the noise "
-                "of one client's rounds would overlap"
-            )
-        form = _banded(banded(rounds, bands or min(min_separation, rounds)), rounds)
-    else:
-        raise ValueError(f"strategy must be 'buffered' or 'banded', got {strategy!r}")
+    form = _form(rounds, min_separation, participations, strategy, bands)
+    keeps_nothing = not form.reads.size  # and a table of no rows could not be saved
 
     def init(key: Key, template: Part) -> PyTree:
+        if keeps_nothing:
+            return ()
         return jax.tree.map(
             lambda leaf: jnp.zeros(
                 (form.reads.size, *leaf.shape), jnp.promote_types(leaf.dtype, "float32")
@@ -95,14 +86,20 @@ def correlated_noise(
 
     def decode(key: Key, total: Message, kept: PyTree, bound: Array) -> tuple[Message, PyTree]:
         fresh = noised(key, zeros_like(total.update), 1.0)
+        stddev = noise_multiplier * bound
+
+        def plus(noise: PyTree) -> Message:
+            update = jax.tree.map(lambda leaf, x: leaf + stddev * x, total.update, noise)
+            return total._replace(update=update)
+
+        if keeps_nothing:
+            return plus(fresh), kept
 
         def taken_back(fresh: Array, kept: Array) -> Array:
             return fresh - jnp.tensordot(form.reads, kept, axes=1)
 
         noise = jax.tree.map(taken_back, fresh, kept)
-        stddev = noise_multiplier * bound
-        update = jax.tree.map(lambda leaf, x: leaf + stddev * x, total.update, noise)
-        return total._replace(update=update), jax.tree.map(form.moved, kept, noise)
+        return plus(noise), jax.tree.map(form.moved, kept, noise)
 
     return AggregateTransform(
         init=init,
@@ -126,6 +123,24 @@ class _Form(NamedTuple):
     column: tuple[float, ...]
     reads: Array
     moved: Callable[[Array, Array], Array]
+
+
+def _form(
+    rounds: int, min_separation: int, participations: int, strategy: str, bands: int
+) -> _Form:
+    """The matrix that was asked for."""
+    if bands and strategy != "banded":
+        raise ValueError("bands belong to the strategy 'banded'")
+    if strategy == "buffered":
+        return _buffered(buffered(rounds, min_separation, participations), rounds)
+    if strategy != "banded":
+        raise ValueError(f"strategy must be 'buffered' or 'banded', got {strategy!r}")
+    if not 0 <= bands <= min_separation:
+        raise ValueError(
+            f"bands must be at most min_separation, {min_separation}, got {bands}: the noise of "
+            "one client's rounds would overlap"
+        )
+    return _banded(banded(rounds, bands or min(min_separation, rounds)), rounds)
 
 
 def _buffered(matrix: Buffered, rounds: int) -> _Form:

@@ -18,7 +18,6 @@ from fedjax_rec.errors import UserError
 from fedjax_rec.experiment import build
 from fedjax_rec.sampling import (
     Availability,
-    CyclicPoisson,
     MinSeparation,
     Rotating,
     TruncatedPoisson,
@@ -391,7 +390,6 @@ def test_only_poisson_cohorts_get_the_number_of_poisson_cohorts():
     whole = epsilon(TruncatedPoisson(NUM_CLIENTS, 6))
     assert epsilon(Cut(NUM_CLIENTS, 6)) > 1.1 * whole
     assert epsilon(Uniform(NUM_CLIENTS, 6)) > 1.1 * whole
-    assert epsilon(CyclicPoisson(NUM_CLIENTS, 3, 5)) < epsilon(Rotating(NUM_CLIENTS, 6))
 
 
 def test_whole_numbers_take_no_noise():

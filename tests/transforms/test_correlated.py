@@ -126,6 +126,7 @@ def test_one_band_is_noise_drawn_anew() -> None:
     assert np.count_nonzero(alone.mechanisms[0].strategy) == 1
     total = Message(TEMPLATE, jnp.float32(0), {}, {})
     state = alone.init(jax.random.key(0), TEMPLATE)
+    assert state == (), "no checkpoint holds a table without rows"
     noise, _ = alone.decode(jax.random.key(1), total, state, jnp.float32(BOUND))
     expected, _ = gaussian_noise(Z).decode(jax.random.key(1), total, (), jnp.float32(BOUND))
     np.testing.assert_allclose(noise.update.rows["item"], expected.update.rows["item"], rtol=1e-6)
