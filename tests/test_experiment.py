@@ -13,7 +13,15 @@ from fedjax_rec.errors import UserError
 from fedjax_rec.experiment import build, early_stop, resolve
 from fedjax_rec.experiment.aggregates import aggregate_transform, shorthand
 from fedjax_rec.experiment.assembly import own_settings
-from fedjax_rec.sampling import AllClients, Rotating, TruncatedPoisson, Uniform
+from fedjax_rec.sampling import (
+    AllClients,
+    Availability,
+    CyclicPoisson,
+    MinSeparation,
+    Rotating,
+    TruncatedPoisson,
+    Uniform,
+)
 from fedjax_rec.simulation import EarlyStop, EvaluationPlan
 
 DATA = {"name": "synthetic", "num_users": 30, "num_items": 40, "mean_events": 8}
@@ -216,7 +224,10 @@ def test_noise_divides_by_the_expected_cohort_size():
 
 def test_a_sum_with_noise_has_no_divisor_to_leak():
     section = config(aggregate={"mean": "sum"}).aggregate
-    assert not aggregate_transform(section, NOISY, event_of(5), 9).releases_counts
+    transform = aggregate_transform(section, NOISY, event_of(5), 9)
+    assert not transform.releases_counts
+    assert transform.public_size == 5.0, "the weight that the server's rule reads"
+    assert aggregate_transform(section, PrivacyConfig(), event_of(5), 9).public_size is None
 
 
 @pytest.mark.parametrize("name", ["scaffold", "feddyn", "popularity"])
@@ -378,6 +389,62 @@ def test_correlated_noise_takes_cohorts_in_turn(capsys):
     assert link.name == "correlated_noise"
     assert link.settings["min_separation"] == 10
     assert link.settings["participations"] == 1
+
+
+@pytest.mark.parametrize(
+    ("sampler", "made"),
+    [
+        ("cyclic_poisson", CyclicPoisson(30, 3)),
+        ("min_separation", MinSeparation(30, 3)),
+        ("availability", Availability(30, 3)),
+    ],
+)
+@pytest.mark.parametrize("mechanism", ["gaussian", "correlated"])
+def test_who_knows_when_clients_come_is_believed(capsys, sampler, made, mechanism):
+    asked = config(
+        rounds=9,
+        privacy={"noise_multiplier": 4.0, "mechanism": mechanism},
+        cohort={"sampler": sampler},
+    )
+    experiment = build(asked)
+    assert "cohort.sampler" not in capsys.readouterr().err
+    assert experiment.sampler.event == made.event
+    (noise,) = experiment.algorithm.aggregate.mechanisms
+    assert (noise.kind, len(noise.strategy)) == (mechanism, 9 * (mechanism == "correlated"))
+    if mechanism == "correlated":
+        link = shorthand(
+            experiment.config.aggregate, experiment.config.privacy, experiment.sampler.event, 9
+        )[-1]
+        assert link.settings["min_separation"] == made.event.min_separation()
+        assert link.settings["participations"] == made.event.participations(9)
+
+
+@pytest.mark.parametrize("noise", [{"epsilon": 4.0}, {"noise_multiplier": 4.0}])
+def test_correlated_noise_has_bands_where_they_are_asked_for(noise):
+    def made(bands):
+        privacy = {"mechanism": "correlated", "bands": bands} | noise
+        cohort = {"sampler": "rotating", "size": 3}
+        return config(rounds=20, privacy=privacy, cohort=cohort)
+
+    (mechanism,) = build(made(4)).algorithm.aggregate.mechanisms
+    assert (len(mechanism.strategy), sum(c > 0 for c in mechanism.strategy)) == (20, 4)
+    with pytest.raises(UserError, match="bands must be at most min_separation, 10, got 11"):
+        build(made(11))
+    with pytest.raises(UserError, match=r"privacy\.bands: set privacy\.mechanism to correlated"):
+        config(privacy={"bands": 4} | noise)
+
+
+def test_a_separation_is_for_samplers_that_keep_one():
+    sampler = build(
+        config(cohort={"sampler": "min_separation", "size": 3, "separation": 7})
+    ).sampler
+    assert sampler == MinSeparation(30, 3, 7)
+    told = refusal(cohort={"sampler": "rotating", "size": 3, "separation": 7})
+    assert told == "cohort.separation: rotating takes none; leave it out"
+    told = refusal(cohort={"sampler": "cyclic_poisson", "size": 3, "separation": 11})
+    assert told.startswith("cohort: with cohorts of 3 among 30 clients the separation is at most")
+    told = refusal(cohort={"sampler": "availability"})
+    assert told == "cohort.size: availability needs at least 1 client"
 
 
 def test_popularity_has_a_private_form_of_one_round():

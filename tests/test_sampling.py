@@ -176,7 +176,7 @@ def test_a_draw_above_the_capacity_keeps_a_uniform_subset(monkeypatch: pytest.Mo
 def test_samplers_describe_themselves() -> None:
     assert AllClients(9).event == SamplingEvent("all", 9, 9.0, 9)
     assert Uniform(50, 7).event == SamplingEvent("uniform", 50, 7.0, 7)
-    assert Rotating(50, 7).event == SamplingEvent("rotating", 50, 7.0, 7)
+    assert Rotating(50, 7).event == SamplingEvent("rotating", 50, 7.0, 7, 7, 50)
     poisson = TruncatedPoisson(50, 6.5).event
     assert (poisson.kind, poisson.num_clients, poisson.expected_size) == ("poisson", 50, 6.5)
 

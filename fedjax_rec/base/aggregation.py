@@ -73,7 +73,8 @@ class AggregateTransform:
       mechanisms: the noise that it adds for privacy.
       is_bound_static: its bound is one number for the whole run.
       needs_static_bound: refused behind links whose bound changes from round to round.
-      public_size: a public number of clients that it divides by; `None`: it does not.
+      public_size: a public number of clients of a round, behind noise the weight that the
+        server's rule reads; `None`: it states none, and where no link does the weight is 1.
       releases_counts: its divisor depends on private data.
       is_stacked: messages are not summed, for rules that are no sum: `decode` gets the
         table-shaped messages of the whole cohort, by place in it. Whoever sent nothing has

@@ -131,9 +131,19 @@ class CohortConfig:
     sampler: str = option(
         "all",
         "all: all clients; uniform: `size` of them without replacement; rotating: the next "
-        "`size` of a shuffled queue; poisson: each by itself; or a registered sampler.",
+        "`size` of a shuffled queue; poisson: each by itself; cyclic_poisson: each of one of "
+        "`separation` groups by itself; min_separation: `size` of those who have rested; "
+        "availability: `size` of whoever has its night; or a registered sampler.",
     )
-    size: int = option(0, "Clients a round, exactly; expected for poisson.", least=0)
+    size: int = option(
+        0, "Clients a round: exactly, expected for poisson, at most for availability.", least=0
+    )
+    separation: int = option(
+        0,
+        "Rounds after which a client may come again, of cyclic_poisson and min_separation; 0: "
+        "half of what `size` allows.",
+        least=0,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +187,15 @@ class PrivacyConfig:
     mechanism: Literal["gaussian", "correlated"] = option(
         "gaussian",
         "gaussian: noise drawn anew each round, for random (Poisson) cohorts; correlated: later "
-        "rounds take back noise of earlier ones, for cohorts in turn (rotating).",
+        "rounds take back noise of earlier ones, for cohorts whose clients come seldom (rotating, "
+        "cyclic_poisson, min_separation, availability).",
+    )
+    bands: int = option(
+        0,
+        "Of correlated noise: so many rounds take back noise of one, which keeps as many tables "
+        "less one; at most what the cohorts' separation allows. 0: a buffered matrix, of two or "
+        "three tables.",
+        least=0,
     )
 
     @property

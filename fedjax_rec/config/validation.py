@@ -213,6 +213,10 @@ def _check_privacy(config: RunConfig, where: str) -> None:
                 f"({where})"
             )
         return
+    if config.privacy.bands and config.privacy.mechanism != "correlated":
+        raise UserError(
+            f"privacy.bands: set privacy.mechanism to correlated too, or leave bands out ({where})"
+        )
     if config.aggregate.chain:
         raise UserError(
             f"{CHAIN}: privacy makes its own chain, which clips, divides by a public number and "

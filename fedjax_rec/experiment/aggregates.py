@@ -46,24 +46,33 @@ def shorthand(
     """
     is_on = decided(lambda: privacy.is_on)  # inside a program the noise is no number
     by = "client" if is_on and config.mean != "sum" else config.mean
-    settings: dict[str, Scalar] = {"by": by}
+    settings: dict[str, Scalar] = {} if by == "sum" else {"by": by}
     if is_on:
-        settings["divisor"] = event.expected_size
-    weigh = Link(name="total") if by == "sum" else Link(name="mean", settings=settings)
+        settings["size" if by == "sum" else "divisor"] = event.expected_size
+    weigh = Link(name="total" if by == "sum" else "mean", settings=settings)
     if not is_on:
         return [weigh]
     noise: dict[str, Scalar] = {"noise_multiplier": privacy.noise_multiplier}
     if privacy.mechanism == "correlated":
-        noise |= {
-            "rounds": rounds,
-            "min_separation": event.min_separation(),
-            "participations": event.participations(rounds),
-        }
+        noise |= correlated_settings(privacy, event, rounds)
     return [
         Link(name="clip_by_norm", settings={"clip_norm": privacy.clip_norm}),
         weigh,
         Link(name=f"{privacy.mechanism}_noise", settings=noise),
     ]
+
+
+def correlated_settings(
+    privacy: PrivacyConfig, event: SamplingEvent, rounds: int
+) -> dict[str, Any]:
+    """What `correlated_noise` takes beside its multiplier, for a run and its cohorts."""
+    return {
+        "rounds": rounds,
+        "min_separation": event.min_separation(),
+        "participations": event.participations(rounds),
+        "strategy": "banded" if privacy.bands else "buffered",
+        "bands": privacy.bands,
+    }
 
 
 def checked_aggregate(config: AggregateConfig) -> AggregateConfig:

@@ -8,8 +8,10 @@ from fedjax_rec.base import Mechanism, SamplingEvent
 from fedjax_rec.config import RunConfig
 from fedjax_rec.config.schema import StopConfig
 from fedjax_rec.errors import UserError
-from fedjax_rec.privacy import buffered, check_delta, default_delta, noise_multiplier_for
+from fedjax_rec.experiment.aggregates import correlated_settings
+from fedjax_rec.privacy import check_delta, default_delta, noise_multiplier_for
 from fedjax_rec.settings import parameters_of
+from fedjax_rec.transforms import correlated_noise
 
 SHARE = 10
 """One client in so many takes part in a round, where all did."""
@@ -19,6 +21,10 @@ COHORTS = {
     "correlated": ("rotating", "a client that takes part seldom is hidden by noise of many rounds"),
 }
 """The cohorts that go with a mechanism, and why."""
+
+SIZED = ("poisson", "rotating", "cyclic_poisson", "min_separation", "availability")
+"""Cohorts that get a size where none is given. The last three are never switched: who asks for
+them knows when clients come, and they are accounted as they are."""
 
 LEFT_OPEN = ("cohort.size", "privacy.delta", "privacy.noise_multiplier")
 """Options whose 0 stands for what is found from the number of clients."""
@@ -94,7 +100,7 @@ def settled(config: RunConfig, notice: Callable[[str], None]) -> RunConfig:
 def with_cohort(config: RunConfig, num_clients: int, notice: Callable[[str], None]) -> RunConfig:
     """The configuration with an expected cohort size where privacy has left it open."""
     cohort = config.cohort
-    if not config.privacy.is_on or cohort.sampler not in ("poisson", "rotating") or cohort.size:
+    if not config.privacy.is_on or cohort.sampler not in SIZED or cohort.size:
         return config
     size = max(num_clients // SHARE, 1)
     notice(f"privacy: cohort.size is {size:,} of {num_clients:,} clients, on average")
@@ -141,7 +147,9 @@ def _mechanism(config: RunConfig, event: SamplingEvent) -> Callable[[float], tup
     """The noise of a round, by its multiplier."""
     if config.privacy.mechanism == "gaussian":
         return lambda z: (Mechanism("gaussian", z),)
-    strategy = buffered(
-        config.rounds, event.min_separation(), event.participations(config.rounds)
-    ).column(config.rounds)
-    return lambda z: (Mechanism("correlated", z, strategy=strategy),)
+    settings = correlated_settings(config.privacy, event, config.rounds)
+    try:
+        (made,) = correlated_noise(1.0, **settings).mechanisms
+    except ValueError as error:
+        raise UserError(f"privacy.bands: {error}") from error
+    return lambda z: (replace(made, noise_multiplier=z),)

@@ -14,22 +14,26 @@ def build_sampler(config: CohortConfig, num_clients: int) -> CohortSampler:
     """Who takes part in a round, of the clients that may train.
 
     Raises:
-      UserError: more clients than there are.
+      UserError: more clients than there are, or a setting that the sampler does not take.
     """
     try:
         factory = SAMPLERS.find(config.sampler)
     except UserError as error:
         raise UserError(f"cohort.sampler: {error}") from None
-    size = [*parameters_of(factory).values()][1:2]
+    parameters = parameters_of(factory)
+    size = [*parameters.values()][1:2]
     if config.size and not size:
         raise UserError(f"cohort.size: {config.sampler} takes none; leave it out")
     if size and not config.size and size[0].default is size[0].empty:
         raise UserError(f"cohort.size: {config.sampler} needs at least 1 client")
+    if config.separation and "separation" not in parameters:
+        raise UserError(f"cohort.separation: {config.sampler} takes none; leave it out")
     chosen = (config.size,) if config.size else ()
+    apart = {"separation": config.separation} if config.separation else {}
     try:
-        sampler: CohortSampler = factory(num_clients, *chosen)
+        sampler: CohortSampler = factory(num_clients, *chosen, **apart)
     except ValueError as error:
-        raise UserError(f"cohort.size: {error}") from error
+        raise UserError(f"cohort{'' if apart else '.size'}: {error}") from error
     return sampler
 
 

@@ -16,14 +16,16 @@ from fedjax_rec.privacy.ledger import (
     to_record,
 )
 from fedjax_rec.privacy.report import PrivacyReport, in_words, report_of
-from fedjax_rec.privacy.strategies import Buffered, buffered
+from fedjax_rec.privacy.strategies import Banded, Buffered, banded, buffered
 
 __all__ = [
+    "Banded",
     "Buffered",
     "Executed",
     "Ledger",
     "PrivacyReport",
     "add_rounds",
+    "banded",
     "buffered",
     "check_delta",
     "default_delta",

@@ -38,12 +38,15 @@ def epsilon_of(ledger: Ledger, delta: float, *, accountant: Accountant = "pld") 
     - A *Poisson* cohort amplifies. Where its capacity is so large that cutting it costs less
       than a tenth of delta in all rounds, that cost is taken off delta; else it is accounted
       as truncated (`pld`) or not amplified (`rdp`).
+    - *Cyclic Poisson* cohorts, of one of b groups, are accounted as `ceil(T / b)` Poisson
+      cohorts of a group: a client's data reach no other round.
     - A cohort of *fixed size* never gets Poisson's number. The bound of Wang et al. for
       sampling without replacement is proved for replacing a person by any other. Someone who
       sends zero is such another, so it holds here with the sensitivity of a replacement, 2C.
       The smaller one of it and of no amplification counts; both hold for zero-out.
-    - *All*, *rotating* and cohorts of unknown kinds: no amplification, the Gaussian's exact
-      formula over the rounds in which one client may take part.
+    - All others (*all*, *rotating*, *min_separation*, *availability* and cohorts of unknown
+      kinds): no amplification, the Gaussian's exact formula over the rounds in which one client
+      may take part.
     - *Correlated* noise is one Gaussian over the run, without amplification; *local* noise is
       accounted for replacement (2C), without amplification.
 

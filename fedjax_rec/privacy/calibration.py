@@ -74,7 +74,7 @@ def noise_multiplier_for(
         return spent(ledger, delta, accountant=accountant, interval=interval).epsilon
 
     start: float | None = 1.0
-    if event.kind == "poisson":
+    if event.kind in ("poisson", "cyclic_poisson"):
         start = _smallest(lambda z: at(z, "rdp", COARSE), epsilon, 1.0)
     # Where the orders of the quick accountant end, it certifies nothing and the start is 1.
     grid = max(FINE, min(COARSE, epsilon * 2e-4))

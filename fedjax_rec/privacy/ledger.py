@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from typing import Any, NamedTuple
 
 from fedjax_rec.base import Mechanism, SamplingEvent
@@ -116,7 +116,21 @@ def _executed(record: Mapping[str, Any]) -> Executed:
         Mechanism(**{**one, "strategy": tuple(one.get("strategy", ()))})
         for one in record["mechanisms"]
     )
-    return Executed(SamplingEvent(**record["event"]), mechanisms, record["rounds"])
+    return Executed(_event(record["event"]), mechanisms, record["rounds"])
+
+
+def _event(record: Mapping[str, Any]) -> SamplingEvent:
+    """An event; of a record without the law of who comes when, what such a record meant."""
+    if set(record) != {"kind", "num_clients", "expected_size", "capacity"}:
+        missing = {one.name for one in fields(SamplingEvent)} - set(record)
+        if missing:
+            raise ValueError(f"its event has no {sorted(missing)[0]}")
+        return SamplingEvent(**record)
+    if record["kind"] == "rotating":
+        return SamplingEvent(**record, most=record["capacity"], within=record["num_clients"])
+    if record["kind"] == "cyclic_poisson":  # its groups decide about amplification
+        raise ValueError("its event does not say how often a client comes")
+    return SamplingEvent(**record)
 
 
 def _of_floats(one: Mechanism) -> Mechanism:
@@ -138,6 +152,9 @@ def _refuse_impossible(entry: Executed) -> None:
         ("rounds", entry.rounds),
         ("num_clients", event.num_clients),
         ("capacity", event.capacity),
+        ("most", event.most),
+        ("within", event.within),
+        ("burst + 1", event.burst + 1),
     ):
         if not _is_number(whole) or whole != int(whole) or whole < 1:
             raise _impossible(f"{name} {whole!r} is not a whole number above 0")

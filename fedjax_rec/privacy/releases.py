@@ -90,13 +90,14 @@ def releases_of(ledger: Ledger) -> Releases:
 
     - *Poisson* cohorts hide who takes part; with noise on each client's own message, or with
       noise that is shared by rounds, that is not used.
+    - *Cyclic Poisson* cohorts are Poisson cohorts of a client's own group, in its turns alone.
     - *Uniform* cohorts likewise, by another bound.
     - Of all others nobody is assumed to be in doubt about who took part: whoever comes most
       often counts. How often that is follows from the event, over each unbroken stretch of
       rounds, in which the noise was weakest when it could be.
     - *Correlated* noise is one Gaussian on all rounds of its entry.
 
-    >>> queue = SamplingEvent("rotating", 10, 5.0, 5)
+    >>> queue = SamplingEvent("rotating", 10, 5.0, 5, most=5, within=10)
     >>> round(releases_of((Executed(queue, (Mechanism("gaussian", 1.0),), 8),)).square, 3)
     4.0
     """
@@ -109,14 +110,32 @@ def releases_of(ledger: Ledger) -> Releases:
                 _square(one, event, entry.rounds) for one in entry.mechanisms if _is_shared(one)
             )
             is_secret = all(one.kind == "gaussian" for one in entry.mechanisms)
-            if is_secret and event.kind == "poisson" and event.probability < 1:
-                poisson.append(Sampled(event, fresh, entry.rounds))
+            by_coin, turns = _by_coin(event, entry.rounds)
+            if is_secret and by_coin and by_coin.probability < 1:
+                poisson.append(Sampled(by_coin, fresh, turns))
             elif is_secret and event.kind == "uniform" and event.capacity < event.num_clients:
                 fixed.append(Sampled(event, fresh, entry.rounds))
             else:
                 certain.append((fresh, entry.rounds))
         square += _worst(event, certain)
     return Releases(square, tuple(poisson), tuple(fixed))
+
+
+def _by_coin(event: SamplingEvent, rounds: int) -> tuple[SamplingEvent | None, int]:
+    """The Poisson cohorts in which a client may be, and of how many rounds; `None`: of none.
+
+    Of cyclic ones they are those of its group of `ceil(N / b)` places, which comes every b
+    rounds. What other groups release in between depends on the client's data only through
+    what its own group's rounds released.
+    """
+    if event.kind == "poisson":
+        return event, rounds
+    if event.kind != "cyclic_poisson" or event.most > 1 or event.burst:
+        return None, 0
+    places = -(-event.num_clients // event.within)
+    share = min(event.probability * event.within, 1.0)
+    group = SamplingEvent("poisson", places, places * share, event.capacity)
+    return group, event.participations(rounds)
 
 
 def truncation(one: Sampled) -> float:

@@ -7,6 +7,7 @@ from fedjax_rec.transforms.correlated import correlated_noise
 from fedjax_rec.transforms.means import mean, total
 from fedjax_rec.transforms.noise import gaussian_noise, local_noise
 from fedjax_rec.transforms.quantile import clip_by_quantile
+from fedjax_rec.transforms.sparse import row_sparse_noise
 
 __all__ = [
     "TRANSFORMS",
@@ -17,6 +18,7 @@ __all__ = [
     "gaussian_noise",
     "local_noise",
     "mean",
+    "row_sparse_noise",
     "total",
 ]
 
@@ -27,3 +29,4 @@ TRANSFORMS.register("gaussian_noise", gaussian_noise)
 TRANSFORMS.register("clip_by_quantile", clip_by_quantile)
 TRANSFORMS.register("local_noise", local_noise)
 TRANSFORMS.register("correlated_noise", correlated_noise)
+TRANSFORMS.register("row_sparse_noise", row_sparse_noise)

@@ -10,13 +10,23 @@ from fedjax_rec.base import AggregateTransform, Array, Key, Message, Part, PyTre
 from fedjax_rec.tree import touched
 
 
-def total() -> AggregateTransform:
+def total(size: float | None = None) -> AggregateTransform:
     """The plain sum of the updates.
 
-    >>> total().is_noise
-    False
+    Args:
+      size: a public number of clients of a round, the expected cohort size. It divides
+        nothing: behind noise, where the real number is private, the server's rule gets it for
+        the weight of the sum.
+
+    Raises:
+      ValueError: `size` is not positive.
+
+    >>> total(size=50).public_size
+    50
     """
-    return AggregateTransform(scaling="by_weight")
+    if size is not None and is_concrete(size) and not size > 0:
+        raise ValueError(f"total: size must be above 0, got {size}")
+    return AggregateTransform(scaling="by_weight", public_size=size)
 
 
 def mean(

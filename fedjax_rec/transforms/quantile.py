@@ -89,6 +89,7 @@ def clip_by_quantile(
         mechanisms=() if is_exact else (Mechanism("gaussian", 2 * count_stddev, "count"),),
         is_bound_static=False,
         releases_counts=is_exact,
+        public_size=cohort_size,
     )
 
 

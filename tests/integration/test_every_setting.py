@@ -231,6 +231,11 @@ CASES = {
         "rotating", (parameters,), QUICK | {"cohort.sampler": "uniform", "cohort.size": 5}
     ),
     "cohort.size": Case(4, (who_takes_part,), {"cohort.sampler": "uniform", "cohort.size": 5}),
+    "cohort.separation": Case(
+        3,
+        (parameters,),
+        QUICK | {"cohort.sampler": "min_separation", "cohort.size": 3, "rounds": 3},
+    ),
     "aggregate.mean": Case("client", (parameters,), QUICK),
     "privacy.epsilon": Case(3.0, (parameters, promised("epsilon")), BUDGET),
     "privacy.delta": Case(1e-6, (promised("delta"), promised("epsilon")), NOISE),
@@ -240,6 +245,9 @@ CASES = {
     ),
     "privacy.mechanism": Case(
         "correlated", (parameters, who_takes_part, promised("noise_multiplier")), BUDGET
+    ),
+    "privacy.bands": Case(
+        1, (parameters, promised("noise_multiplier")), BUDGET | {"privacy.mechanism": "correlated"}
     ),
     "server.optimizer": Case("adam", (parameters,), QUICK),
     "server.learning_rate": Case(0.5, (parameters,), QUICK),

@@ -10,17 +10,21 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax_privacy.matrix_factorization import toeplitz as theirs
 
 from fedjax_rec import base
 from fedjax_rec.algorithms import fedavg, fedmf
 from fedjax_rec.base import AggregateTransform, Mechanism, Sampler, SamplingEvent, ServerUpdate
 from fedjax_rec.baselines import popularity
 from fedjax_rec.clients import by_role, local_training
+from fedjax_rec.config import from_dict
 from fedjax_rec.data import load
 from fedjax_rec.errors import UserError
+from fedjax_rec.experiment import build as build_experiment
 from fedjax_rec.models import matrix_factorization
 from fedjax_rec.objectives import binary_cross_entropy, sampled
 from fedjax_rec.privacy import Executed, epsilon_of, from_record
+from fedjax_rec.privacy.library import gaussian_epsilon
 from fedjax_rec.sampling import AllClients, Rotating, TruncatedPoisson, Uniform
 from fedjax_rec.simulation import (
     EarlyStop,
@@ -128,8 +132,11 @@ def test_behind_noise_the_server_sees_the_update_and_public_numbers_alone() -> N
 
     counted = clip_by_quantile(CLIP, cohort_size=10, largest=CLIP, count_stddev=0.5)
     assert watched(NOISY).tolist() == [10, 0, 0]
-    assert watched(chain(counted, total(), gaussian_noise(1.0))).tolist() == [1, 0, 0]
+    assert watched(chain(counted, total(), gaussian_noise(1.0))).tolist() == [10, 0, 0]
     assert seen == [([], []), ([], [])]
+    clip, noise = clip_by_norm(CLIP), gaussian_noise(1.0)
+    assert watched(chain(clip, total(size=8), noise)).tolist() == [8, 0, 0]
+    assert watched(chain(clip, total(), noise)).tolist() == [1, 0, 0], "nobody states it"
     assert watched(chain(clip_by_norm(CLIP), mean())).tolist() == [3, 15, 3], "the control"
     assert watched(chain(clip_by_norm(CLIP), mean("row"))).tolist() == [3, 15, 3]
     assert seen[-1] == (["item"], [])
@@ -362,6 +369,41 @@ def test_a_transform_may_have_a_random_state_of_its_own() -> None:
     first, again, other = state(0), state(0), state(1)
     np.testing.assert_array_equal(first, again)
     assert len({*first.ravel().tolist(), *other.ravel().tolist()}) == 12
+
+
+@pytest.mark.parametrize("sampler", ["rotating", "cyclic_poisson", "min_separation"])
+def test_correlated_noise_of_a_wish_is_accounted_by_its_cohorts(
+    tmp_path: Any, sampler: str
+) -> None:
+    """From the configuration to the claim."""
+    table = {
+        "rounds": 9,
+        "data": {"name": "synthetic", "num_users": 30, "num_items": 40, "mean_events": 5},
+        "algorithm": {"name": "fedmf_explicit", "dim": 2},
+        "cohort": {"sampler": sampler, "size": 3},
+        "privacy": {"epsilon": 4.0, "mechanism": "correlated"},
+        "evaluate": {"every": 9},
+        "execution": {"num_devices": 1},
+    }
+    experiment = build_experiment(from_dict(table, "here"), lambda line: None)
+    event = experiment.sampler.event
+    (mechanism,) = experiment.algorithm.aggregate.mechanisms
+    result = experiment.run(
+        tmp_path, resume=False, report=lambda report: None, notice=lambda line: None
+    )
+    said = result.summary["privacy"]
+    assert said["sampling"]["kind"] == sampler
+    assert said["rounds"] == 9
+    square = theirs.minsep_sensitivity_squared(
+        np.array(mechanism.strategy),
+        event.min_separation(),
+        max_participations=event.participations(9),
+        n=9,
+    )
+    exact = gaussian_epsilon(mechanism.noise_multiplier / float(square) ** 0.5, said["delta"])
+    assert said["claims"] == "valid"
+    assert said["epsilon"] == pytest.approx(exact, rel=1e-3)
+    assert 3.9 < said["epsilon"] <= 4.0
 
 
 def test_a_sampling_event_states_its_participation() -> None:

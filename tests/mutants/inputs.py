@@ -5,7 +5,7 @@ from tests.mutants.record import Mutant
 COHORTS = (
     Mutant(
         "the-same-cohort-each-round",
-        "sampling.py",
+        "sampling/draws.py",
         "np.random.SeedSequence([seed, round])",
         "np.random.SeedSequence([seed, 0])",
         "test_sampling.py::test_the_next_round_does_not_depend_on_this_one "
@@ -13,30 +13,30 @@ COHORTS = (
     ),
     Mutant(
         "cohorts-ignore-the-seed",
-        "sampling.py",
+        "sampling/draws.py",
         "np.random.SeedSequence([seed, round])",
         "np.random.SeedSequence([0, round])",
         "test_sampling.py::test_a_cohort_is_a_function_of_seed_and_round_alone",
     ),
     Mutant(
         "the-queue-is-shuffled-each-round",
-        "sampling.py",
-        "queue = _generator(seed, 0).permutation(self.num_clients)",
-        "queue = _generator(seed, round).permutation(self.num_clients)",
+        "sampling/__init__.py",
+        "queue = generator_of(seed, 0).permutation(self.num_clients)",
+        "queue = generator_of(seed, round).permutation(self.num_clients)",
         "test_sampling.py::test_a_queue_goes_round_in_one_order",
     ),
     Mutant(
         "poisson-cohorts-have-one-size",
-        "sampling.py",
+        "sampling/__init__.py",
         "size = generator.binomial(self.num_clients, self.expected_size / self.num_clients)",
         "size = int(self.expected_size)",
         "test_sampling.py::test_poisson_sizes_are_binomial",
     ),
     Mutant(
         "poisson-capacity-is-the-mean",
-        "sampling.py",
-        "np.ceil(self.expected_size + 7 * deviation)",
-        "np.ceil(self.expected_size + 0 * deviation)",
+        "sampling/draws.py",
+        "math.ceil(mean + 7 * deviation)",
+        "math.ceil(mean + 0 * deviation)",
         "test_sampling.py::test_the_capacity_is_the_mean_and_seven_standard_deviations",
     ),
     Mutant(

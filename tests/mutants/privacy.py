@@ -5,6 +5,8 @@ from tests.mutants.record import Mutant
 RUNS = "integration/test_privacy.py::"
 STREAMED = "simulation/test_streaming.py::test_a_streamed_round_is_the_general_one"
 NOISE = "transforms/test_noise.py::"
+SPARSE = "transforms/test_sparse.py::"
+APART = "test_sampling_apart.py::"
 
 MUTANTS = (
     Mutant(
@@ -122,7 +124,7 @@ MUTANTS = (
     Mutant(
         "correlated-noise-takes-nothing-back",
         "transforms/correlated.py",
-        "return fresh - jnp.tensordot(scales, buffer, axes=1)",
+        "return fresh - jnp.tensordot(form.reads, kept, axes=1)",
         "return fresh",
         "transforms/test_correlated.py::test_the_covariance_over_rounds_is_that_of_the_strategy",
     ),
@@ -136,8 +138,8 @@ MUTANTS = (
     Mutant(
         "a-fixed-size-is-called-poisson",
         "privacy/releases.py",
-        'if is_secret and event.kind == "poisson" and event.probability < 1:',
-        "if is_secret and event.probability < 1:",
+        'if event.kind == "poisson":\n        return event, rounds',
+        'if event.kind != "cyclic_poisson":\n        return event, rounds',
         "privacy/test_canonical.py::test_a_fixed_size_never_gets_the_number_of_poisson",
     ),
     Mutant(
@@ -175,5 +177,82 @@ MUTANTS = (
         "if config.privacy.is_on and not config.value(key):",
         'if key == "cohort.size" and not config.value(key):',
         "cli/test_run.py::test_a_promise_is_kept_where_a_run_goes_on",
+    ),
+    Mutant(
+        "a-group-is-accounted-at-the-rate-of-a-round",
+        "privacy/releases.py",
+        "share = min(event.probability * event.within, 1.0)",
+        "share = event.probability",
+        "privacy/test_accounting.py::test_groups_in_turn_are_poisson_rounds_of_one_group",
+    ),
+    Mutant(
+        "an-older-group-is-guessed-to-be-everybody",
+        "privacy/ledger.py",
+        'if record["kind"] == "cyclic_poisson":',
+        "if False:",
+        "privacy/test_ledger.py::test_a_record_with_a_hole_where_it_matters_is_refused",
+    ),
+    Mutant(
+        "a-rest-is-a-round-too-short",
+        "sampling/separated.py",
+        "max(len(self._cohorts) + 1 - sampler.separation, 0)",
+        "max(len(self._cohorts) + 2 - sampler.separation, 0)",
+        f"{APART}test_nobody_comes_more_often_or_sooner_than_the_event_states",
+    ),
+    Mutant(
+        "nights-in-a-row-are-spread-over-the-day",
+        "sampling/availability.py",
+        "return most, largest // length",
+        "return most, 0",
+        f"{APART}test_nobody_comes_more_often_or_sooner_than_the_event_states",
+    ),
+    Mutant(
+        "members-of-a-group-come-at-half-the-rate",
+        "sampling/separated.py",
+        "int(generator.binomial(self._group_size, self._probability))",
+        "int(generator.binomial(self._group_size, self._probability / 2))",
+        f"{APART}test_a_member_of_the_group_comes_by_a_coin_of_its_own",
+    ),
+    Mutant(
+        "a-band-is-shifted-the-wrong-way",
+        "transforms/correlated.py",
+        "jnp.concatenate([noise[None], earlier])[: len(earlier)]",
+        "jnp.concatenate([earlier, noise[None]])[1:]",
+        "transforms/test_correlated.py::test_the_covariance_over_rounds_is_that_of_the_strategy",
+    ),
+    Mutant(
+        "who-changed-a-row-is-counted-without-noise",
+        "transforms/sparse.py",
+        "noised(of_counts, total.row_weight, count_multiplier * count_norm)",
+        "total.row_weight",
+        f"{SPARSE}test_a_row_is_kept_with_the_probability_of_its_noisy_count",
+    ),
+    Mutant(
+        "a-client-counts-once-in-every-row",
+        "transforms/sparse.py",
+        "scale * flags for table, flags",
+        "1.0 * flags for table, flags",
+        f"{SPARSE}test_a_client_moves_all_counts_together_by_the_norm_at_most",
+    ),
+    Mutant(
+        "counts-of-rows-are-free",
+        "transforms/sparse.py",
+        'Mechanism("gaussian", count_multiplier, "count"),',
+        "",
+        f"{SPARSE}test_both_releases_are_accounted_on_any_devices",
+    ),
+    Mutant(
+        "counts-of-rows-reach-the-mean",
+        "transforms/sparse.py",
+        "update=Part(rows, update.dense), row_weight={}",
+        "update=Part(rows, update.dense)",
+        f"{SPARSE}test_kept_rows_and_dense_leaves_have_noise_of_their_multiplier",
+    ),
+    Mutant(
+        "dropped-rows-keep-their-sum",
+        "transforms/sparse.py",
+        "leaf, 0)",
+        "leaf, leaf)",
+        f"{SPARSE}test_a_row_is_kept_with_the_probability_of_its_noisy_count",
     ),
 )

@@ -74,8 +74,8 @@ BUILD = (
     Mutant(
         "noise-is-divided-by-one",
         "experiment/aggregates.py",
-        'settings["divisor"] = event.expected_size',
-        'settings["divisor"] = 1.0',
+        'settings["size" if by == "sum" else "divisor"] = event.expected_size',
+        'settings["size" if by == "sum" else "divisor"] = 1.0',
         f"{RANDOM}::test_a_noisy_mean_divides_the_noise_by_the_expected_cohort",
     ),
     Mutant(

@@ -1,6 +1,7 @@
 """Which rule holds for which round, and that nothing is claimed where none does."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -12,12 +13,14 @@ from fedjax_rec.privacy import Executed, add_rounds, check_delta, default_delta,
 from fedjax_rec.privacy.accounting import spent
 from fedjax_rec.privacy.library import gaussian_epsilon
 from fedjax_rec.privacy.releases import why_none
+from fedjax_rec.sampling import Availability, CyclicPoisson, MinSeparation, Rotating
 
 DELTA = 1e-5
 EVERYBODY = SamplingEvent("all", 943, 943.0, 943)
 POISSON = SamplingEvent("poisson", 943, 94.3, 943)
 UNIFORM = SamplingEvent("uniform", 943, 94.0, 94)
-QUEUE = SamplingEvent("rotating", 943, 94.0, 94)
+QUEUE = Rotating(943, 94).event
+GROUPS = CyclicPoisson(1_000, 50, 10).event  # by a coin of one half
 UNKNOWN = SamplingEvent("of a plug-in", 943, 94.0, 94)
 
 
@@ -79,6 +82,45 @@ def test_poisson_amplifies_and_a_sure_cohort_does_not():
     assert cost((POISSON, [gaussian(1.0)], 100)) < 0.1 * cost((EVERYBODY, [gaussian(1.0)], 100))
     sure = SamplingEvent("poisson", 943, 943.0, 943)
     assert cost((sure, [gaussian(6.0)], 100)) == cost((EVERYBODY, [gaussian(6.0)], 100))
+
+
+def test_groups_in_turn_are_poisson_rounds_of_one_group():
+    """`ceil(T / b)` of them, at the rate within the group, and never at that of a round."""
+    half = SamplingEvent("poisson", 100, 50.0, GROUPS.capacity)
+    for rounds, turns in ((100, 10), (101, 11), (9, 1)):
+        found = cost((GROUPS, [gaussian(2.0)], rounds))
+        assert found == cost((half, [gaussian(2.0)], turns))
+    rare = SamplingEvent("poisson", 1_000, 50.0, 1_000)
+    assert cost((GROUPS, [gaussian(2.0)], 100)) > cost((rare, [gaussian(2.0)], 10))
+    assert cost((GROUPS, [gaussian(2.0)], 100)) < cost((QUEUE, [gaussian(2.0)], 100))
+
+
+def test_groups_that_all_take_part_are_a_queue():
+    sure = CyclicPoisson(1_000, 100, 10).event
+    assert cost((sure, [gaussian(2.0)], 100)) == pytest.approx(exact(10 / 4), rel=1e-9)
+
+
+def test_a_group_whose_members_come_in_a_row_gains_nothing():
+    bursting = replace(GROUPS, burst=2)
+    assert cost((bursting, [gaussian(2.0)], 100)) == pytest.approx(exact(12 / 4), rel=1e-9)
+
+
+def test_a_capacity_that_cuts_a_group_is_accounted():
+    small = replace(GROUPS, capacity=50)
+    assert cost((small, [gaussian(2.0)], 100)) > 1.2 * cost((GROUPS, [gaussian(2.0)], 100))
+
+
+@pytest.mark.parametrize(
+    ("event", "times"),
+    [
+        (MinSeparation(1_000, 50, 10).event, 10),
+        (Availability(1_000, 50).event, 36),  # eight of 24 rounds, in a row
+    ],
+)
+def test_whoever_comes_seldom_is_counted_at_worst_and_not_amplified(event, times):
+    assert event.participations(100) >= times
+    found = cost((event, [gaussian(4.0)], 100))
+    assert found == pytest.approx(exact(event.participations(100) / 16), rel=1e-9)
 
 
 def test_a_fixed_size_takes_the_smaller_of_two_valid_bounds():
@@ -263,7 +305,7 @@ def test_an_unknown_accountant_is_refused():
 # -------------------------------------------------------------------- properties
 
 
-EVENTS = st.sampled_from([EVERYBODY, POISSON, UNIFORM, QUEUE, UNKNOWN])
+EVENTS = st.sampled_from([EVERYBODY, POISSON, UNIFORM, QUEUE, GROUPS, UNKNOWN])
 
 
 @settings(max_examples=25)

@@ -7,6 +7,13 @@ import numpy as np
 import pytest
 
 from fedjax_rec.privacy.correlated import squared_sensitivity
+from fedjax_rec.sampling import (
+    Availability,
+    CyclicPoisson,
+    MinSeparation,
+    Rotating,
+    day_and_night,
+)
 
 STRATEGIES = {
     "fresh": (1.0,),
@@ -70,6 +77,32 @@ def test_where_the_theorem_does_not_hold_it_is_a_bound(strategy, rounds, partici
     if len(strategy) <= apart:
         times = min(participations, -(-rounds // apart))
         assert found == pytest.approx(times * np.square(strategy).sum())
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES.values(), ids=STRATEGIES)
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        Rotating(23, 5),
+        CyclicPoisson(24, 3, 6),
+        MinSeparation(24, 4, 5),
+        Availability(12, 12, day_and_night(12, rounds=6, night=2)),
+    ],
+    ids=str,
+)
+def test_no_client_that_is_drawn_changes_more_than_is_accounted(strategy, sampler):
+    """With messages of its bound, all of one sign, in the rounds in which it took part."""
+    rounds, event = 16, sampler.event
+    square = squared_sensitivity(
+        strategy, rounds, event.participations(rounds), event.min_separation()
+    )
+    C, largest = toeplitz(strategy, rounds), 0.0
+    for seed in range(25):
+        is_in = np.zeros((rounds, event.num_clients))
+        for round in range(rounds):
+            is_in[round, sampler.draw(seed, round)] = 1
+        largest = max(largest, float(np.square(C @ is_in).sum(axis=0).max()))
+    assert 0.3 * square <= largest <= square + 1e-9
 
 
 @pytest.mark.parametrize("strategy", [(), (0.0,), (math.nan,), (1.0, math.inf)])

@@ -1,14 +1,12 @@
 """The privacy loss integrated numerically, in NumPy and SciPy alone, against our numbers."""
 
-import math
-
-import numpy as np
 import pytest
-from scipy import integrate, optimize, stats
+from scipy import stats
 
 from fedjax_rec.base import Mechanism, SamplingEvent
 from fedjax_rec.privacy import add_rounds, epsilon_of
 from fedjax_rec.privacy.releases import Sampled, truncation
+from tests.privacy.oracle import by_convolution, by_quadrature, mixture
 
 DELTA = 1e-5
 
@@ -16,63 +14,6 @@ DELTA = 1e-5
 def epsilon(kind, num_clients, size, sigma, rounds, capacity=None):
     event = SamplingEvent(kind, num_clients, float(size), capacity or num_clients)
     return epsilon_of(add_rounds((), event, [Mechanism("gaussian", sigma)], rounds), DELTA)
-
-
-def hockey_stick(p, q, epsilon, low, high):
-    """`integral of max(0, p - e^epsilon q)` over the real line, split where it bends."""
-    grid = np.linspace(low, high, 4_001)
-    height = np.maximum(0.0, p(grid) - math.exp(epsilon) * q(grid))
-    return integrate.simpson(height, x=grid)
-
-
-def mixture(share, sigma, shifts):
-    """The density of `sum of share_i N(shift_i, sigma^2)`."""
-    return lambda x: sum(
-        part * stats.norm.pdf(x, shift, sigma) for part, shift in zip(share, shifts, strict=True)
-    )
-
-
-def solve(delta_at):
-    """The epsilon at which delta falls to DELTA."""
-    return optimize.brentq(lambda e: math.log(max(delta_at(e), 1e-300) / DELTA), 0.0, 60.0)
-
-
-def by_quadrature(p, q, low, high):
-    """One round, both directions."""
-
-    def one_way(one, other):
-        return solve(lambda e: hockey_stick(one, other, e, low, high))
-
-    return max(one_way(p, q), one_way(q, p))
-
-
-def by_convolution(share, sigma, rounds, step=2e-4):
-    """Several rounds: the distribution of the loss on a grid, convolved; both directions."""
-    x = np.linspace(-12 * sigma, 1 + 12 * sigma, 400_001)
-    loss = np.logaddexp(math.log1p(-share), math.log(share) + (2 * x - 1) / (2 * sigma**2))
-    middle = (x[1:] + x[:-1]) / 2
-    with_one = np.diff(
-        (1 - share) * stats.norm.cdf(x, 0, sigma) + share * stats.norm.cdf(x, 1, sigma)
-    )
-    without = np.diff(stats.norm.cdf(x, 0, sigma))
-    at = np.interp(middle, x, loss)
-
-    def worst(losses, masses):
-        places = np.rint(losses / step).astype(int)
-        first = places.min()
-        one = np.bincount(places - first, masses)
-        size = rounds * (len(one) - 1) + 1
-        length = 1 << (size - 1).bit_length()
-        total = np.fft.irfft(np.fft.rfft(one, length) ** rounds, length)[:size]
-        values = (np.arange(size) + first * rounds) * step
-
-        def delta_at(e):
-            above = values > e
-            return float(np.sum(np.maximum(total[above], 0) * -np.expm1(e - values[above])))
-
-        return solve(delta_at)
-
-    return max(worst(at, with_one), worst(-at, without))
 
 
 @pytest.mark.parametrize("sigma", [0.7, 1.0, 4.0])

@@ -13,15 +13,19 @@ from hypothesis import strategies as st
 from fedjax_rec.base import Mechanism, SamplingEvent
 from fedjax_rec.errors import UserError
 from fedjax_rec.privacy import add_rounds, from_record, num_rounds, to_record
+from fedjax_rec.sampling import Rotating
 
 EVENTS = st.builds(
-    lambda kind, num_clients, share, capacity: SamplingEvent(
-        kind, num_clients, max(share * num_clients, 1e-9), capacity
+    lambda kind, num_clients, share, capacity, most, within, burst: SamplingEvent(
+        kind, num_clients, max(share * num_clients, 1e-9), capacity, most, within, burst
     ),
-    st.sampled_from(["all", "uniform", "rotating", "poisson"]),
+    st.sampled_from(["all", "uniform", "rotating", "poisson", "cyclic_poisson", "availability"]),
     st.integers(1, 10**9),
     st.floats(1e-6, 1),
     st.integers(1, 10**9),
+    st.integers(1, 10**9),
+    st.integers(1, 10**9),
+    st.integers(0, 10**9),
 )
 MECHANISMS = st.builds(
     Mechanism,
@@ -112,6 +116,11 @@ def damage(path, value):
         damage([0, "event", "expected_size"], 101),
         damage([0, "event", "expected_size"], math.nan),
         damage([0, "event", "surprise"], 1),
+        damage([0, "event", "most"], 0),
+        damage([0, "event", "within"], 0),
+        damage([0, "event", "within"], 1.5),
+        damage([0, "event", "burst"], -1),
+        damage([0, "event", "burst"], "1"),
         damage([0, "mechanisms"], None),
         damage([0, "mechanisms"], ["gaussian"]),
         damage([0, "mechanisms"], [[1]]),
@@ -130,6 +139,41 @@ def test_a_damaged_record_is_refused_in_one_line(records):
     with pytest.raises(UserError, match="log of executed rounds is damaged") as refusal:
         from_record(records)
     assert "\n" not in str(refusal.value)
+
+
+OLD = ("kind", "num_clients", "expected_size", "capacity")
+
+
+def before_laws(kind):
+    """A record that was written before events said how often a client comes."""
+    record = copy.deepcopy(GOOD[0])
+    record["event"] = {name: record["event"][name] for name in OLD} | {"kind": kind}
+    return [record]
+
+
+@pytest.mark.parametrize("kind", ["all", "uniform", "poisson", "rotating", "of a plug-in"])
+def test_an_older_record_means_what_it_meant(kind):
+    (entry,) = from_record(before_laws(kind))
+    assert entry.event.participations(25) == (10 if kind == "rotating" else 25)
+    assert entry.event.min_separation() == (2 if kind == "rotating" else 1)
+    assert from_record(to_record((entry,))) == (entry,)
+
+
+def test_a_queue_of_an_older_record_goes_on_as_one_run():
+    old = before_laws("rotating")
+    old[0]["event"]["expected_size"] = 40.0
+    (entry,) = from_record(old)
+    assert entry.event == Rotating(100, 40).event
+
+
+def test_a_record_with_a_hole_where_it_matters_is_refused():
+    with pytest.raises(UserError, match="does not say how often a client comes"):
+        from_record(before_laws("cyclic_poisson"))
+    for name in ("most", "within", "burst"):
+        record = copy.deepcopy(GOOD)
+        del record[0]["event"][name]
+        with pytest.raises(UserError, match=f"its event has no {name}"):
+            from_record(record)
 
 
 @pytest.mark.parametrize("rounds", [-1, 0.5, math.nan])

@@ -178,3 +178,9 @@ def test_clipped_updates_are_averaged_by_client() -> None:
     got = aggregate(chain(clip_by_norm(2.5), mean(divisor=10)), messages())
     rows = (factors[:, None, None] * ROWS).sum(0) / 10
     assert_close(got, rows, (factors[:, None] * DENSE).sum(0) / 10)
+
+
+@pytest.mark.parametrize("size", [0.0, -1.0, float("nan")])
+def test_a_sum_of_no_clients_is_refused(size: float) -> None:
+    with pytest.raises(ValueError, match="total: size must be above 0"):
+        total(size)

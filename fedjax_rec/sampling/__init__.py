@@ -6,16 +6,20 @@ import numpy as np
 
 from fedjax_rec.base import SamplingEvent
 from fedjax_rec.registry import SAMPLERS
+from fedjax_rec.sampling.availability import Availability, day_and_night
+from fedjax_rec.sampling.draws import capacity_of, check_size, generator_of
+from fedjax_rec.sampling.separated import CyclicPoisson, MinSeparation
 
-
-def _generator(seed: int, round: int) -> np.random.Generator:
-    # counter-based and keyed by the round, so that nothing has to be stored to resume
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, round])))
-
-
-def _check_size(size: int, num_clients: int) -> None:
-    if not 1 <= size <= num_clients:
-        raise ValueError(f"cohort size must be between 1 and the {num_clients} clients, got {size}")
+__all__ = [
+    "AllClients",
+    "Availability",
+    "CyclicPoisson",
+    "MinSeparation",
+    "Rotating",
+    "TruncatedPoisson",
+    "Uniform",
+    "day_and_night",
+]
 
 
 @SAMPLERS.named("all")
@@ -58,7 +62,7 @@ class Uniform:
     size: int
 
     def __post_init__(self) -> None:
-        _check_size(self.size, self.num_clients)
+        check_size(self.size, self.num_clients)
 
     @property
     def event(self) -> SamplingEvent:
@@ -67,7 +71,7 @@ class Uniform:
 
     def draw(self, seed: int, round: int) -> np.ndarray:
         """`[size]` distinct client ids."""
-        chosen = _generator(seed, round).choice(
+        chosen = generator_of(seed, round).choice(
             self.num_clients, self.size, replace=False, shuffle=False
         )
         return np.asarray(chosen, np.int32)
@@ -94,16 +98,23 @@ class Rotating:
     size: int
 
     def __post_init__(self) -> None:
-        _check_size(self.size, self.num_clients)
+        check_size(self.size, self.num_clients)
 
     @property
     def event(self) -> SamplingEvent:
         """How the cohort is drawn."""
-        return SamplingEvent("rotating", self.num_clients, float(self.size), self.size)
+        return SamplingEvent(
+            "rotating",
+            self.num_clients,
+            float(self.size),
+            self.size,
+            most=self.size,
+            within=self.num_clients,
+        )
 
     def draw(self, seed: int, round: int) -> np.ndarray:
         """`[size]` distinct client ids."""
-        queue = _generator(seed, 0).permutation(self.num_clients)
+        queue = generator_of(seed, 0).permutation(self.num_clients)
         place = (round * self.size + np.arange(self.size)) % self.num_clients
         return np.asarray(queue[place], np.int32)
 
@@ -137,14 +148,12 @@ class TruncatedPoisson:
     @property
     def event(self) -> SamplingEvent:
         """How the cohort is drawn."""
-        share = self.expected_size / self.num_clients
-        deviation = float(np.sqrt(self.expected_size * (1 - share)))
-        capacity = min(self.num_clients, int(np.ceil(self.expected_size + 7 * deviation)))
+        capacity = capacity_of(self.num_clients, self.expected_size)
         return SamplingEvent("poisson", self.num_clients, self.expected_size, capacity)
 
     def draw(self, seed: int, round: int) -> np.ndarray:
         """Distinct client ids, between none and the capacity of them."""
-        generator = _generator(seed, round)
+        generator = generator_of(seed, round)
         size = generator.binomial(self.num_clients, self.expected_size / self.num_clients)
         size = min(int(size), self.event.capacity)
         chosen = generator.choice(self.num_clients, size, replace=False, shuffle=False)
