@@ -105,8 +105,8 @@ ROUNDS = (
     Mutant(
         "global-metrics-are-personal",
         "simulation/scoring.py",
-        "asked = without_own(algorithm) if kind else algorithm",
-        "asked = algorithm",
+        "return without_own(algorithm) if kind else algorithm",
+        "return algorithm",
         "integration/test_what_is_evaluated.py",
     ),
     Mutant(
