@@ -86,12 +86,12 @@ def forward(shared: Any, items: list[int]) -> Any:
     table, dense = jax.tree.map(np.asarray, (shared.rows["item"], shared.dense))
     items = items[-MAX_LENGTH:]
     x = np.sqrt(DIM) * table[items] + dense["positions"][MAX_LENGTH - len(items) :]
-    block = dense["Block_0"]
-    normed, heads = norm(x, block["LayerNorm_0"]), block["CausalAttention_0"]
+    block = jax.tree.map(lambda leaf: leaf[0], dense["blocks"])
+    normed, heads = norm(x, block["LayerNorm_0"]), block["attention"]
     query, key, value = (normed @ heads[name]["kernel"] for name in ("query", "key", "value"))
     weights = np.exp(query[-1] @ key.T / np.sqrt(DIM))
     x = x[-1] + weights / weights.sum() @ value
-    first, second = block["Dense_0"], block["Dense_1"]
+    first, second = block["inner"], block["outer"]
     hidden = norm(x, block["LayerNorm_1"]) @ first["kernel"] + first["bias"]
     x = x + np.maximum(hidden, 0) @ second["kernel"] + second["bias"]
     return norm(x, dense["LayerNorm_0"]) @ table.T
