@@ -20,9 +20,11 @@ Holdout = Literal[
     "common_records",
     "own_records",
 ]
-Validation = Literal["second_latest", "hash", "temporal", "ratio", "users", "records", "none"]
+Validation = Literal[
+    "second_latest", "hash", "temporal", "ratio", "users", "records", "file", "none"
+]
 Ties = Literal["hash", "file_order", "item_id"]
-Repeats = Literal["first", "last", "keep"]
+Repeats = Literal["first", "last", "sum", "keep"]
 HOLDOUTS: tuple[Holdout, ...] = get_args(Holdout)
 VALIDATIONS: tuple[Validation, ...] = get_args(Validation)
 TIES: tuple[Ties, ...] = get_args(Ties)
@@ -34,7 +36,7 @@ VALIDATIONS_OF: dict[Holdout, tuple[Validation, ...]] = {
     "temporal": ("temporal", "none"),
     "ratio": ("ratio", "hash", "none"),
     "users": ("users", "none"),
-    "file": ("second_latest", "hash", "none"),
+    "file": ("file", "second_latest", "hash", "none"),
     "common_records": ("records", "none"),
     "own_records": ("records", "none"),
 }
@@ -130,6 +132,8 @@ def validated(
     """Which of the events that are not tested are held out for validation."""
     if rules.validation == "none":
         return np.zeros(interactions.num_events, bool)
+    if rules.validation == "file":
+        return _validated_by_file(interactions)
     if rules.validation == "temporal":
         return ~is_test & (interactions.times >= _cut(interactions, 2 * rules.share))
     if rules.validation == "users":
@@ -238,11 +242,25 @@ def file_split(interactions: Interactions) -> FileSplit:
     return interactions.file_split
 
 
+def _validated_by_file(interactions: Interactions) -> Mask:
+    is_valid = file_split(interactions).is_valid
+    if is_valid is None:
+        raise UserError(
+            f"{interactions.name}: validation 'file' needs a file of validation events; choose "
+            "from: second_latest, hash, none"
+        )
+    return is_valid
+
+
+class TimesMissingError(UserError):
+    """A rule goes by times that are unknown."""
+
+
 def check_times(interactions: Interactions, rules: Rules, is_test: Mask, is_valid: Mask) -> None:
     """Refuses a rule by time where the time that it goes by is unknown.
 
     Raises:
-      UserError: says for how many events or clients, and which rule does without.
+      TimesMissingError: says for how many events or clients, and which rule does without.
     """
     is_unknown = interactions.times == 0
     name, num = interactions.name, int(is_unknown.sum())
@@ -259,12 +277,12 @@ def check_times(interactions: Interactions, rules: Rules, is_test: Mask, is_vali
     if rules.ties == "file_order" and is_unknown.all():
         return  # the lines are the order
     if rules.holdout == "leave_one_out" and (num := int((is_unknown & is_test).sum())):
-        raise UserError(
+        raise TimesMissingError(
             f"{name}: for {num} clients the time of the latest event is unknown; choose holdout "
             "leave_one_out_hash, or ties file_order where no time is known and lines are in order"
         )
     if rules.validation == "second_latest" and (num := int((is_unknown & is_valid).sum())):
-        raise UserError(
+        raise TimesMissingError(
             f"{name}: for {num} clients the time of the validation event is unknown; "
             "choose validation hash or none"
         )

@@ -215,7 +215,7 @@ CASES = {
         (asked_for, metrics, stated("holdout_share")),
         {"split.holdout": "ratio", "split.validation": "ratio"},
     ),
-    "split.repeats": Case(
+    "data.repeats": Case(
         "keep", (trained_on, metrics, stated("repeats")), OWN | {"data.path": "AGAIN"}
     ),
     "split.max_events": Case(5, (trained_on, metrics, stated("max_events"))),
