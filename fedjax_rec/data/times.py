@@ -59,7 +59,7 @@ def unit_of(numbers: NDArray[Any]) -> str:
     largest = float(np.abs(numbers).max()) if len(numbers) else 0.0
     for unit, least in UNITS:
         if least <= largest < LARGEST:
-            coarser = (numbers != 0) & (np.abs(numbers) < least / 1000 * 5)
+            coarser = (numbers != 0) & (np.abs(numbers) < least / 10)
             if coarser.any():
                 row = int(np.flatnonzero(coarser)[0])
                 raise NoTimeError(

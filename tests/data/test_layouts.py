@@ -177,6 +177,8 @@ def test_columns_are_named_by_name_or_number(tmp_path: Path) -> None:
         assert as_raw(read_path(path, "mine", columns=columns)) == QUADRUPLES
     path = put(tmp_path, "y.csv", text.partition("\n")[2])
     assert as_raw(read_path(path, "mine", columns=by_number)) == QUADRUPLES
+    numbers = put(tmp_path, "z.csv", "1 2 1\n3 2 1\n")
+    assert read_path(numbers, "mine", columns=Columns(user="1", item="2")).num_users == 2
     pairs = read_path(path, "mine", columns=Columns(user="3", item="4"))
     assert [row[2:] for row in as_raw(pairs)] == [(1.0, 0)] * 3
 

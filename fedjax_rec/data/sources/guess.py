@@ -161,7 +161,7 @@ def _table(rows: Sequence[Sequence[str]], separator: str, said: Columns, label: 
         first = first[:-1]  # a separator at the end
     layout = Layout(name="", summary="", separator=separator)
     wanted = [column for column in (said.user, said.item, said.rating, said.time) if column]
-    if any(not column.isdigit() or column in first for column in wanted):
+    if any(not column.isdigit() for column in wanted):
         return replace(_named(first, said, label, "table"), separator=separator)
     if wanted:
         numbers = {role: int(getattr(said, role)) for role in _given(said)}
@@ -207,7 +207,7 @@ def _named(names: Sequence[str], said: Columns, label: str, shape: str) -> Layou
     if said.user or said.item or said.rating or said.time:
         roles = {role: getattr(said, role) for role in _given(said)}
         as_numbers = {
-            role: int(column) if column.isdigit() and column not in names else column
+            role: int(column) if column.isdigit() and shape != "json_lines" else column
             for role, column in roles.items()
         }
         return replace(layout, **as_numbers)  # type: ignore[arg-type]
