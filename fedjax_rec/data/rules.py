@@ -234,7 +234,8 @@ def _by_client_then_time(interactions: Interactions) -> NDArray[np.int64]:
     if interactions.num_users * span >= 2**63:
         times = np.unique(times, return_inverse=True)[1].astype(np.int64)
         span = int(times.max(initial=0)) + 1
-    return interactions.users.astype(np.int64) * span + times
+    key: NDArray[np.int64] = interactions.users.astype(np.int64) * span + times
+    return key
 
 
 def num_events(interactions: Interactions, mask: Mask | None = None) -> Counts:

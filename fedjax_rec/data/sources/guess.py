@@ -1,5 +1,7 @@
 """What a file's first lines show of its layout; what they do not show is asked for."""
 
+import csv
+import io
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -21,7 +23,7 @@ from fedjax_rec.data.sources.layouts import (
 from fedjax_rec.data.sources.names import roles_of
 from fedjax_rec.data.sources.parquet import parquet_names
 from fedjax_rec.data.sources.parts import parts_beside
-from fedjax_rec.data.sources.texts import COMMENTS, cells
+from fedjax_rec.data.sources.texts import COMMENTS, QUOTED, cells
 from fedjax_rec.errors import UserError
 
 SEPARATORS = ("\t", "::", ",", ";", "|")
@@ -78,16 +80,17 @@ def guess(files: Files, member: str, said: Columns = Columns()) -> Layout:
         raise UserError(f"{label}: no events: the data set is empty; check the file")
     if lines[0].lstrip().startswith((b"{", b"[")):
         return _json(files, member, lines, said, label)
-    rows = [line for line in lines if not line.lstrip().startswith(COMMENTS)][: SAMPLE + 1]
-    if not rows:
+    lines = [line for line in lines if not line.lstrip().startswith(COMMENTS)]
+    if not lines:
         raise UserError(f"{label}: no events: the data set is empty; check the file")
-    separator = _separator(rows) if not said.separator else as_separator(said.separator)
+    separator = _separator(lines) if not said.separator else as_separator(said.separator)
+    rows = _rows(lines, separator)
     if not (said.user or said.item) and separator == "":
         is_part = len(parts_beside(files, member, SEQUENCES)) > 1
-        found = _blanks([cells(row, "") for row in rows], is_part=is_part)
+        found = _blanks(rows, is_part=is_part)
         if found is not None:
             return found
-    return _table([cells(row, separator) for row in rows], separator, said, label)
+    return _table(rows, separator, said, label)
 
 
 def in_words(layout: Layout, label: str) -> str:
@@ -128,11 +131,23 @@ def as_separator(text: str) -> str:
     return found
 
 
-def _separator(rows: Sequence[bytes]) -> str:
+def _rows(lines: Sequence[bytes], separator: str) -> list[list[str]]:
+    """The fields of the first lines; in quotes a field may go over several."""
+    sample = lines[: SAMPLE + 1]
+    if separator not in QUOTED or not any(b'"' in line for line in sample):
+        return [cells(line, separator) for line in sample]
+    text = b"\n".join(sample).decode("utf-8", "replace")
+    found = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator))
+    whole = found[:-1] if len(found) > 1 and len(lines) > len(sample) else found
+    return [[cell.strip() for cell in row] for row in whole]
+
+
+def _separator(lines: Sequence[bytes]) -> str:
     """The one by which most lines have the same number of columns, two at least; else blanks."""
     best, most = "", 0.0
     for separator in SEPARATORS:
-        counts = Counter(len(cells(row, separator)) for row in rows)
+        rows = _rows(lines, separator)
+        counts = Counter(map(len, rows))
         count, times = max(counts.items(), key=lambda one: (one[0] > 1, one[1]))
         share = times / len(rows)
         if count > 1 and share > most:

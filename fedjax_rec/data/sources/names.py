@@ -66,7 +66,7 @@ def roles_of(names: Sequence[str], label: str) -> dict[str, str]:
         ranked = sorted(
             (known.index(bare_name(name)), name) for name in names if role_of(name) == role
         )
-        if len(ranked) > 1 and ranked[0][0] == ranked[1][0]:
+        if len(ranked) > 1 and ranked[0][0] == ranked[1][0] and ranked[0] != ranked[1]:
             raise UserError(
                 f"{label}: columns {ranked[0][1]!r} and {ranked[1][1]!r} may both be the {role}; "
                 f"say which with --data.{role}"
