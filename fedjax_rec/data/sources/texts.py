@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -14,6 +15,7 @@ from fedjax_rec.data.sources.numbers import Numbers, read_numbers
 from fedjax_rec.errors import UserError, did_you_mean
 
 COMMENTS = (b"#", b"%", b"//")
+_COMMENT = re.compile(rb"^[ \t]*(?:#|%|//)", re.MULTILINE)
 QUOTED = (",", ";", "|", "\t")
 """Separators of tables whose fields may stand in quotes."""
 
@@ -72,6 +74,8 @@ def read_table(content: bytes, layout: Layout, label: str) -> Table:
             separator=separator,
         )
         return Table({role: columns[i] for role, i in places.items()}, first_line, unused)
+    if (plain := _plain_columns(body, layout, num_columns)) is not None:
+        return Table({role: plain[i] for role, i in places.items()}, first_line, unused)
     return _lenient(body, layout, num_columns, places, label, first_line, unused)
 
 
@@ -224,6 +228,20 @@ def _no_column(
         f"{label}, line {line}: no column {column!r} for data.{role}"
         f"{did_you_mean(column, names)}; it has {shown}"
     )
+
+
+def _plain_columns(body: bytes, layout: Layout, num_columns: int) -> list[Column] | None:
+    """The columns at once; `None` where a line is no plain event: blank, a comment, in quotes."""
+    separator = layout.separator.encode()
+    if not separator or (layout.separator in QUOTED and b'"' in body) or _COMMENT.search(body):
+        return None
+    lines = body.rstrip(b"\r\n").splitlines()
+    if not lines or any(line.count(separator) != num_columns - 1 for line in lines):
+        return None
+    if num_columns == 1 or (num_columns == 2 and separator.isspace()):
+        return None  # a blank line would pass for an event
+    fields = separator.join(lines).split(separator)
+    return [fields[i::num_columns] for i in range(num_columns)]
 
 
 def _lenient(
