@@ -177,9 +177,22 @@ def load(
     )
     if split.num_repeats:
         notice(repeats_in_words(name, split.num_repeats, repeats))
+    _tell_untrained(interactions, split, notice)
     split = _with_all_candidates(shuffle_items(split), candidates_seed, notice)
     clients = client_data(split, exclude=exclude, candidates_seed=candidates_seed)
     return FederatedData(name, clients, split, exclude, candidates_seed)
+
+
+def _tell_untrained(
+    interactions: Interactions, split: Split, notice: Callable[[str], None]
+) -> None:
+    """Says how many events are used nowhere, for their user has none to train on."""
+    trains = np.bincount(split.train.users, minlength=split.train.num_users) > 0
+    if num_lost := int((~trains[interactions.users]).sum()):
+        notice(
+            f"{interactions.name}: {num_lost} events of {int((~trains).sum())} users are used "
+            "nowhere: all of them are held out, and none is left to train on"
+        )
 
 
 def _with_all_candidates(split: Split, seed: int, notice: Callable[[str], None]) -> Split:

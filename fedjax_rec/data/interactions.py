@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fedjax_rec.data.labels import as_labels, bare, is_missing, natural_sort
-from fedjax_rec.data.times import LARGEST, NoTimeError, from_numbers
+from fedjax_rec.data.times import LARGEST, NoTimeError, from_numbers, from_texts
 from fedjax_rec.errors import UserError
 
 LONGEST_SPAN = 2**31 - 1
@@ -126,7 +126,8 @@ def from_events(
       items: `[E]` raw item ids.
       values: `[E]` ratings or counts; `None` is 1 for every event.
       times: `[E]` seconds since 1970, or milli-, micro- or nanoseconds, which shows in their size;
-        fractions are cut off; 0 is unknown, `None` is 0 for all.
+        fractions are cut off; 0 is unknown, `None` is 0 for all. Or dates: `datetime64`,
+        `datetime`, or text such as 2020-09-01T10:00:00Z.
       name: the data set's name.
       titles: raw item id, text or number, -> title; items without one go by their id.
       catalogue: raw ids of further items, which may have no event.
@@ -150,8 +151,8 @@ def from_events(
     num_events = len(user_ids)
     if num_events == 0:
         raise UserError(f"{origin}: no events: the data set is empty; check the file")
-    ratings = np.ones(num_events) if values is None else np.asarray(values, np.float64)
-    seconds = np.zeros(num_events, np.int64) if times is None else _as_numbers(times)
+    ratings = np.ones(num_events) if values is None else _as_values(values, origin)
+    seconds = np.zeros(num_events, np.int64) if times is None else _as_numbers(times, origin)
     if {len(item_ids), len(ratings), len(seconds)} != {num_events}:
         raise UserError(f"{origin}: the columns have unequal lengths; give one entry an event")
     _check_finite(origin, "value", ratings, float(np.finfo(np.float32).max))
@@ -177,9 +178,31 @@ def _check_finite(origin: str, what: str, numbers: NDArray[Any], largest: float)
         )
 
 
-def _as_numbers(times: ArrayLike) -> NDArray[np.float64] | NDArray[np.int64]:
-    """Times as numbers: whole ones as they are, to the last digit."""
+def _as_values(values: ArrayLike, origin: str) -> NDArray[np.float64]:
+    try:
+        return np.asarray(values, np.float64)
+    except (TypeError, ValueError):
+        raise UserError(f"{origin}: a value is no number; give ratings or counts") from None
+
+
+def _as_numbers(times: ArrayLike, origin: str) -> NDArray[np.float64] | NDArray[np.int64]:
+    """Times as numbers: whole ones as they are, to the last digit; dates as seconds."""
     numbers = np.asarray(times)
+    if numbers.dtype.kind == "M":
+        if np.isnat(numbers).any():
+            row = int(np.flatnonzero(np.isnat(numbers))[0]) + 1
+            raise UserError(f"{origin}: event {row}: time is missing; give 0 where it is unknown")
+        return numbers.astype("datetime64[s]").astype(np.int64)
+    if numbers.dtype.kind in "UO":
+        try:
+            return numbers.astype(np.float64)
+        except (TypeError, ValueError):
+            pass  # dates, or an error of its own
+        try:
+            return from_texts([str(time) for time in numbers.tolist()])[0]
+        except NoTimeError as problem:
+            event = "" if problem.row is None else f"event {problem.row + 1}: time "
+            raise UserError(f"{origin}: {event}{problem.reason}") from None
     return numbers.astype(np.int64) if numbers.dtype.kind in "iu" else numbers.astype(np.float64)
 
 

@@ -85,7 +85,13 @@ def read(
     interactions = _filtered(interactions, filters, notice)
     if not options:
         return interactions
-    return some_users(interactions, **{"num_users": interactions.num_users} | options)  # type: ignore[arg-type]
+    some = some_users(interactions, **{"num_users": interactions.num_users} | options)  # type: ignore[arg-type]
+    if num_left := interactions.num_users - some.num_users:
+        notice(
+            f"{name}: data.num_users leaves out {num_left} of {interactions.num_users} users, "
+            f"{interactions.num_events - some.num_events} of {interactions.num_events} events"
+        )
+    return some
 
 
 def _read_file(

@@ -321,6 +321,14 @@ def test_where_only_validation_times_are_missing_only_that_goes_by_hash() -> Non
     assert len(notices) == 1
 
 
+def test_events_of_users_without_training_are_counted(tmp_path: Path) -> None:
+    put(tmp_path, "train.csv", "user,item\n1,5\n1,6\n")
+    put(tmp_path, "test.csv", "user,item\n1,7\n2,5\n2,6\n")
+    notices: list[str] = []
+    load("mine", path=str(tmp_path), notice=notices.append)
+    assert "mine: 2 events of 1 users are used nowhere: all of them are held out" in notices[-1]
+
+
 # ------------------------------------------------------------ on the real files
 
 

@@ -1,13 +1,16 @@
 """Times in every unit and way of writing become the same seconds."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fedjax_rec.data import from_events
 from fedjax_rec.data.times import DATES, PER_SECOND, NoTimeError, from_numbers, from_texts
+from fedjax_rec.errors import UserError
 
 MOMENT = datetime(2021, 9, 13, 10, 20, 0, tzinfo=UTC)
 
@@ -68,6 +71,36 @@ def test_what_is_no_date_is_named_by_its_row(texts: list[str], row: int) -> None
     with pytest.raises(NoTimeError) as caught:
         from_texts(texts)
     assert caught.value.row == row
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        [MOMENT, MOMENT],
+        np.array([MOMENT.replace(tzinfo=None)] * 2, "datetime64[ns]"),
+        [MOMENT.isoformat()] * 2,
+        [MOMENT.timestamp()] * 2,
+        np.array([int(MOMENT.timestamp())] * 2, object),
+        [f"{MOMENT.timestamp():.0f}"] * 2,
+    ],
+    ids=["datetime", "datetime64", "text", "number", "objects", "digits"],
+)
+def test_columns_in_python_may_hold_dates(times: Any) -> None:
+    events = from_events([1, 2], [3, 4], times=times)
+    assert events.times.tolist() == [int(MOMENT.timestamp())] * 2
+
+
+@pytest.mark.parametrize(
+    ("columns", "complaint"),
+    [
+        ({"times": ["2020-09-01", "soon"]}, "custom: event 2: time 'soon' is neither a number"),
+        ({"times": np.array(["2020-09-01", "NaT"], "M8[s]")}, "event 2: time is missing"),
+        ({"values": ["good", "bad"]}, "a value is no number; give ratings or counts"),
+    ],
+)
+def test_columns_in_python_that_are_none_are_refused(columns: Any, complaint: str) -> None:
+    with pytest.raises(UserError, match=complaint):
+        from_events([1, 2], [3, 4], **columns)
 
 
 def test_times_in_two_units_are_refused() -> None:
