@@ -75,7 +75,7 @@ validated by hash
 
 
 def possible_holdouts(interactions: Interactions) -> list[str]:
-    """The hold-outs that the data allow, each with its first validation rule that they allow.
+    """The hold-outs that the data allow and that test anything, with a validation rule each.
 
     >>> from fedjax_rec.data.interactions import from_events
     >>> possible_holdouts(from_events([1] * 4, [5, 6, 7, 8]))
@@ -85,10 +85,11 @@ def possible_holdouts(interactions: Interactions) -> list[str]:
     for test, validations in DEFAULTS.items():
         for valid in validations if test not in OF_RECORDS else ():
             try:
-                hold_out(interactions, test, validation=valid)
+                split = hold_out(interactions, test, validation=valid)
             except UserError:
                 continue
-            found.append(f"{test} ({valid})")
+            if (split.test.items < interactions.num_items).any():
+                found.append(f"{test} ({valid})")
             break
     return found
 

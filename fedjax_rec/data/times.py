@@ -83,9 +83,25 @@ def from_numbers(numbers: NDArray[Any]) -> tuple[NDArray[np.int64], str]:
     >>> from_numbers(np.array([1_600_000_000_999, 0]))
     (array([1600000000,          0]), 'milliseconds')
     """
+    if (days := _days(numbers)) is not None:
+        return days, "dates (year, month and day in eight digits)"
     unit = unit_of(numbers)
     seconds = numbers if unit == "seconds" else numbers // PER_SECOND[unit]
     return np.asarray(seconds).astype(np.int64), unit
+
+
+def _days(numbers: NDArray[Any]) -> NDArray[np.int64] | None:
+    """Seconds of whole numbers such as 20200901; `None` where one of them is no such day."""
+    if not len(numbers) or numbers.min() < 19000101 or numbers.max() > 21001231:
+        return None
+    days, number = np.unique(numbers, return_inverse=True)
+    try:
+        seconds = [datetime.strptime(f"{day:.0f}", "%Y%m%d") for day in days]
+    except ValueError:
+        return None
+    if (days % 1).any():
+        return None
+    return np.array([int(_in_utc(one).timestamp()) for one in seconds], np.int64)[number]
 
 
 def from_texts(texts: Sequence[str]) -> tuple[NDArray[np.int64], str]:

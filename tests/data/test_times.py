@@ -103,6 +103,14 @@ def test_columns_in_python_that_are_none_are_refused(columns: Any, complaint: st
         from_events([1, 2], [3, 4], **columns)
 
 
+def test_days_in_eight_digits_are_days() -> None:
+    seconds, words = from_numbers(np.array([20210913, 20200229, 20210913]))
+    assert seconds.tolist() == [1631491200, 1582934400, 1631491200]
+    assert words == "dates (year, month and day in eight digits)"
+    assert from_numbers(np.array([20210913, 20210931]))[1] == "seconds"
+    assert from_numbers(np.array([20210913, 0]))[1] == "seconds"
+
+
 def test_times_in_two_units_are_refused() -> None:
     with pytest.raises(NoTimeError, match="coarser unit than the milliseconds of others"):
         from_numbers(np.array([0, 1_600_000_000, 1_600_000_000_000]))

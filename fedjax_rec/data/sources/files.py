@@ -77,7 +77,7 @@ class Files:
           UserError: as `read`, as far as it is read.
         """
         with self._open(name) as stream:
-            start = _without_mark(stream.read(most), self.label(name))
+            start = _in_lines(_without_mark(stream.read(most), self.label(name)))
         return start if len(start) < most - 3 else start[: start.rfind(b"\n") + 1] or start
 
     def read(self, name: str) -> bytes:
@@ -87,7 +87,7 @@ class Files:
           UserError: the file, the zip or the gzip cannot be read whole, or is no UTF-8.
         """
         with self._open(name) as stream:
-            return _without_mark(stream.read(), self.label(name))
+            return _in_lines(_without_mark(stream.read(), self.label(name)))
 
     @contextmanager
     def _open(self, name: str) -> Iterator[IO[bytes]]:
@@ -124,6 +124,12 @@ def _without_mark(content: bytes, label: str) -> bytes:
     if content.startswith(_WIDE):
         raise UserError(f"{label}: is UTF-16 text; save it as UTF-8")
     return content.removeprefix(_BOM)
+
+
+def _in_lines(content: bytes) -> bytes:
+    r"""Text whose lines end in `\r` alone, as on old computers, with `\n` in their place."""
+    is_old = b"\r" in content and b"\n" not in content and b"\0" not in content
+    return content.replace(b"\r", b"\n") if is_old else content
 
 
 def _is_visible(name: str) -> bool:
