@@ -4,6 +4,7 @@ import difflib
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from fedjax_rec.config.layers import CHAIN, put_link
@@ -356,6 +357,11 @@ def _as_mine(table: dict[str, Any], words: Sequence[str]) -> dict[str, Any]:
     keys = {word[2:].partition("=")[0].replace("-", "_") for word in words if word[:2] == "--"}
     if "data.path" in keys and "data.name" not in keys and table.get("data", {}).get("path"):
         table["data"]["name"] = "mine"
+    for key in {"data.path", "data.other"} & keys:
+        # From any folder the run, once written out, finds its data again.
+        place = Path(table["data"][key[5:]]).expanduser()
+        if table["data"][key[5:]] and place.exists():
+            table["data"][key[5:]] = str(place.absolute())
     return table
 
 

@@ -171,3 +171,24 @@ def test_what_is_wrong_is_said_in_one_line(
     assert len(errors) == 1
     assert complaint in errors[0]
     assert str(path) in errors[0]
+
+
+def test_a_csv_of_ones_own_trains_evaluates_and_recommends(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        (f"2021-01-{1 + n:02d}", f"person {u}", f"film {(7 * u + n * n) % 23}", 1 + n % 5)
+        for u in range(12)
+        for n in range(9)
+    ]
+    path = tmp_path / "my.csv"
+    path.write_text("t,u,i,r\n" + lines(rows=rows))
+    run = str(tmp_path / "run")
+    words = ["run", "ml-100k/fedmf", "--data.path", str(path), "--data.user", "u", "--data.item"]
+    words += ["i", "--data.rating", "r", "--data.time", "t", "--rounds", "2", "--output", run]
+    assert main(words) == 0
+    captured = capsys.readouterr()
+    assert f"{path}: comma-separated table with a header: user 'u', item 'i'" in captured.err
+    assert "holdout leave_one_out" in captured.out
+    assert main(["recommend", run, "--client", "person 3", "--k", "3"]) == 0
+    assert "film " in capsys.readouterr().out
