@@ -402,3 +402,24 @@ def test_plug_ins_are_named_with_their_digest_and_read_back():
     config = from_dict(merged(plugin=[{"name": "mine.py", "sha256": "ab"}]), "here")
     assert from_dict(tomllib.loads(to_toml(config)), "there").plugins == config.plugins
     assert first_difference(from_dict(MINIMAL, "here"), config) == ("plugin.mine.py", None, "ab")
+
+
+def test_a_file_without_a_name_is_mine_and_found_from_any_folder(tmp_path, monkeypatch):
+    (tmp_path / "my.csv").write_text("user,item\n1,2\n")
+    monkeypatch.chdir(tmp_path)
+    preset = {"data": {"name": "ml-100k"}, "algorithm": {"name": "fedmf"}}
+    table = apply_overrides(preset, ["--data.path", "my.csv"])
+    assert table["data"] == {"name": "mine", "path": str(tmp_path / "my.csv")}
+    named = apply_overrides(preset, ["--data.name=ours", "--data.path=gone.csv"])
+    assert named["data"] == {"name": "ours", "path": "gone.csv"}
+    assert preset["data"] == {"name": "ml-100k"}
+
+
+def test_an_older_name_of_a_key_is_still_read():
+    table = {"data": {"name": "x"}, "algorithm": {"name": "fedmf"}, "split": {"repeats": "keep"}}
+    config = from_dict(table, "here")
+    assert config.data.repeats == "keep"
+    assert "data.repeats" in config.given
+    assert apply_overrides({}, ["--split.repeats", "last"]) == {"data": {"repeats": "last"}}
+    recorded = from_dict(table | {"given": ["split.repeats"]}, "here", is_record=True)
+    assert recorded.given == {"data.repeats"}

@@ -26,7 +26,32 @@ class DataConfig:
     """Which interactions the clients hold."""
 
     name: str = option(MISSING, "Data set; `fedjax-rec data list` names them.")
-    path: str = option("", "File or folder to read; empty: found or obtained by name.")
+    path: str = option(
+        "",
+        "File, folder or ARCHIVE.zip:MEMBER to read; empty: found or obtained by name. With a path "
+        "and no name beside it the data set is called `mine`.",
+    )
+    layout: str = option("", "How the file is laid out, by name; empty: found out.")
+    user: str = option("", "Its column of users, by name or by number from 1; empty: found out.")
+    item: str = option("", "Its column of items, likewise.")
+    rating: str = option(
+        "", "Its column of ratings or counts, likewise; empty beside data.user: 1."
+    )
+    time: str = option("", "Its column of times, likewise; empty beside data.user: none.")
+    separator: str = option("", "Between its columns: tab, comma, semicolon, blank, '|' or '::'.")
+    other: str = option("", "A second domain to train on beside it: file or folder, same users.")
+    repeats: Literal["first", "last", "sum", "keep"] = option(
+        "first",
+        "Events of a user with one item: merged into the first or the last, or the first with the "
+        "sum of their values, or all kept; a held-out item that was trained on is then not asked "
+        "about.",
+    )
+    min_rating: float = option(0.0, "Least rating of an event that is used; 0: all.")
+    since: str = option("", "Events from this time on are used: a date, or seconds; empty: all.")
+    until: str = option("", "Events before this time are used, likewise.")
+    core: int = option(
+        0, "Users and items with so many of each other at least, repeatedly; 0: all.", least=0
+    )
     num_users: int = option(
         0, "Users of `synthetic` (0: its own default), or so many of other data (0: all).", least=0
     )
@@ -56,15 +81,16 @@ class SplitConfig:
         "What is tested: each user's latest event, or an item by hash; a share of all events "
         "(the latest) or of each user's (by hash); half of the events of a share of the users, "
         "who never train; all events of a share of the items; what the data set's files say; of "
-        "silos: records like everybody's, or like the silo's own.",
+        "silos: records like everybody's, or like the silo's own. Where it is not set, files with "
+        "a split say, and where times are missing the hash does.",
     )
     validation: Literal[
-        "second_latest", "hash", "temporal", "ratio", "users", "items", "records", "none"
+        "second_latest", "hash", "temporal", "ratio", "users", "items", "records", "file", "none"
     ] = option(
         "second_latest",
         "The validation item, never trained on: the latest that is not tested, or one by hash; "
-        "a share for temporal, ratio, users and items, records for silos; none returns it to "
-        "training.",
+        "a share for temporal, ratio, users and items, records for silos, the files' own; none "
+        "returns it to training.",
     )
     ties: Literal["hash", "file_order", "item_id"] = option(
         "hash", "Which of several events of one time is later: by hash, line or item id."
@@ -75,11 +101,6 @@ class SplitConfig:
         "Share of the events that temporal and ratio hold out, of users or items for these.",
         above=0,
         below=0.5,
-    )
-    repeats: Literal["first", "last", "keep"] = option(
-        "first",
-        "Events of a user with one item: merged into the first or the last, or all kept; a "
-        "held-out item that was trained on is then not asked about.",
     )
     max_events: int = option(0, "Events of a user that are used, chosen by hash; 0: all.", least=0)
 
@@ -236,7 +257,7 @@ class EvaluateConfig:
     seen_items: Literal["removed", "ranked"] = option(
         "removed",
         "Items that the client has met leave the ranking; ranked: they stay, for repeat "
-        "consumption (with split.repeats keep).",
+        "consumption (with data.repeats keep).",
     )
     history: Literal["train", "train_and_valid"] = option(
         "train",

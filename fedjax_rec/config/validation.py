@@ -4,6 +4,7 @@ import difflib
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from fedjax_rec.config.layers import CHAIN, put_link
@@ -61,6 +62,9 @@ def _checked(key: str, value: Any, where: str) -> Any:
             raise UserError(f"{key}: expected {limit}, got {each!r} ({where})")
     return float(value) if kind is float else value
 
+
+RENAMED = {"split.repeats": "data.repeats"}
+"""Older names of keys, which are still read."""
 
 MOVED = ("aggregate.clip_norm", "aggregate.noise_multiplier")
 """Keys of older versions, from before noise came with a statement."""
@@ -248,6 +252,21 @@ def _as_now(table: Mapping[str, Any]) -> dict[str, Any]:
     return now
 
 
+def _renamed(table: Mapping[str, Any]) -> Mapping[str, Any]:
+    """With keys under their names of today."""
+    for old, new in RENAMED.items():
+        (section, key), (target, name) = old.split("."), new.split(".")
+        content = table.get(section)
+        if not isinstance(content, Mapping) or key not in content:
+            continue
+        rest = {other: value for other, value in content.items() if other != key}
+        table = {**table, section: rest}
+        table[target] = {**table.get(target, {}), name: content[key]}
+        if "given" in table:
+            table["given"] = [new if one == old else one for one in table["given"]]
+    return table
+
+
 def from_dict(table: Mapping[str, Any], where: str, *, is_record: bool = False) -> RunConfig:
     """A validated configuration.
 
@@ -263,8 +282,7 @@ def from_dict(table: Mapping[str, Any], where: str, *, is_record: bool = False) 
     >>> config.rounds, config.evaluate.at_k
     (100, (5, 10, 20))
     """
-    if is_record:
-        table = _as_now(table)
+    table = _renamed(_as_now(table) if is_record else table)
     values: dict[str, Any] = {"given": _given(table, where)}
     for name in ("data", "algorithm"):
         if name not in table:
@@ -336,10 +354,24 @@ def apply_overrides(table: Mapping[str, Any], words: Sequence[str]) -> dict[str,
         else:
             value = rest.pop(0)
         _put(result, key, value, where)
-    return result
+    return _as_mine(result, words)
+
+
+def _as_mine(table: dict[str, Any], words: Sequence[str]) -> dict[str, Any]:
+    """A file that is named without a name for its data is nobody's data set but `mine`."""
+    keys = {word[2:].partition("=")[0].replace("-", "_") for word in words if word[:2] == "--"}
+    if "data.path" in keys and "data.name" not in keys and table.get("data", {}).get("path"):
+        table["data"]["name"] = "mine"
+    for key in {"data.path", "data.other"} & keys:
+        # From any folder the run, once written out, finds its data again.
+        place = Path(table["data"][key[5:]]).expanduser()
+        if table["data"][key[5:]] and place.exists():
+            table["data"][key[5:]] = str(place.absolute())
+    return table
 
 
 def _put(table: dict[str, Any], key: str, word: str, where: str) -> None:
+    key = RENAMED.get(key, key)
     section, _, name = key.rpartition(".")
     if "given" in table:
         asked = CHAIN if key.startswith(f"{CHAIN}.") else key

@@ -11,19 +11,23 @@ if TYPE_CHECKING:
     from fedjax_rec.data.clients import FederatedData, client_data, load
     from fedjax_rec.data.digests import fingerprint
     from fedjax_rec.data.domains import beside
+    from fedjax_rec.data.filters import Filters
     from fedjax_rec.data.generator import synthetic
     from fedjax_rec.data.interactions import FileSplit, Interactions, describe, from_events
     from fedjax_rec.data.partitions import dirichlet, silos
     from fedjax_rec.data.reading import read
     from fedjax_rec.data.records import Silos, load_records
     from fedjax_rec.data.registry import DATASETS
+    from fedjax_rec.data.sources import Columns
     from fedjax_rec.data.splits import HeldOut, Split, hold_out, leave_one_out
     from fedjax_rec.data.subsets import some_users
 
 __all__ = [
     "DATASETS",
+    "Columns",
     "FederatedData",
     "FileSplit",
+    "Filters",
     "HeldOut",
     "Interactions",
     "Silos",
@@ -52,12 +56,14 @@ _HOMES = {
     "clients": ("FederatedData", "client_data", "load"),
     "digests": ("fingerprint",),
     "domains": ("beside",),
+    "filters": ("Filters",),
     "generator": ("synthetic",),
     "interactions": ("FileSplit", "Interactions", "describe", "from_events"),
     "partitions": ("dirichlet", "silos"),
     "reading": ("read",),
     "records": ("Silos", "load_records"),
     "registry": ("DATASETS",),
+    "sources": ("Columns",),
     "splits": ("HeldOut", "Split", "hold_out", "leave_one_out"),
     "subsets": ("some_users",),
 }

@@ -11,13 +11,23 @@ from numpy.typing import NDArray
 
 from fedjax_rec.base import ClientData, LengthClass
 from fedjax_rec.data.candidates import NUM_UNIFORM, as_many_as_there_are, candidate_lists
+from fedjax_rec.data.choices import DEFAULTS, hold_out_or_hash
 from fedjax_rec.data.domains import as_one_catalogue
+from fedjax_rec.data.filters import Filters
 from fedjax_rec.data.interactions import Interactions
 from fedjax_rec.data.reading import print_notice, read
 from fedjax_rec.data.repeats import repeats_in_words
-from fedjax_rec.data.rules import Holdout, Repeats, Ties, Validation, check_rules
+from fedjax_rec.data.rules import (
+    VALIDATIONS_OF,
+    Holdout,
+    Repeats,
+    Ties,
+    Validation,
+    check_rules,
+)
 from fedjax_rec.data.seen import without_seen
-from fedjax_rec.data.splits import Split, hold_out, shuffle_items
+from fedjax_rec.data.sources import Columns
+from fedjax_rec.data.splits import Split, shuffle_items
 from fedjax_rec.errors import UserError, did_you_mean
 
 Exclude = Literal["train", "heldout", "heldout_and_candidates"]
@@ -92,8 +102,12 @@ def load(
     name: str,
     *,
     path: str = "",
-    holdout: Holdout = "leave_one_out",
-    validation: Validation = "second_latest",
+    layout: str = "",
+    columns: Columns = Columns(),
+    other: str = "",
+    filters: Filters = Filters(),
+    holdout: Holdout | None = None,
+    validation: Validation | None = None,
     ties: Ties = "hash",
     split_seed: int = 0,
     share: float = 0.1,
@@ -109,7 +123,12 @@ def load(
     Args:
       name: one of `DATASETS`; with a path, any name.
       path: file, folder, zip or wheel to read; by default it is searched for.
-      holdout: which events are tested, see `hold_out`.
+      layout: how the file is laid out, by name; by default it is found out.
+      columns: which of its columns is what; likewise.
+      other: file or folder of a second domain, to train on beside this one; see `read`.
+      filters: which events are used; by default all.
+      holdout: which events are tested, see `hold_out`; by default what the files say, else each
+        client's latest event, and where times are missing one by hash.
       validation: which choose a model, likewise.
       ties: what orders events of the same time, likewise.
       split_seed: of hashes, likewise.
@@ -132,12 +151,25 @@ def load(
     >>> data.num_clients, data.num_items, data.protocol["time_ties"]
     (20, 30, 'hash')
     """
-    check_rules(holdout, validation, ties, split_seed, share, max_events, repeats)
-    interactions = read(name, path=path, notice=notice, **options)
-    split = hold_out(
+    test = holdout or "leave_one_out"
+    valid = validation or DEFAULTS.get(test, ("none",))[-1]
+    if holdout or valid in VALIDATIONS_OF["leave_one_out"]:  # before anything is read
+        check_rules(test, valid, ties, split_seed, share, max_events, repeats)
+    interactions = read(
+        name,
+        path=path,
+        layout=layout,
+        columns=columns,
+        other=other,
+        filters=filters,
+        notice=notice,
+        **options,
+    )
+    split = hold_out_or_hash(
         interactions,
         holdout,
-        validation=validation,
+        validation,
+        notice,
         ties=ties,
         seed=split_seed,
         share=share,
@@ -146,9 +178,22 @@ def load(
     )
     if split.num_repeats:
         notice(repeats_in_words(name, split.num_repeats, repeats))
+    _tell_untrained(interactions, split, notice)
     split = _with_all_candidates(shuffle_items(split), candidates_seed, notice)
     clients = client_data(split, exclude=exclude, candidates_seed=candidates_seed)
     return FederatedData(name, clients, split, exclude, candidates_seed)
+
+
+def _tell_untrained(
+    interactions: Interactions, split: Split, notice: Callable[[str], None]
+) -> None:
+    """Says how many events are used nowhere, for their user has none to train on."""
+    trains = np.bincount(split.train.users, minlength=split.train.num_users) > 0
+    if num_lost := int((~trains[interactions.users]).sum()):
+        notice(
+            f"{interactions.name}: {num_lost} events of {int((~trains).sum())} users are used "
+            "nowhere: all of them are held out, and none is left to train on"
+        )
 
 
 def _with_all_candidates(split: Split, seed: int, notice: Callable[[str], None]) -> Split:
@@ -185,6 +230,7 @@ def client_data(
       UserError: an unknown choice, or a catalogue of one item.
 
     >>> from fedjax_rec.data.interactions import from_events
+    >>> from fedjax_rec.data.splits import hold_out
     >>> split = hold_out(from_events([1, 1, 1, 2], [5, 6, 7, 5], times=[1, 2, 3, 1]))
     >>> data = client_data(split)
     >>> data.history(0, data.classes[0]).items[:3].tolist()
@@ -233,8 +279,9 @@ def _num_distinct(
     users: NDArray[np.integer], items: NDArray[np.integer], num_users: int
 ) -> NDArray[np.int64]:
     """`[N]` how many different items each client has."""
-    pairs = np.unique(np.stack([users, items]), axis=1)
-    return np.bincount(pairs[0], minlength=num_users)
+    num_items = int(items.max(initial=0)) + 1
+    pairs = np.unique(users.astype(np.int64) * num_items + items)
+    return np.bincount(pairs // num_items, minlength=num_users)
 
 
 def _exclusions(

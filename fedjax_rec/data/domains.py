@@ -36,7 +36,7 @@ def beside(target: Interactions, other: Interactions) -> Interactions:
         )
     order = np.lexsort((other.times, other.users))
     if other.file_split is not None:
-        order = order[~other.file_split.is_test[order]]
+        order = order[~other.file_split.is_held[order]]
     events = replace(
         other,
         users=other.users[order],

@@ -29,11 +29,11 @@ def bare(text: str) -> str:
 def is_missing(label: str) -> bool:
     """Whether a text stands for no value; blanks around it are no part of it.
 
-    >>> is_missing("NaN"), is_missing("  "), is_missing("NaT"), is_missing("Nancy")
+    >>> is_missing("NaN"), is_missing("  "), is_missing("NA"), is_missing("Nancy")
     (True, True, True, False)
     """
     text = bare(label)
-    return text.lower() in MISSING or text == "NaT"
+    return text.lower() in MISSING or text in ("NA", "NaT")
 
 
 def as_labels(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fedjax_rec.cache import CACHE_VARIABLE, cache_folder
 from fedjax_rec.data.registry import DataSet, Wheel
-from fedjax_rec.data.sources import ARCHIVES, holds_data
+from fedjax_rec.data.sources import ARCHIVES, holds_data, split_member
 from fedjax_rec.errors import UserError
 
 DATA_VARIABLE = "FEDJAX_REC_DATA"
@@ -56,6 +56,7 @@ def tell_other_copies(dataset: DataSet, path: Path, notice: Callable[[str], None
     It may be a copy as good as the known one, but what was measured on that one need not
     hold for it.
     """
+    path = split_member(path)[0]
     folder = path if path.is_dir() else path.parent
     for name, known in dataset.files.items():
         file = folder / name
@@ -118,11 +119,12 @@ def _in_folder(root: Path, dataset: DataSet) -> Iterator[Path]:
 
 def _members(root: Path, dataset: DataSet) -> Iterator[Path]:
     """A data set's own file, in a folder that holds those of several."""
+    file_name, colon, inner = dataset.member.partition(":")
     for folder in dict.fromkeys((dataset.name, dataset.folder)):
         for ending in ("", ".gz"):
-            file = root / folder / f"{dataset.member}{ending}"
+            file = root / folder / f"{file_name}{ending}"
             if file.is_file():
-                yield file
+                yield Path(f"{file}{colon}{inner}")
 
 
 def _installed(wheel: Wheel) -> Iterator[Path]:

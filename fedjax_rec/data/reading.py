@@ -5,12 +5,15 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
+
 from fedjax_rec.data.domains import beside
+from fedjax_rec.data.filters import Filters, select, without_idle
 from fedjax_rec.data.generator import synthetic
 from fedjax_rec.data.interactions import Interactions
 from fedjax_rec.data.obtain import find, show_terms_once, tell_other_copies
 from fedjax_rec.data.registry import DATASETS, SYNTHETIC, DataSet
-from fedjax_rec.data.sources import Features, read_features, read_path
+from fedjax_rec.data.sources import Columns, Features, read_features, read_path
 from fedjax_rec.data.subsets import some_users
 from fedjax_rec.errors import UserError, did_you_mean
 
@@ -24,6 +27,10 @@ def read(
     name: str,
     *,
     path: str = "",
+    layout: str = "",
+    columns: Columns = Columns(),
+    other: str = "",
+    filters: Filters = Filters(),
     notice: Callable[[str], None] = print_notice,
     **options: int | float,
 ) -> Interactions:
@@ -33,8 +40,14 @@ def read(
       name: one of `DATASETS`; with a path, any name.
       path: file, folder, zip or wheel to read; by default it is searched for (see
         `obtain.find`).
-      notice: gets the citation and terms of a data set when it is first used, and a note
-        where a file is another copy than the known one.
+      layout: how the file is laid out, by name; by default it is found out.
+      columns: which of its columns is what; by default that is found out.
+      other: file or folder of the same users' events in another domain, to train on beside these;
+        laid out alike.
+      filters: which events are used.
+      notice: gets what was understood of a file and what is left out of it, the citation and
+        terms of a data set when it is first used, and a note where a file is another copy than
+        the known one.
       **options: of `synthetic`: `num_users`, `num_items`, `seed`, ...; of other data
         `num_users` and `seed` of `some_users`: by default everybody.
 
@@ -46,7 +59,13 @@ def read(
     10
     """
     if name == SYNTHETIC.name:
-        return _generate(path, options)
+        if layout or columns or other:
+            raise UserError(
+                f"{name}: is generated, so it has no file; leave data.layout and so on out"
+            )
+        return _filtered(_generate(path, options), filters, notice)
+    if columns and not path:
+        raise UserError(f"{name}: columns are those of a file; name it with --data.path")
     others = options.keys() - {"num_users", "seed"}
     if others:
         raise UserError(f"{name}: option {min(others)!r} is only for {SYNTHETIC.name!r}")
@@ -59,18 +78,71 @@ def read(
     if dataset and dataset.domains:
         interactions = _read_domains(dataset, path, notice)
     else:
-        interactions = _read_file(dataset or _unnamed(name), path, notice)
+        interactions = _read_file(dataset or _unnamed(name), path, notice, layout, columns)
+    if other:
+        of_other = _read_file(_unnamed(f"{name}-other"), other, notice, layout, columns)
+        interactions = _pair(interactions, of_other, notice)
+    interactions = _filtered(interactions, filters, notice)
     if not options:
         return interactions
-    return some_users(interactions, **{"num_users": interactions.num_users} | options)  # type: ignore[arg-type]
+    some = some_users(interactions, **{"num_users": interactions.num_users} | options)  # type: ignore[arg-type]
+    if num_left := interactions.num_users - some.num_users:
+        notice(
+            f"{name}: data.num_users leaves out {num_left} of {interactions.num_users} users, "
+            f"{interactions.num_events - some.num_events} of {interactions.num_events} events"
+        )
+    return some
 
 
-def _read_file(dataset: DataSet, path: str, notice: Callable[[str], None]) -> Interactions:
+def _read_file(
+    dataset: DataSet,
+    path: str,
+    notice: Callable[[str], None],
+    layout: str,
+    columns: Columns,
+) -> Interactions:
     place = find(dataset, path)
-    interactions = read_path(place, dataset.name, dataset.layout)
+    interactions = read_path(place, dataset.name, layout or dataset.layout, columns)
+    for note in interactions.notes:
+        notice(note)
     _check_statistics(dataset, interactions)
     tell_other_copies(dataset, place, notice)
     show_terms_once(dataset, notice)
+    return interactions
+
+
+def _pair(target: Interactions, other: Interactions, notice: Callable[[str], None]) -> Interactions:
+    """Two domains of the users that are in both."""
+    common = np.intersect1d(target.user_labels, other.user_labels)
+    if not len(common):
+        raise UserError(
+            f"{target.name}: no user of it is in {other.name}; two domains are trained together "
+            "where users are the same: write their ids alike"
+        )
+    both = []
+    for events in (target, other):
+        kept = np.isin(events.user_labels, common)[events.users]
+        if num_left := events.num_users - len(common):
+            notice(
+                f"{events.name}: {num_left} of {events.num_users} users are in one domain only, "
+                f"and left out with {int((~kept).sum())} events"
+            )
+            events = without_idle(events, kept)
+        both.append(events)
+    return beside(*both)
+
+
+def _filtered(
+    interactions: Interactions, filters: Filters, notice: Callable[[str], None]
+) -> Interactions:
+    if filters and interactions.other is not None:
+        raise UserError(
+            f"{interactions.name}: two domains are not filtered; leave data.min_rating, "
+            "data.since, data.until and data.core out"
+        )
+    interactions, lines = select(interactions, filters)
+    for line in lines:
+        notice(line)
     return interactions
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedjax_rec.data.clients import FederatedData, client_data
+from fedjax_rec.data.filters import Filters
 from fedjax_rec.data.hashing import hash_events
 from fedjax_rec.data.interactions import Interactions, pick
 from fedjax_rec.data.partitions import dirichlet, silos
@@ -80,6 +81,7 @@ def load_records(
     positive_from: float = 4.0,
     repeats: Repeats = "first",
     path: str = "",
+    filters: Filters = Filters(),
     notice: Callable[[str], None] = print_notice,
 ) -> FederatedData:
     """Draws records from the ratings of a data set and deals them to silos; one is one client.
@@ -98,6 +100,7 @@ def load_records(
       repeats: which of a person's ratings of one film is a record, see `hold_out`; under `keep`
         all are, and one may be trained on while another is held out.
       path: as of `load`.
+      filters: likewise.
       notice: likewise.
 
     Returns:
@@ -108,7 +111,9 @@ def load_records(
       UserError: too few ratings, or nothing is known of people and items.
     """
     merging = check_rules(rules.holdout, rules.validation, "hash", rules.seed, repeats=repeats)
-    events, num_repeats = merge_repeats(read(name, path=path, notice=notice), merging)
+    events, num_repeats = merge_repeats(
+        read(name, path=path, filters=filters, notice=notice), merging
+    )
     if num_repeats:
         notice(repeats_in_words(name, num_repeats, repeats))
     num_records = rules.num_train + rules.num_held_out

@@ -1,5 +1,6 @@
 """The data sets known by name."""
 
+from fedjax_rec.data.more_sets import MORE_SETS
 from fedjax_rec.data.named import (
     AMAZON_TERMS,
     GROUPLENS_CITATION,
@@ -75,6 +76,7 @@ ML_1M_2999 = DataSet(
     terms=GROUPLENS_TERMS,
     folder="ml-1m",
     member="ratings.users1-2999.dat",
+    layout="movielens_dat",
     files={
         "ratings.users1-2999.dat.gz": (
             "d1f92c6a9a76653e3192d6a5727d384f11f5be3ed0076002a7fd6150dc0de593"
@@ -234,6 +236,7 @@ DATASETS: dict[str, DataSet] = {
         *DISENCDR,
         *DISENCDR_PAIRS,
         *SEQUENCE_SETS,
+        *MORE_SETS,
         SYNTHETIC,
     )
 }

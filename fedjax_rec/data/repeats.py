@@ -13,7 +13,8 @@ def merge_repeats(interactions: Interactions, rules: Rules) -> tuple[Interaction
     """The events without repeats, and how many of them repeat an item.
 
     Of the events of one person with one item, one is left, with its own value and time: the
-    `first`, or the `last`; of events whose time is unknown only where no other is left. What
+    `first`, or the `last`; of events whose time is unknown only where no other is left. Under
+    `sum` it is the first, with the sum of all values. What
     the files hold out is merged apart from what they train on. Another domain likewise.
 
     Args:
@@ -36,15 +37,25 @@ def merge_repeats(interactions: Interactions, rules: Rules) -> tuple[Interaction
     pairs = interactions.users.astype(np.int64) * interactions.num_items + interactions.items
     if rules.holdout == "file" and interactions.file_split is not None:
         pairs = 2 * pairs + interactions.file_split.is_test
+        if rules.validation == "file":
+            pairs = 2 * pairs + interactions.file_split.is_held
     num_repeats = int(np.count_nonzero(np.diff(np.sort(pairs)) == 0))
     if not num_repeats or rules.repeats == "keep":
         return interactions, num_repeats + num_other
     is_left = np.zeros(interactions.num_events, bool)
     is_left[_one_of_each(interactions, pairs, rules)] = True
+    if rules.repeats == "sum":
+        interactions = replace(interactions, values=_sums(interactions.values, pairs))
     split = interactions.file_split
     if split is not None:
-        split = replace(split, is_test=split.is_test[is_left])
+        split = split.of(is_left)
     return replace(pick(interactions, is_left), file_split=split), num_repeats + num_other
+
+
+def _sums(values: NDArray[np.float32], pairs: NDArray[np.int64]) -> NDArray[np.float32]:
+    """`[E]` the sum of the values of all events of the same pair."""
+    number = np.unique(pairs, return_inverse=True)[1]
+    return np.bincount(number, values)[number].astype(np.float32)
 
 
 def _one_of_each(
@@ -67,4 +78,6 @@ def repeats_in_words(name: str, num_repeats: int, repeats: Repeats) -> str:
     what = f"{name}: {num_repeats} events repeat an item of the same user"
     if repeats == "keep":
         return f"{what}; all are kept"
+    if repeats == "sum":
+        return f"{what}; merged, their values are added up"
     return f"{what}; merged, the {repeats} of each is left"

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedjax_rec.data.hashing import hash_events, hash_items, hash_users, mix
-from fedjax_rec.data.interactions import FileSplit, Interactions
+from fedjax_rec.data.interactions import FileSplit, Interactions, pick
 from fedjax_rec.errors import UserError, did_you_mean
 
 Holdout = Literal[
@@ -22,10 +22,10 @@ Holdout = Literal[
     "own_records",
 ]
 Validation = Literal[
-    "second_latest", "hash", "temporal", "ratio", "users", "items", "records", "none"
+    "second_latest", "hash", "temporal", "ratio", "users", "items", "records", "file", "none"
 ]
 Ties = Literal["hash", "file_order", "item_id"]
-Repeats = Literal["first", "last", "keep"]
+Repeats = Literal["first", "last", "sum", "keep"]
 HOLDOUTS: tuple[Holdout, ...] = get_args(Holdout)
 VALIDATIONS: tuple[Validation, ...] = get_args(Validation)
 TIES: tuple[Ties, ...] = get_args(Ties)
@@ -38,7 +38,7 @@ VALIDATIONS_OF: dict[Holdout, tuple[Validation, ...]] = {
     "ratio": ("ratio", "hash", "none"),
     "users": ("users", "none"),
     "items": ("items", "none"),
-    "file": ("second_latest", "hash", "none"),
+    "file": ("file", "second_latest", "hash", "none"),
     "common_records": ("records", "none"),
     "own_records": ("records", "none"),
 }
@@ -139,6 +139,8 @@ def validated(
     """Which of the events that are not tested are held out for validation."""
     if rules.validation == "none":
         return np.zeros(interactions.num_events, bool)
+    if rules.validation == "file":
+        return _validated_by_file(interactions)
     if rules.validation == "temporal":
         return ~is_test & (interactions.times >= _cut(interactions, 2 * rules.share))
     if rules.validation == "users":
@@ -232,12 +234,29 @@ def _largest(
 
 def by_client_and_time(interactions: Interactions, ties: Ties, seed: int) -> NDArray[np.intp]:
     """The order of events: by client, then time, then the tie rule."""
-    users = interactions.users
+    key = _by_client_then_time(interactions)
     if ties == "file_order":
-        return np.lexsort((interactions.times, users))  # lexsort is stable
-    breaker = hash_events(interactions, seed) if ties == "hash" else interactions.items
+        return np.argsort(key, kind="stable")
+    order = np.argsort(key)
+    is_next_alike = np.append(key[order[1:]] == key[order[:-1]], False)
+    places = np.flatnonzero(is_next_alike | np.append(False, is_next_alike[:-1]))
+    tied = np.sort(order[places])
+    events = pick(interactions, tied)
+    breaker = hash_events(events, seed) if ties == "hash" else events.items
     # The value last: what still ties then is the same event twice.
-    return np.lexsort((interactions.values, breaker, interactions.times, users))
+    order[places] = tied[np.lexsort((events.values, breaker, key[tied]))]
+    return order
+
+
+def _by_client_then_time(interactions: Interactions) -> NDArray[np.int64]:
+    """`[E]` one number that sorts as client and time do."""
+    times = interactions.times - interactions.times.min(initial=0)
+    span = int(times.max(initial=0)) + 1
+    if interactions.num_users * span >= 2**63:
+        times = np.unique(times, return_inverse=True)[1].astype(np.int64)
+        span = int(times.max(initial=0)) + 1
+    key: NDArray[np.int64] = interactions.users.astype(np.int64) * span + times
+    return key
 
 
 def num_events(interactions: Interactions, mask: Mask | None = None) -> Counts:
@@ -261,11 +280,25 @@ def file_split(interactions: Interactions) -> FileSplit:
     return interactions.file_split
 
 
+def _validated_by_file(interactions: Interactions) -> Mask:
+    is_valid = file_split(interactions).is_valid
+    if is_valid is None:
+        raise UserError(
+            f"{interactions.name}: validation 'file' needs a file of validation events; choose "
+            "from: second_latest, hash, none"
+        )
+    return is_valid
+
+
+class TimesMissingError(UserError):
+    """A rule goes by times that are unknown."""
+
+
 def check_times(interactions: Interactions, rules: Rules, is_test: Mask, is_valid: Mask) -> None:
     """Refuses a rule by time where the time that it goes by is unknown.
 
     Raises:
-      UserError: says for how many events or clients, and which rule does without.
+      TimesMissingError: says for how many events or clients, and which rule does without.
     """
     is_unknown = interactions.times == 0
     name, num = interactions.name, int(is_unknown.sum())
@@ -282,12 +315,12 @@ def check_times(interactions: Interactions, rules: Rules, is_test: Mask, is_vali
     if rules.ties == "file_order" and is_unknown.all():
         return  # the lines are the order
     if rules.holdout == "leave_one_out" and (num := int((is_unknown & is_test).sum())):
-        raise UserError(
+        raise TimesMissingError(
             f"{name}: for {num} clients the time of the latest event is unknown; choose holdout "
             "leave_one_out_hash, or ties file_order where no time is known and lines are in order"
         )
     if rules.validation == "second_latest" and (num := int((is_unknown & is_valid).sum())):
-        raise UserError(
+        raise TimesMissingError(
             f"{name}: for {num} clients the time of the validation event is unknown; "
             "choose validation hash or none"
         )

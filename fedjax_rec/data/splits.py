@@ -109,10 +109,11 @@ def hold_out(
     | `ratio` | the `share` of the client's events with the largest hash | `ratio`, `hash`, `none` |
     | `users` | half of the events of a `share` of the users, by hash | `users`, `none` |
     | `items` | all events of a `share` of the items, by hash | `items`, `none` |
-    | `file` | what the files of the data set say | `second_latest`, `hash`, `none` |
+    | `file` | what the files of the data set say | `file`, `second_latest`, `hash`, `none` |
 
     `second_latest` is the latest event that is not tested, `hash` the one with the largest
-    hash (another than the test's), `temporal` and `ratio` hold out as large a share again.
+    hash (another than the test's), `temporal` and `ratio` hold out as large a share again, `file`
+    is what the files say; under other rules what they call validation is trained on.
     Under `users` the test users are those with the largest hash of raw user id and seed, the
     validation users those that follow; none of them trains, see `Split.held_users`. Under `items`
     items are chosen likewise, by raw item id and seed, and nobody trains on any of them.
@@ -134,9 +135,10 @@ def hold_out(
         `temporal` holds out are held out too.
       max_events: of each user's events as many are used, chosen by hash; 0 uses all.
       repeats: of a user's events with one item the `first` or the `last` is left, with its
-        value and time, or all are (`keep`). Under `keep` an item can be both in training and
-        held out; it is then no question to ask (`seen.without_seen`), unless seen items are
-        ranked too. What files hold out is merged apart from what they train on.
+        value and time, or the first with the `sum` of their values, or all are (`keep`). Under
+        `keep` an item can be both in training and held out; it is then no question to ask
+        (`seen.without_seen`), unless seen items are ranked too. What files hold out is merged
+        apart from what they train on.
 
     Raises:
       UserError: an unknown rule, rules that do not go together, a seed or share out of

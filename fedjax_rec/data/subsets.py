@@ -40,7 +40,7 @@ def some_users(interactions: Interactions, num_users: int, seed: int = 0) -> Int
     split = interactions.file_split
     if split is not None:
         candidates = None if split.candidates is None else split.candidates[is_kept]
-        split = replace(split, is_test=split.is_test[events], candidates=candidates)
+        split = replace(split.of(events), candidates=candidates)
     return replace(
         interactions,
         users=number[interactions.users[events]].astype(np.int32),

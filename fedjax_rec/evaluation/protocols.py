@@ -83,7 +83,7 @@ class Protocol:
         "own_records",
     ] = "leave_one_out"
     validation: Literal[
-        "second_latest", "hash", "temporal", "ratio", "users", "items", "records", "none"
+        "second_latest", "hash", "temporal", "ratio", "users", "items", "records", "file", "none"
     ] = "second_latest"
     time_ties: Literal["hash", "file_order", "item_id"] = "hash"
     split_seed: int = 0
@@ -96,7 +96,7 @@ class Protocol:
     selection: Literal["last", "best on validation", "best on test, as released"] = "last"
     holdout_share: float | None = None
     max_events: int | None = None
-    repeats: Literal["first", "last", "keep"] | None = None
+    repeats: Literal["first", "last", "sum", "keep"] | None = None
     num_repeats: int | None = None
     questions_dropped: int | None = None
     clients: int | None = None

@@ -3,28 +3,42 @@
 from collections.abc import Callable
 
 from fedjax_rec.config import RunConfig
-from fedjax_rec.data import FederatedData, Silos, load, load_records
+from fedjax_rec.config.schema import DataConfig
+from fedjax_rec.data import Columns, FederatedData, Filters, Silos, load, load_records
 from fedjax_rec.data.reading import print_notice
+from fedjax_rec.errors import UserError
 
 SIZES = ("num_users", "num_items", "mean_events", "seed")
 """Options of generated data; 0 stands for the generator's own default."""
 
+OF_FILES = ("layout", "user", "item", "rating", "time", "separator", "other")
+"""What is said of a file of the user's own."""
+
 
 def load_data(config: RunConfig, notice: Callable[[str], None] = print_notice) -> FederatedData:
-    """Obtains, reads and splits the data of a configuration."""
+    """Obtains, reads and splits the data of a configuration.
+
+    A hold-out and a validation rule that are not set are chosen by what the data have, see
+    `data.load`; the protocol of the run says which.
+    """
     if config.silos.number:
         return _load_records(config, notice)
-    sizes = {name: getattr(config.data, name) for name in SIZES if getattr(config.data, name)}
+    data, chosen = config.data, config.is_given("split")
+    sizes = {name: getattr(data, name) for name in SIZES if getattr(data, name)}
     return load(
-        config.data.name,
-        path=config.data.path,
-        holdout=config.split.holdout,
-        validation=config.split.validation,
+        data.name,
+        path=data.path,
+        layout=data.layout,
+        columns=columns_of(data),
+        other=data.other,
+        filters=filters_of(data),
+        holdout=config.split.holdout if "split.holdout" in chosen else None,
+        validation=config.split.validation if "split.validation" in chosen else None,
         ties=config.split.ties,
         split_seed=config.split.seed,
         share=config.split.share,
         max_events=config.split.max_events,
-        repeats=config.split.repeats,
+        repeats=data.repeats,
         exclude=config.negatives.exclude,
         candidates_seed=config.evaluate.candidates_seed,
         notice=notice,
@@ -32,8 +46,24 @@ def load_data(config: RunConfig, notice: Callable[[str], None] = print_notice) -
     )
 
 
+def columns_of(data: DataConfig) -> Columns:
+    """What a configuration says of the columns of its file."""
+    return Columns(data.user, data.item, data.rating, data.time, data.separator)
+
+
+def filters_of(data: DataConfig) -> Filters:
+    """Which events a configuration uses."""
+    return Filters(min_rating=data.min_rating, since=data.since, until=data.until, core=data.core)
+
+
 def _load_records(config: RunConfig, notice: Callable[[str], None]) -> FederatedData:
-    silos, split = config.silos, config.split
+    silos, split, data = config.silos, config.split, config.data
+    for name in OF_FILES:
+        if getattr(data, name):
+            raise UserError(
+                f"data.{name}: silos take records of data whose people and items are described; "
+                "leave it out"
+            )
     rules = Silos(
         number=silos.number,
         size=silos.size,
@@ -45,10 +75,11 @@ def _load_records(config: RunConfig, notice: Callable[[str], None]) -> Federated
         seed=split.seed,
     )
     return load_records(
-        config.data.name,
+        data.name,
         rules,
         positive_from=silos.positive_from,
-        repeats=split.repeats,
-        path=config.data.path,
+        repeats=data.repeats,
+        path=data.path,
+        filters=filters_of(data),
         notice=notice,
     )

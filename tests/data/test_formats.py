@@ -217,7 +217,6 @@ def test_cut_gzips_and_empty_files_are_told(tmp_path: Path, form: str) -> None:
 @pytest.mark.parametrize(
     ("contents", "changes", "complaint"),
     [
-        (CSV, {"ratings_csv": b"7,30,4.0,20\n"}, "line 1: '7,30,4.0,20' is not the header userId"),
         (NCF, {"x_test_rating": None}, "x.train.rating: no x.test.rating beside it; put it there"),
         (DISENCDR, {"test_txt": None}, "train.txt: no test.txt beside it; put it there"),
         (DISENCDR, {"test_txt": b"1\t2\t1\n1\n"}, "test.txt, line 2: 1 tab-separated columns"),
@@ -238,10 +237,11 @@ def test_what_belongs_to_one_format_is_checked(
     assert complaint in refusal(put(tmp_path, contents, **changes))
 
 
-def test_lists_in_place_of_pairs_are_told(tmp_path: Path) -> None:
-    """A folder of LightGCN's has the file names of DisenCDR's, and other lines."""
-    path = put(tmp_path, DISENCDR, train_txt=b"0 1 2 3\n1 4\n")
-    assert "train.txt, line 1: 1 tab-separated columns instead of 3" in refusal(path)
+def test_a_ratings_csv_without_its_header_loses_no_line(tmp_path: Path) -> None:
+    path = put(tmp_path, CSV, ratings_csv=CSV["ratings.csv"].partition(b"\n")[2])
+    events = read_path(path, "mine")
+    assert as_raw(events) == EXPECTED["csv"]
+    assert "comma-separated table without a header" in events.notes[0]
 
 
 # ------------------------------------------------------------ on the real files

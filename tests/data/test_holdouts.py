@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedjax_rec.config.schema import SplitConfig
+from fedjax_rec.config.schema import DataConfig, SplitConfig
 from fedjax_rec.data import Interactions, Split, client_data, from_events, hold_out, load
 from fedjax_rec.data.hashing import hash_events, hash_users, mix
 from fedjax_rec.data.interactions import FileSplit
@@ -48,7 +48,9 @@ def interactions(draw: st.DrawFn, repeats: bool = False) -> Interactions:
     is_test = draw(st.lists(st.booleans(), min_size=size, max_size=size))
     users, items = zip(*pairs, strict=True)
     events = from_events(users, items, times=times)
-    return replace(events, file_split=FileSplit(np.array(is_test)))
+    is_valid = draw(st.lists(st.booleans(), min_size=size, max_size=size))
+    split = FileSplit(np.array(is_test), is_valid=np.array(is_valid) & ~np.array(is_test))
+    return replace(events, file_split=split)
 
 
 def held_pairs(split: Split, name: str) -> set[tuple[int, int]]:
@@ -75,7 +77,11 @@ def test_the_rules_are_named_alike_everywhere() -> None:
     assert get_args(schema["holdout"]) == get_args(protocol["holdout"]) == HOLDOUTS
     assert get_args(schema["validation"]) == get_args(protocol["validation"]) == VALIDATIONS
     assert get_args(schema["ties"]) == get_args(protocol["time_ties"]) == TIES
-    assert get_args(schema["repeats"]) == get_args(get_args(protocol["repeats"])[0]) == REPEATS
+    assert (
+        get_args(get_type_hints(DataConfig)["repeats"])
+        == get_args(get_args(protocol["repeats"])[0])
+        == REPEATS
+    )
 
 
 @pytest.mark.parametrize(("holdout", "validation"), COMBINATIONS)
@@ -350,7 +356,10 @@ def test_unknown_times_do_no_harm_where_they_decide_nothing() -> None:
     ("rules", "complaint"),
     [
         ({"holdout": "leave_one_ot"}, "holdout 'leave_one_ot' is not known .did you mean 'leave_"),
-        ({"holdout": "ratio"}, "'second_latest' does not go with holdout 'ratio'; choose from: ra"),
+        (
+            {"holdout": "ratio", "validation": "second_latest"},
+            "'second_latest' does not go with holdout 'ratio'; choose from: ra",
+        ),
         ({"holdout": "ratio", "validation": "none", "share": 0.5}, "share 0.5 is out of range"),
         ({"holdout": "ratio", "validation": "none", "share": 0.0}, "share 0.0 is out of range"),
     ],

@@ -34,8 +34,6 @@ def put(folder: Path, **contents: str) -> Path:
 @pytest.mark.parametrize(
     "names",
     [
-        ["mine.test.inter", "mine.train.inter"],
-        ["mine.test.inter", "mine.train.inter", "mine.valid.inter"],
         ["clicks.inter", "orders.inter"],
         ["u.data", "x.inter"],
         ["a.train.rating", "b.train.rating"],
@@ -100,15 +98,34 @@ def test_what_macos_puts_beside_files_is_no_data(tmp_path: Path) -> None:
     assert not holds_data(tmp_path / "b")
 
 
-@pytest.mark.parametrize("name", ["valid.txt", "val.txt", "dev.txt", "valid.txt.gz"])
+@pytest.mark.parametrize("name", ["valid.txt", "val.txt", "dev.txt"])
 def test_validation_events_beside_train_and_test_are_not_dropped(tmp_path: Path, name: str) -> None:
     put(tmp_path, train__txt=LINES, test__txt="2\t6\t1\n")
     assert read_path(tmp_path, "mine").num_events == 4
     (tmp_path / name).write_text("1\t7\t1\n")
     for path in (tmp_path, tmp_path / "train.txt"):
-        message = refusal(path)
-        assert message.startswith(f"{tmp_path / name}: would be left out")
-        assert "append its lines to train.txt" in message
+        events = read_path(path, "mine")
+        assert events.num_events == 5
+        split = hold_out(events, "file", validation="file")
+        labels = [*events.item_labels.tolist(), "-"]
+        assert [[labels[i] for i in row] for row in split.valid.items] == [["7"], ["-"]]
+        assert [[labels[i] for i in row] for row in split.test.items] == [["-"], ["6"]]
+        assert split.train.num_events == 3
+        returned = hold_out(events, "file", validation="none")
+        assert returned.train.num_events == 4, (
+            "validation events are trained on where none is asked"
+        )
+
+
+def test_parts_of_a_table_are_one_data_set_with_its_split(tmp_path: Path) -> None:
+    put(tmp_path, mine__train__inter=INTER, mine__test__inter=HEADER + "1\t7\t4\t30\n")
+    events = read_path(tmp_path, "mine")
+    assert events.num_events == 3
+    assert events.file_split is not None
+    assert events.file_split.is_test.tolist() == [False, False, True]
+    assert events.file_split.is_valid is None
+    with pytest.raises(UserError, match="validation 'file' needs a file of validation events"):
+        hold_out(events, "file", validation="file")
 
 
 def test_validation_ratings_beside_train_and_test_are_not_dropped(tmp_path: Path) -> None:

@@ -128,6 +128,6 @@ def test_every_public_name_is_there() -> None:
     import fedjax_rec.data as package
 
     assert all(getattr(package, name) is not None for name in package.__all__)
-    assert dir(package) == package.__all__
+    assert dir(package) == sorted(package.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         package.nothing  # noqa: B018

@@ -82,8 +82,8 @@ def test_places_are_no_times(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("layout", "text", "complaint"),
     [
-        ("pairs", "1 2\n1 2 3\n", "line 2: 3 columns instead of 2 (user, item)"),
-        ("pairs", "1 2\n\n1\n", "line 3: 1 columns instead of 2 (user, item)"),
+        ("pairs", "1 2\n1 2 3\n", "line 2: 3 blank-separated columns instead of 2 (user, item)"),
+        ("pairs", "1 2\n\n1\n", "line 3: 1 blank-separated columns instead of 2 (user, item)"),
         ("pairs", "1 2\n\nnan 3\n", "line 3: user id 'nan' is not an id but a missing value"),
         ("pairs", "\n", "the data set is empty"),
         ("sequences", "1 2 3\n\n2\n", "line 3: a user without items"),

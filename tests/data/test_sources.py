@@ -179,10 +179,12 @@ def test_a_truncated_gzip_is_refused(tmp_path: Path) -> None:
     assert f"{path}: cannot be read" in refusal(path)
 
 
-def test_times_in_milliseconds_are_refused(tmp_path: Path) -> None:
+def test_times_in_milliseconds_are_read_and_said(tmp_path: Path) -> None:
     path = tmp_path / "u.data"
-    path.write_text("1\t2\t3\t1000000000000\n1\t3\t3\t1500000000000\n")
-    assert "times such as 1500000000000 are milliseconds, as it seems" in refusal(path)
+    path.write_text("1\t2\t3\t1000000000999\n1\t3\t3\t1500000000000\n")
+    events = read_path(path, "mine")
+    assert events.times.tolist() == [1_000_000_000, 1_500_000_000]
+    assert events.notes == (f"{path}: times are milliseconds",)
 
 
 def test_zip_and_recbole_copy_of_ml_100k_are_row_for_row_equal(

@@ -10,6 +10,7 @@ from fedjax_rec.cli.arguments import ACTIONS, VERBS
 from fedjax_rec.config import OPTIONS
 from fedjax_rec.evaluation import Protocol
 from fedjax_rec.experiment.assembly import find_factory, own_settings
+from fedjax_rec.registry import READERS
 from fedjax_rec.testing import CHECKS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,6 +89,10 @@ def table_of(page: str, section: str) -> list[str]:
 def test_the_protocol_page_has_every_field():
     described = table_of("protocols.md", "The fields")
     assert described == [field.name for field in fields(Protocol)]
+
+
+def test_the_page_of_data_has_every_layout():
+    assert sorted(table_of("data.md", "Layouts by name")) == sorted(READERS.load())
 
 
 def test_the_design_names_every_conformance_check():

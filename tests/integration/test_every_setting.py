@@ -41,6 +41,7 @@ SILOS = {
 }
 OWN = {"data.name": "mine", "data.num_users": None, "data.num_items": None}
 OWN |= {"data.mean_events": None}
+TABLE = OWN | {"data.path": "TABLE", "data.user": "1", "data.item": "2", "data.time": "5"}
 
 
 def nested(flat):
@@ -103,6 +104,10 @@ def validated(ran):
 
 def trained_on(ran):
     return [ran.split.train.users.tolist(), ran.split.train.items.tolist()]
+
+
+def values(ran):
+    return ran.split.train.values.tolist()
 
 
 def num_clients(ran):
@@ -196,6 +201,25 @@ CASES = {
     "rounds": Case(3, (rounds,)),
     "data.name": Case("mine", (num_clients, num_items, metrics), also=OWN | {"data.path": "OWN"}),
     "data.path": Case("OTHER", (num_clients, metrics), OWN | {"data.path": "OWN"}),
+    "data.layout": Case("lightgcn", (trained_on,), OWN | {"data.path": "LISTS"}),
+    "data.user": Case("3", (num_clients,), TABLE),
+    "data.item": Case("3", (num_items,), TABLE),
+    "data.rating": Case("4", (values,), TABLE),
+    "data.time": Case("6", (asked_for,), TABLE),
+    "data.separator": Case(
+        "blank",
+        (lambda ran: ran.split.train.user_labels.tolist(),),
+        TABLE | {"data.path": "COMMAS", "data.time": None},
+    ),
+    "data.other": Case(
+        "OWN",
+        (lambda ran: ran.experiment.data.clients.num_other,),
+        OWN | {"data.path": "OTHER"},
+    ),
+    "data.min_rating": Case(4.0, (trained_on, metrics), OWN | {"data.path": "OWN"}),
+    "data.since": Case("1600000050", (trained_on,), TABLE),
+    "data.until": Case("2020-09-13T12:27:30", (trained_on,), TABLE),
+    "data.core": Case(2, (num_items,), OWN | {"data.path": "OWN"}),
     "data.num_users": Case(14, (num_clients,)),
     "data.num_items": Case(170, (num_items,)),
     "data.mean_events": Case(12.0, (trained_on, metrics)),
@@ -215,7 +239,7 @@ CASES = {
         (asked_for, metrics, stated("holdout_share")),
         {"split.holdout": "ratio", "split.validation": "ratio"},
     ),
-    "split.repeats": Case(
+    "data.repeats": Case(
         "keep", (trained_on, metrics, stated("repeats")), OWN | {"data.path": "AGAIN"}
     ),
     "split.max_events": Case(5, (trained_on, metrics, stated("max_events"))),
@@ -319,6 +343,17 @@ def own_data(tmp_path_factory):
             ]
         (folder / "mine.inter").write_text("\n".join(rows))
         folders[name] = str(folder)
+    rng = np.random.default_rng(0)
+    lines = [
+        [user, item, item // 4, 1 + item % 5, 1_600_000_000 + time, 1_600_000_999 - time]
+        for user in range(9)
+        for time, item in enumerate(rng.permutation(30)[:8].tolist(), 9 * user)
+    ]
+    for name, separator, width in (("TABLE", " ", 6), ("COMMAS", ", ", 6), ("LISTS", " ", 4)):
+        file = tmp_path_factory.mktemp(name.lower()) / "mine.txt"
+        rows = [separator.join(map(str, line[:width])) for line in lines]
+        file.write_text("\n".join(rows))
+        folders[name] = str(file)
     return folders
 
 
@@ -329,8 +364,9 @@ def ran(own_data, rated_folder, tmp_path_factory):
 
     def of(flat):
         flat = PLAIN | flat
-        if flat.get("data.path") in own_data:
-            flat["data.path"] = own_data[flat["data.path"]]
+        for key in ("data.path", "data.other"):
+            if flat.get(key) in own_data:
+                flat[key] = own_data[flat[key]]
         if flat.get("silos.number"):
             flat |= OWN | {"data.name": "small", "data.path": rated_folder, "stop.metric": None}
         if flat.get("evaluate.task", "ranking") != "ranking":

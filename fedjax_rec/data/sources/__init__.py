@@ -1,117 +1,68 @@
-"""Readers, one a file format, and the choice among them by looking at the path."""
+"""Files of events in any layout: which file it is, how it is laid out, and what is in it."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from fedjax_rec.data.interactions import Interactions
-from fedjax_rec.data.sources.comma import read_comma
-from fedjax_rec.data.sources.disencdr import read_disencdr
-from fedjax_rec.data.sources.features import (
-    Features,
-    Reader,
-    movielens_features,
-    recbole_features,
-)
-from fedjax_rec.data.sources.files import Files, fits, open_files
-from fedjax_rec.data.sources.hetrec import read_hetrec
-from fedjax_rec.data.sources.movielens import read_movielens
-from fedjax_rec.data.sources.movielens_csv import is_header, read_movielens_csv
-from fedjax_rec.data.sources.movielens_dat import read_movielens_dat
-from fedjax_rec.data.sources.ncf import read_ncf
-from fedjax_rec.data.sources.recbole import read_recbole
-from fedjax_rec.data.sources.sequences import read_pairs, read_sequences
+from fedjax_rec.data.sources import layouts
+from fedjax_rec.data.sources.engine import read_layout
+from fedjax_rec.data.sources.features import Features
+from fedjax_rec.data.sources.files import ARCHIVES, Files, fits, open_files, split_member
+from fedjax_rec.data.sources.guess import Columns, guess, in_words
+from fedjax_rec.data.sources.known import Format, formats, known_layouts, patterns
+from fedjax_rec.data.sources.layouts import Layout
+from fedjax_rec.data.sources.parts import training_part
 from fedjax_rec.errors import UserError
 from fedjax_rec.registry import READERS
 
-ARCHIVES = (".zip", ".whl")
-
-__all__ = ["ARCHIVES", "FORMATS", "Features", "Format", "holds_data", "read_features", "read_path"]
-
-
-@dataclass(frozen=True)
-class Format:
-    """A file format, and how it is recognised.
-
-    Attributes:
-      pattern: of the name of its main file; `.gz` may follow. Empty where it is read only when
-        asked for by name.
-      read: the reader: files, the main file's name in them, the data set's name.
-      looks_right: whether a first line may be one of this format.
-      by_content: a file of any name is read so where its first line looks right.
-      features: the reader of what is known of people and of items; `None` where the format
-        lists nothing of the kind, or nobody has needed it.
-    """
-
-    pattern: str
-    read: Callable[[Files, str, str], Interactions]
-    looks_right: Callable[[bytes], bool] = lambda line: True
-    by_content: bool = False
-    features: Reader | None = None
-
-
-FORMATS = (
-    Format(
-        "u.data",
-        read_movielens,
-        lambda line: b"\t" in line,
-        by_content=True,
-        features=movielens_features,
-    ),
-    Format("*.inter", read_recbole, features=recbole_features),
-    Format("*.train.rating", read_ncf),
-    Format("ratings.csv", read_movielens_csv, is_header, by_content=True),
-    Format("user_artists.dat", read_hetrec),
-    Format("ratings.dat", read_movielens_dat, lambda line: b"::" in line, by_content=True),
-    Format("ratings.dat", read_comma, lambda line: b"," in line, by_content=True),
-    Format("train.txt", read_disencdr),
-    Format("", read_pairs),
-    Format("", read_sequences),
+ENDINGS = (
+    *(".csv", ".tsv", ".txt", ".dat", ".data", ".inter", ".rating", ".ratings", ".tab"),
+    *(".json", ".jsonl", ".ndjson", ".parquet"),
 )
-"""The package's own formats; of several that a file may be in, the first reads it."""
+"""What files of events are called, where the name alone does not tell the layout."""
 
-for form in FORMATS:
-    READERS.register(form.read.__name__.removeprefix("read_"), form)
+NO_EVENTS = ("readme", "license", "licence", "copying", "citation", "requirements", "changelog")
 
-
-def formats() -> tuple[Format, ...]:
-    """All formats, those of plug-ins last."""
-    return tuple(READERS.values())
-
-
-def patterns() -> tuple[str, ...]:
-    """The names of files that are read."""
-    return tuple(dict.fromkeys(form.pattern for form in formats() if form.pattern))
-
-
-def known() -> str:
-    """The same, for messages."""
-    return ", ".join(patterns())
+__all__ = [
+    "ARCHIVES",
+    "Columns",
+    "Features",
+    "Format",
+    "Layout",
+    "holds_data",
+    "known_layouts",
+    "read_features",
+    "read_path",
+    "split_member",
+]
 
 
-def read_path(path: Path, name: str, layout: str = "") -> Interactions:
-    """Reads a data set from a file, a folder, a zip or a wheel; finds out the format.
+def read_path(
+    path: Path, name: str, layout: str = "", columns: Columns = Columns()
+) -> Interactions:
+    """Reads a data set from a file, a folder, a zip or a wheel; finds out the layout.
 
-    A folder, zip or wheel is searched for the only main file of a format, or the one of the data
-    set's own name; a folder without one for a single archive. Hidden files are none. A file
-    goes by its name, and where that tells nothing by its first line. Every file may be
-    packed as `.gz`.
+    A folder, zip or wheel is searched for the only main file of a layout, or the one of the data
+    set's own name, or the only file that may hold events; a folder without one for a single
+    archive. `ARCHIVE.zip:MEMBER` is a file in a zip. Hidden files are none. A file goes by its
+    name, and where that tells nothing by its first lines. Every file may be packed as `.gz`.
 
     Args:
       path: what to read.
       name: the data set's name.
-      layout: the reader's name; by default it is found out.
+      layout: a name of `READERS`; by default it is found out.
+      columns: what is said of the columns; then the file is a table of these.
 
     Returns:
-      The events in the file's order.
+      The events in the file's order; in their `notes` what was understood, where it was guessed.
 
     Raises:
-      UserError: nothing there, nothing known inside, several that are not read together, or
-        a broken or malformed file.
+      UserError: nothing there, nothing known inside, several that are not read together, lines
+        that do not show their layout, or a broken or malformed file.
     """
-    form, files, member = _locate(path, name)
-    if layout:
-        form = READERS[layout]
+    form, files, member = _locate(path, name, layout, columns)
     return form.read(files, member, name)
 
 
@@ -135,51 +86,73 @@ def read_features(path: Path, name: str) -> tuple[Features, Features]:
     return form.features(files, member)
 
 
-def _locate(path: Path, name: str) -> tuple[Format, Files, str]:
-    """The format of a data set, the files and the main one among them."""
-    if not path.exists():
-        raise UserError(
-            f"{path}: no such file or folder; give one that exists: one of {known()}, "
-            "a folder, zip or wheel with one of them"
-        )
-    if path.is_dir() or path.suffix in ARCHIVES:
-        return _locate_inside(open_files(path), name)
-    beside = open_files(path.parent)
-    return _format_of(beside, path.name), beside, path.name
-
-
 def holds_data(folder: Path) -> bool:
-    """Whether a folder holds the main file of some format."""
+    """Whether a folder holds the main file of some layout."""
     return folder.is_dir() and bool(open_files(folder).find(*patterns()))
 
 
-def _locate_inside(files: Files, name: str) -> tuple[Format, Files, str]:
+def _locate(
+    path: Path, name: str, layout: str = "", columns: Columns = Columns()
+) -> tuple[Format, Files, str]:
+    """The format of a data set, the files and the main one among them."""
+    files, member = _place(path, name)
+    if layout:
+        if columns:
+            raise UserError(
+                f"{files.label(member)}: a named layout says which columns there are; leave out "
+                "either data.layout or data.user, data.item, data.rating, data.time, data.separator"
+            )
+        return READERS.find(layout), files, member
+    return _format_of(files, member, columns), files, member
+
+
+def _place(path: Path, name: str) -> tuple[Files, str]:
+    archive, member = split_member(path)
+    if member:
+        files = open_files(archive)
+        if member not in files.names:
+            raise UserError(f"{archive}: holds no {member}; it has {_listed(files.names)}")
+        return files, member
+    if not path.exists():
+        raise UserError(
+            f"{path}: no such file or folder; give one that exists: a table of events, JSON or "
+            "parquet, or a folder, zip or wheel with one of them"
+        )
+    if path.is_dir() or path.suffix in ARCHIVES:
+        return _place_inside(open_files(path), name)
+    return open_files(path.parent), path.name
+
+
+def _place_inside(files: Files, name: str) -> tuple[Files, str]:
     if member := _main_file(files, name):
-        return _format_of(files, member), files, member
+        return files, member
     archives = [entry for entry in files.names if entry.endswith(ARCHIVES)]
     if len(archives) == 1 and not files.is_zip:
-        return _locate_inside(open_files(files.where / archives[0]), name)
+        return _place_inside(open_files(files.where / archives[0]), name)
     if archives and not files.is_zip:
         raise UserError(f"{files.where}: holds {_listed(archives)}; give the path of one")
     raise UserError(
-        f"{files.where}: holds no data in a known format; give one of {known()}, "
-        "or a folder, zip or wheel with one of them"
+        f"{files.where}: holds no data in a known format; give one of {', '.join(patterns())}, "
+        f"a file that ends in {', '.join(ENDINGS)}, or a folder, zip or wheel with one of them"
     )
 
 
 def _main_file(files: Files, name: str) -> str | None:
-    """The only main file of a format, or the one of the data set's own name; `None` without any.
+    """The only main file, or the one of the data set's own name; `None` without any.
 
     Raises:
       UserError: there are several, or parts of one beside it; no file is left out in silence.
     """
     found = files.find(*patterns())
     own = files.find(*(pattern.replace("*", name) for pattern in patterns() if "*" in pattern))
-    chosen = own if own and name else found
+    chosen = own if own and name else found or [one for one in files.names if _may_be_events(one)]
+    if len(chosen) > 1 and (training := training_part(chosen)):
+        return training
     if len(chosen) > 1:
+        where = f"{files.where}:{chosen[0]}" if files.is_zip else "the path of one"
         raise UserError(
             f"{files.where}: holds {_listed(chosen)}, which are not read together; join them "
-            "into one file, or give the path of one"
+            f"into one file, or give {where if files.is_zip else 'the path of one'}"
         )
     if not chosen:
         return None
@@ -193,14 +166,31 @@ def _main_file(files: Files, name: str) -> str | None:
     return chosen[0]
 
 
+def _may_be_events(entry: str) -> bool:
+    name = entry.rpartition("/")[2].lower().removesuffix(".gz")
+    return name.endswith(ENDINGS) and not name.startswith(NO_EVENTS)
+
+
 def _listed(names: Sequence[str], most: int = 4) -> str:
     return f"{', '.join(names[:most])}{' and others' if len(names) > most else ''}"
 
 
-def _format_of(files: Files, member: str) -> Format:
-    """By name and first line; else by name; else by the first line; else as `u.data`."""
-    named = [form for form in formats() if fits(member, form.pattern)]
+def _format_of(files: Files, member: str, columns: Columns) -> Format:
+    """By what is said; else by name and first line; else by what the first lines show."""
     line = files.first_line(member)
-    fitting = [form for form in named if form.looks_right(line)]
-    fitting_content = [form for form in formats() if form.by_content and form.looks_right(line)]
-    return (fitting or named or fitting_content or list(formats()))[0]
+    if not columns:
+        named = [form for form in formats() if form.pattern and fits(member, form.pattern)]
+        by_content = [form for form in formats() if form.by_content]
+        fitting = [form for form in (*named, *by_content) if form.looks_right(line)]
+        if fitting:
+            return fitting[0]
+    layout = guess(files, member, columns)
+    if fits(member, "ratings.csv"):
+        layout = replace(layout, titles=layouts.MOVIELENS_CSV.titles)
+    return Format("", partial(_read_and_tell, layout))
+
+
+def _read_and_tell(layout: Layout, files: Files, member: str, name: str) -> Interactions:
+    """Reads it, and notes what was understood."""
+    events = read_layout(layout, files, member, name)
+    return replace(events, notes=(in_words(layout, files.label(member)), *events.notes))

@@ -10,7 +10,10 @@ from fedjax_rec.data.labels import LONGEST, bare, is_missing
 from fedjax_rec.errors import UserError
 
 Column = list[bytes]
-SEPARATORS = {b"\t": "tab", b",": "comma", b"::": "'::'", b"|": "'|'"}
+Lines = Sequence[int] | int
+"""The number of each entry's line, or of the first where they follow each other."""
+
+SEPARATORS = {b"\t": "tab", b",": "comma", b"::": "'::'", b"|": "'|'", b";": "semicolon"}
 """Separator -> what errors call it."""
 
 _LARGEST = float(np.finfo(np.float32).max)
@@ -55,7 +58,7 @@ def split_columns(
     return [fields[i::num_columns] for i in range(num_columns)]
 
 
-def floats(column: Column, *, label: str, what: str, first_line: int = 1) -> NDArray[np.float64]:
+def floats(column: Column, *, label: str, what: str, lines: Lines = 1) -> NDArray[np.float64]:
     """A column of numbers that are finite in float32.
 
     Raises:
@@ -70,10 +73,10 @@ def floats(column: Column, *, label: str, what: str, first_line: int = 1) -> NDA
             return numbers
     except (ValueError, OverflowError):
         pass
-    return _refuse_first(column, _is_finite, "a finite float32 number", label, what, first_line)
+    return _refuse_first(column, _is_finite, "a finite float32 number", label, what, lines)
 
 
-def whole_ids(column: Column, *, label: str, what: str, first_line: int = 1) -> Column:
+def whole_ids(column: Column, *, label: str, what: str, lines: Lines = 1) -> Column:
     """Raw ids that have to be whole numbers, without blanks around them.
 
     Raises:
@@ -83,7 +86,7 @@ def whole_ids(column: Column, *, label: str, what: str, first_line: int = 1) -> 
     [b'7', b'12']
     """
     column = _stripped(column)
-    _check_each(column, _is_whole, "a whole number >= 0", label, what, first_line)
+    _check_each(column, _is_whole, "a whole number >= 0", label, what, lines)
     return column
 
 
@@ -92,8 +95,7 @@ def text_ids(
     *,
     label: str,
     what: str,
-    first_line: int = 1,
-    lines: Sequence[int] | None = None,
+    lines: Lines = 1,
 ) -> Column:
     """Raw ids that may be any text, without blanks around them.
 
@@ -101,8 +103,7 @@ def text_ids(
       column: the ids.
       label: what to call the file in errors.
       what: what to call an id in errors.
-      first_line: number of the first id's line, where each has a line and none is left out.
-      lines: number of each id's line, where that is not so.
+      lines: number of each id's line, or of the first where they follow each other.
 
     Raises:
       UserError: names the first line whose id is empty, another word for a missing value, not
@@ -113,8 +114,8 @@ def text_ids(
     """
     column = _stripped(column)
     should_be = f"UTF-8 text of at most {LONGEST} characters"
-    _check_each(column, _is_text, should_be, label, what, lines or first_line)
-    _check_each(column, _is_id, "an id but a missing value", label, what, lines or first_line)
+    _check_each(column, _is_text, should_be, label, what, lines)
+    _check_each(column, _is_id, "an id but a missing value", label, what, lines)
     return column
 
 
@@ -136,7 +137,7 @@ def _strip_text(field: bytes) -> bytes:
 
 
 def check_choice(
-    column: Column, choices: tuple[bytes, ...], *, label: str, what: str, first_line: int = 1
+    column: Column, choices: tuple[bytes, ...], *, label: str, what: str, lines: Lines = 1
 ) -> None:
     """Checks a column that may hold a few values.
 
@@ -146,7 +147,7 @@ def check_choice(
     >>> check_choice([b"M", b"F"], (b"M", b"F"), label="f", what="gender")
     """
     should_be = b" or ".join(choices).decode()
-    _check_each(column, choices.__contains__, should_be, label, what, first_line)
+    _check_each(column, choices.__contains__, should_be, label, what, lines)
 
 
 def decode(text: bytes) -> str:
@@ -167,7 +168,7 @@ def _check_each(
     should_be: str,
     label: str,
     what: str,
-    lines: Sequence[int] | int,
+    lines: Lines,
 ) -> None:
     if not all(map(is_valid, set(column))):  # each distinct one once
         _refuse_first(column, is_valid, should_be, label, what, lines)
@@ -202,7 +203,7 @@ def _refuse_first(
     should_be: str,
     label: str,
     what: str,
-    lines: Sequence[int] | int,
+    lines: Lines,
 ) -> NoReturn:
     row = next(row for row, field in enumerate(column) if not is_valid(field))
     shown = column[row][:40].decode("utf-8", "replace")

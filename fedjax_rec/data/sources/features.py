@@ -14,7 +14,7 @@ from fedjax_rec.data.sources.columns import (
     split_columns,
 )
 from fedjax_rec.data.sources.files import Files
-from fedjax_rec.data.sources.recbole import read_table
+from fedjax_rec.data.sources.recbole import read_atomic
 from fedjax_rec.errors import UserError
 
 GENRES = (
@@ -96,8 +96,8 @@ def recbole_features(files: Files, member: str) -> tuple[Features, Features]:
 def _people(
     ids: Column, ages: Column, genders: Column, label: str, first_line: int = 1
 ) -> Features:
-    years = floats(ages, label=label, what="age", first_line=first_line)
-    check_choice(genders, (b"M", b"F"), label=label, what="gender", first_line=first_line)
+    years = floats(ages, label=label, what="age", lines=first_line)
+    check_choice(genders, (b"M", b"F"), label=label, what="gender", lines=first_line)
     rows = np.stack([years / 100, [gender == b"M" for gender in genders]], axis=1)
     listed = dict(zip(map(decode, ids), rows.astype(np.float32), strict=True))
     return Features(("age / 100", "is male"), listed, label)
@@ -123,7 +123,7 @@ def _atomic(
     files: Files, member: str, name: str, wanted: tuple[str, ...]
 ) -> tuple[list[Column], str]:
     found = _beside(files, member, name)
-    columns, label = read_table(files, found), files.label(found)
+    columns, label = read_atomic(files, found), files.label(found)
     for field in wanted:
         if field not in columns:
             raise UserError(f"{label}, line 1: no column {field!r}, which records need")

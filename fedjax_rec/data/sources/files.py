@@ -12,6 +12,7 @@ from typing import IO, cast
 
 from fedjax_rec.errors import UserError
 
+ARCHIVES = (".zip", ".whl")
 _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError)
 _BOM = b"\xef\xbb\xbf"
 _WIDE = (b"\xff\xfe", b"\xfe\xff")
@@ -69,6 +70,16 @@ class Files:
         with self._open(name) as stream:
             return _without_mark(stream.readline(1000), self.label(name))
 
+    def head(self, name: str, most: int = 65_536) -> bytes:
+        """The first bytes without a byte-order mark, in whole lines where one ends among them.
+
+        Raises:
+          UserError: as `read`, as far as it is read.
+        """
+        with self._open(name) as stream:
+            start = _in_lines(_without_mark(stream.read(most), self.label(name)))
+        return start if len(start) < most - 3 else start[: start.rfind(b"\n") + 1] or start
+
     def read(self, name: str) -> bytes:
         """The content without a byte-order mark, unpacked when the name ends in `.gz`.
 
@@ -76,7 +87,7 @@ class Files:
           UserError: the file, the zip or the gzip cannot be read whole, or is no UTF-8.
         """
         with self._open(name) as stream:
-            return _without_mark(stream.read(), self.label(name))
+            return _in_lines(_without_mark(stream.read(), self.label(name)))
 
     @contextmanager
     def _open(self, name: str) -> Iterator[IO[bytes]]:
@@ -96,10 +107,29 @@ class Files:
             raise UserError(f"{self.label(name)}: cannot be read ({error}): {_MEND}") from error
 
 
+def split_member(path: Path) -> tuple[Path, str]:
+    """The archive and the file in it that `ARCHIVE.zip:MEMBER` names; else the path and nothing.
+
+    >>> split_member(Path("x/steam.zip:steam/play.dat")), split_member(Path("x/u.data"))
+    ((PosixPath('x/steam.zip'), 'steam/play.dat'), (PosixPath('x/u.data'), ''))
+    """
+    for ending in ARCHIVES:
+        archive, colon, member = str(path).partition(f"{ending}:")
+        if colon and not path.exists():
+            return Path(f"{archive}{ending}"), member
+    return path, ""
+
+
 def _without_mark(content: bytes, label: str) -> bytes:
     if content.startswith(_WIDE):
         raise UserError(f"{label}: is UTF-16 text; save it as UTF-8")
     return content.removeprefix(_BOM)
+
+
+def _in_lines(content: bytes) -> bytes:
+    r"""Text whose lines end in `\r` alone, as on old computers, with `\n` in their place."""
+    is_old = b"\r" in content and b"\n" not in content and b"\0" not in content
+    return content.replace(b"\r", b"\n") if is_old else content
 
 
 def _is_visible(name: str) -> bool:

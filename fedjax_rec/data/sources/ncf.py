@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedjax_rec.data.interactions import FileSplit, Interactions, from_events
+from fedjax_rec.data.sources.engine import read_part
 from fedjax_rec.data.sources.files import VALIDATION_PARTS, Files
-from fedjax_rec.data.sources.ratings import parse_ratings
+from fedjax_rec.data.sources.layouts import MOVIELENS
+from fedjax_rec.data.sources.texts import as_texts
 from fedjax_rec.errors import UserError
 
 _TRAIN = ".train.rating"
@@ -47,17 +49,17 @@ def read_ncf(files: Files, member: str, name: str) -> Interactions:
     if test_member is None:
         raise UserError(f"{label}: no {stem}.test.rating beside it; put it there")
     files.refuse_left_out(member, [f"{stem}.{part}.rating" for part in VALIDATION_PARTS])
-    train = parse_ratings(files.read(member), label=label)
-    test = parse_ratings(files.read(test_member), label=files.label(test_member))
+    train, test = (read_part(MOVIELENS, files, one) for one in (member, test_member))
+    users, items = as_texts(test.users), as_texts(test.items)
     listing = files.beside(member, f"{stem}.test.negative")
     lists = {}
     if listing is not None:
-        lists = _candidate_lists(files.read(listing), files.label(listing), test.users, test.items)
+        lists = _candidate_lists(files.read(listing), files.label(listing), users, items)
     events = from_events(
-        train.users + test.users,
-        train.items + test.items,
-        np.append(train.values, test.values),
-        np.append(train.times, test.times),
+        as_texts(train.users) + users,
+        as_texts(train.items) + items,
+        np.append(train.values, test.values),  # type: ignore[arg-type]
+        np.append(train.times, test.times),  # type: ignore[arg-type]
         name=name,
         catalogue={item for items in lists.values() for item in items},
         where=label,
