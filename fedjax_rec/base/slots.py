@@ -166,6 +166,8 @@ class Objective:
         alone; without it, that it reads the scores of its positive's group.
       rating_epochs: a promise that examples are those of `objectives.ratings`, in so many
         passes; 0 promises nothing.
+      window: a promise: of a history only so many of the last events are read; 0 promises
+        nothing. Longer clients then need no programs of their own.
       factored_loss: `(queries, keys, examples) -> (loss, weight)`, the same without all the
         scores, for models with `factors`.
 
@@ -181,6 +183,7 @@ class Objective:
     is_pointwise: bool = True
     rating_epochs: int = 0
     factored_loss: Callable[[Array, Array, Any], tuple[Array, Array]] | None = None
+    window: int = 0
 
 
 class Stat(NamedTuple):

@@ -71,7 +71,7 @@ def next_item(
     def choose(key: Key, history: History) -> Window:
         return next_events(history, max_length, num_items)
 
-    return _over_all(choose, 2, local_epochs, items_at_once)
+    return _over_all(choose, max_length + 1, 2, local_epochs, items_at_once)
 
 
 def masked_item(
@@ -114,11 +114,11 @@ def masked_item(
     def choose(key: Key, history: History) -> Window:
         return hidden_events(key, history, max_length, num_items, mask_probability)
 
-    return _over_all(choose, 1, local_epochs, items_at_once)
+    return _over_all(choose, max_length, 1, local_epochs, items_at_once)
 
 
 def _over_all(
-    choose: Choose, least_events: int, local_epochs: int, items_at_once: int
+    choose: Choose, window: int, least_events: int, local_epochs: int, items_at_once: int
 ) -> Objective:
     """The objective of windows that are chosen afresh in each step."""
     if items_at_once < 0:
@@ -134,7 +134,9 @@ def _over_all(
         return at_step(choose, plan.key, plan.history, step)
 
     chunked = partial(_factored_cross_entropy, items_at_once) if items_at_once else None
-    return Objective(prepare, num_steps, batch, softmax_cross_entropy, factored_loss=chunked)
+    return Objective(
+        prepare, num_steps, batch, softmax_cross_entropy, factored_loss=chunked, window=window
+    )
 
 
 def at_step(choose: Choose, key: Key, history: History, step: Array) -> Window:

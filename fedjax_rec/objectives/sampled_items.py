@@ -179,7 +179,7 @@ def sampled_item(
         return Asked(inputs, column, window.is_valid, plan.log_weight, is_negative)
 
     beta = _beta(num_negatives, num_items, calibration) if loss == "gbce" else 1.0
-    return Objective(prepare, num_steps, batch, _loss(loss, beta))
+    return Objective(prepare, num_steps, batch, _loss(loss, beta), window=max_length + 1)
 
 
 def _by_position(plan: Drawn, window: Window, num_negatives: int, num_own: int) -> Asked:

@@ -24,6 +24,7 @@ from fedjax_rec.base import (
     Key,
     LengthClass,
     Message,
+    Objective,
     Part,
     PyTree,
     RoundInfo,
@@ -315,11 +316,7 @@ def _train(
     """Trains the cohort, whoever can in `streaming` and the others in `general`."""
     this, cohort = method.round(now), now.cohort
     carry = empty_carry(this, now.clients, cohort.is_valid.size)
-    classes = list(now.fixed.data.classes)
-    sampler = this.algorithm.objective.sampler
-    if sampler and sampler.max_positives:
-        # all make as many steps: a chunk of unlike clients wastes nothing, and one program does
-        classes = [LengthClass.covering(classes)]
+    classes = _alike(list(now.fixed.data.classes), this.algorithm.objective)
     is_light = jnp.zeros_like(cohort.is_valid)
     if is_streamed(this, now.clients):
         members, is_light = open_members(this, cohort)
@@ -333,6 +330,19 @@ def _train(
     for length in classes:
         carry = train_class(this, length, by_size, order, ranks, carry)
     return carry
+
+
+def _alike(classes: list[LengthClass], objective: Objective) -> list[LengthClass]:
+    """The length classes, those as one whose clients make as many steps of the same size.
+
+    A chunk of such clients wastes nothing, and one program takes the place of several.
+    """
+    sampler, window = objective.sampler, objective.window
+    if sampler and sampler.max_positives:
+        return [LengthClass.covering(classes)]
+    long = [length for length in classes if window and length.num_events > window]
+    rest = [length for length in classes if length not in long]
+    return [LengthClass.covering(long), *rest] if long else rest
 
 
 def _by_size(now: Now, is_light: Array) -> tuple[Array, Array]:
