@@ -45,6 +45,7 @@ from fedjax_rec.simulation.plans import (
     CheckpointPlan,
     EarlyStop,
     EvaluationPlan,
+    Parameters,
     PrivacyPlan,
     Report,
     Result,
@@ -292,7 +293,7 @@ def _popularity(asked: Asked, metrics: dict[str, float]) -> tuple[dict[str, floa
 
 def load_run(
     output: Path, algorithm: FederatedAlgorithm, data: FederatedData, *, key: Key
-) -> tuple[ServerState, Clients, Part]:
+) -> Parameters:
     """The parameters that a run reports, from its folder.
 
     Args:
@@ -321,7 +322,7 @@ def load_run(
             (state, clients), _ = checkpointer.restore(progress.reported_round, (state, clients))
     finally:
         checkpointer.close()
-    return state, clients, frozen
+    return Parameters(state, clients, frozen)
 
 
 def _initial(shared: Shared, data: FederatedData, key: Key) -> tuple[ServerState, Clients, Part]:
