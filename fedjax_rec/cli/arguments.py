@@ -14,6 +14,7 @@ from fedjax_rec.cli.audit import Audit
 from fedjax_rec.cli.check import Check
 from fedjax_rec.cli.compare import Compare
 from fedjax_rec.cli.data import Data
+from fedjax_rec.cli.export import Export
 from fedjax_rec.cli.new import New
 from fedjax_rec.cli.plan import Plan
 from fedjax_rec.cli.recommend import Recommend
@@ -28,6 +29,7 @@ VERBS: dict[str, Any] = {
     "compare": Compare,
     "algorithms": Algorithms,
     "recommend": Recommend,
+    "export": Export,
     "audit": Audit,
     "check": Check,
     "new": New,

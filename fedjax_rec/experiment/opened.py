@@ -18,6 +18,7 @@ from fedjax_rec.evaluation import Evaluation, top_k
 from fedjax_rec.evaluation.later import Later, later_events
 from fedjax_rec.evaluation.lists import top_k_of_all
 from fedjax_rec.experiment.experiment import Experiment, build
+from fedjax_rec.experiment.exporting import Export, export_run
 from fedjax_rec.experiment.recommendations import Recommendations
 from fedjax_rec.plugins import load_installed, load_plugin, refuse_missing
 from fedjax_rec.reporting import RunRecord, finished_run
@@ -155,6 +156,17 @@ class OpenedRun:
             parts.append((*(one.astype(np.int32) for one in found), chunk.scores[row, place]))
         users, items, rank, score = map(np.concatenate, zip(*parts, strict=True))
         return Recommendations(users, items, rank, score, self.users, self.items)
+
+    def export(self, folder: str | PathLike[str]) -> Export:
+        """Writes parameters by the data's own ids; see `exporting.export_run`.
+
+        Args:
+          folder: is made where it is not there.
+
+        Raises:
+          UserError: it cannot be written.
+        """
+        return export_run(self, Path(folder))
 
     @cached_property
     def _parameters(self) -> tuple[ServerState, Clients, Part]:

@@ -15,6 +15,7 @@ ROWS = [
     for u in range(12)
     for n in range(4 + u % 5)
 ]
+COLUMNS = ["--data.user", "u", "--data.item", "i", "--data.rating", "r", "--data.time", "t"]
 WORDS = ["--rounds", "2", "--algorithm.dim", "4", "--output", "runs/mine"]
 
 
@@ -157,3 +158,85 @@ def test_loaded_parameters_are_evaluated_as_they_come(place, opened):
     )
     found = fedjax_rec.evaluate(opened.algorithm, opened.data, loaded)
     assert found["test"].metrics["ndcg@10"] == opened.evaluate()["test"].metrics["ndcg@10"]
+
+
+# ------------------------------------------------------------------------- export
+
+
+def test_exported_vectors_give_what_is_recommended(place, opened, tmp_path, capsys):
+    capsys.readouterr()
+    assert main(["export", str(place / "runs/mine"), "--output", str(tmp_path / "out")]) == 0
+    assert "left out" not in capsys.readouterr().out
+    items, users = (np.load(tmp_path / "out" / f"{name}.npz") for name in ("items", "users"))
+    for user, (item, score) in ((user, opened.recommend(user, 1)[0]) for user in opened.users):
+        vectors = users["vectors"][users["ids"] == user], items["vectors"][items["ids"] == item]
+        assert float(vectors[0][0] @ vectors[1][0]) == pytest.approx(score, rel=1e-4)
+    assert {user for user, *_ in ROWS} == set(users["ids"].tolist())
+    assert {item for _, item, *_ in ROWS} == set(items["ids"].tolist())
+    for name, arrays in (("items", items), ("users", users)):
+        read = read_plainly(tmp_path / "out" / f"{name}.safetensors")
+        assert np.array_equal(read["vectors"], arrays["vectors"])
+        ids = json.loads((tmp_path / "out" / f"{name[:-1]}_ids.json").read_text())
+        assert ids == arrays["ids"].tolist()
+
+
+def read_plainly(path):
+    """A reader of safetensors by the letter of the format."""
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    assert length % 8 == 0
+    del header["__metadata__"]
+    types = {"F32": "<f4", "I32": "<i4"}
+    body, arrays = content[8 + length :], {}
+    for name, one in header.items():
+        begin, end = one["data_offsets"]
+        arrays[name] = np.frombuffer(body[begin:end], types[one["dtype"]]).reshape(one["shape"])
+    assert sum(array.nbytes for array in arrays.values()) == len(body)
+    return arrays
+
+
+def test_what_is_no_vector_of_a_user_is_told(place, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(place)
+    words = ["--rounds", "1", "--output", str(tmp_path / "run")]
+    assert main(["run", "ml-100k/popularity", "--data.path", "my.csv", *COLUMNS, *words]) == 0
+    capsys.readouterr()
+    assert main(["export", str(tmp_path / "run"), "--output", str(tmp_path / "out")]) == 0
+    assert "left out: users: the model keeps no vector of a user" in capsys.readouterr().out
+    counts = np.load(tmp_path / "out" / "items.npz")
+    assert counts["vectors"].shape[0] == len(counts["ids"])
+    assert not (tmp_path / "out" / "users.npz").exists()
+
+
+def test_events_and_the_state_of_training_stay_where_they_are(place, tmp_path, monkeypatch):
+    monkeypatch.chdir(place)
+    words = ["--rounds", "1", "--algorithm.dim", "4", "--output", str(tmp_path / "run")]
+    assert main(["run", "ml-100k/bpr_mf", "--data.path", "my.csv", *COLUMNS, *words]) == 0
+    found = fedjax_rec.open_run(tmp_path / "run").export(tmp_path / "out")
+    assert {name: list(arrays) for name, arrays in found.files.items()} == {
+        "items": ["shared/item"],
+        "users": ["extra/users"],
+        "model": [],
+    }
+    assert any("events" in what for what in found.left_out)
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [("", "export: name a folder with --output"), ("--output my.csv", "my.csv: is a file")],
+)
+def test_where_to_export_to_is_asked_for(place, capsys, monkeypatch, words, complaint):
+    monkeypatch.chdir(place)
+    assert told(capsys, "export", "runs/mine", *words.split()).startswith(complaint)
+
+
+def test_a_promise_goes_with_the_files(place, opened, tmp_path):
+    from dataclasses import replace
+
+    claim = {"claims": "valid", "epsilon": 8.0, "delta": 1e-5, "unit": "user"}
+    private = replace(opened, summary=opened.summary | {"privacy": claim})
+    private.export(tmp_path)
+    report = json.loads((tmp_path / "export.json").read_text())
+    assert report["files"]["items"]["privacy"] == "epsilon 8, delta 1e-05 for each user (valid)"
+    assert "jointly private" in report["files"]["users"]["privacy"]
+    assert report["privacy"] == claim
