@@ -12,14 +12,19 @@ from numpy.typing import NDArray
 
 from fedjax_rec.base import Clients, FederatedAlgorithm, Fixed, Part, ServerState
 from fedjax_rec.config import RunConfig, from_dict
-from fedjax_rec.data import FederatedData, item_lists
+from fedjax_rec.data import FederatedData
 from fedjax_rec.errors import UserError
 from fedjax_rec.evaluation import Evaluation, top_k
-from fedjax_rec.evaluation.later import Later, later_events
-from fedjax_rec.evaluation.lists import top_k_of_all
+from fedjax_rec.evaluation.later import Later
 from fedjax_rec.experiment.experiment import Experiment, build
 from fedjax_rec.experiment.exporting import Export, export_run
-from fedjax_rec.experiment.recommendations import Recommendations
+from fedjax_rec.experiment.recommendations import (
+    Recommendations,
+    check_k,
+    met_items,
+    read_behind,
+    recommend_all,
+)
 from fedjax_rec.plugins import load_installed, load_plugin, refuse_missing
 from fedjax_rec.reporting import RunRecord, finished_run
 from fedjax_rec.simulation import EvaluationPlan, evaluate, load_run
@@ -116,7 +121,7 @@ class OpenedRun:
         Raises:
           UserError: there is no such person, or `k` is not positive.
         """
-        _check_k(k)
+        check_k(k)
         client = self._client(str(user))
         items, scores = top_k(
             self.algorithm,
@@ -139,23 +144,7 @@ class OpenedRun:
         Raises:
           UserError: `k` is not positive.
         """
-        _check_k(k)
-        chunks = top_k_of_all(
-            self.algorithm,
-            self.state,
-            self.clients,
-            Fixed(self.frozen, self.data.clients),
-            k,
-            self._met,
-            self._later,
-        )
-        parts: list[tuple[NDArray[Any], ...]] = []
-        for chunk in chunks:
-            row, place = np.nonzero(chunk.items < self.data.num_items)
-            found = (chunk.clients[row], chunk.items[row, place], place + 1)
-            parts.append((*(one.astype(np.int32) for one in found), chunk.scores[row, place]))
-        users, items, rank, score = map(np.concatenate, zip(*parts, strict=True))
-        return Recommendations(users, items, rank, score, self.users, self.items)
+        return recommend_all(self.algorithm, self.data, self, k)
 
     def export(self, folder: str | PathLike[str]) -> Export:
         """Writes parameters by the data's own ids; see `exporting.export_run`.
@@ -174,14 +163,11 @@ class OpenedRun:
 
     @cached_property
     def _met(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """All that each client has met, held-out items too: never recommended."""
-        split = self.data.split
-        train, held_out = split.train, [split.valid.items, split.test.items]
-        return item_lists(train.users, train.items, train.num_users, train.num_items, held_out)
+        return met_items(self.data)
 
     @cached_property
     def _later(self) -> Later:
-        return later_events(self.data, [self.data.split.valid, self.data.split.test])
+        return read_behind(self.data)
 
     def _client(self, user: str) -> int:
         place = np.flatnonzero(self.users == user)
@@ -232,8 +218,3 @@ def command_line_run(folder: Path) -> RunRecord:
             "fedjax_rec.load_run reads it"
         )
     return record
-
-
-def _check_k(k: int) -> None:
-    if k < 1:
-        raise UserError(f"k: expected at least 1, got {k}")

@@ -9,7 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fedjax_rec.base import FederatedAlgorithm, Fixed
+from fedjax_rec.data import FederatedData, item_lists
 from fedjax_rec.errors import UserError
+from fedjax_rec.evaluation.later import Later, later_events
+from fedjax_rec.evaluation.lists import top_k_of_all
+from fedjax_rec.simulation.plans import HasParameters
 
 COLUMNS = ("user", "item", "rank", "score")
 ENDINGS = (".csv", ".parquet")
@@ -116,6 +121,73 @@ class Recommendations:
 
     def _parts(self) -> Iterable[slice]:
         return (slice(at, at + AT_A_TIME) for at in range(0, len(self), AT_A_TIME))
+
+
+def recommend_all(
+    algorithm: FederatedAlgorithm, data: FederatedData, result: HasParameters, k: int = 10
+) -> Recommendations:
+    """The best items for everybody that they have not met, held-out ones among the met.
+
+    One compiled program takes a chunk of clients at a time.
+
+    Args:
+      algorithm: as the run used it.
+      data: likewise.
+      result: of `simulate` or `load_run`, or an opened run.
+      k: how many items for each, at least 1; fewer come where no more are left.
+
+    Raises:
+      UserError: `k` is not positive.
+
+    >>> import jax
+    >>> from fedjax_rec import popularity, simulate
+    >>> from fedjax_rec.data import load
+    >>> data = load("synthetic", num_users=20, num_items=30, mean_events=6)
+    >>> counts = popularity(data.num_items)
+    >>> result = simulate(counts, data, key=jax.random.key(0), rounds=1)
+    >>> len(recommend_all(counts, data, result, k=3))
+    60
+    """
+    check_k(k)
+    chunks = top_k_of_all(
+        algorithm,
+        result.state,
+        result.clients,
+        Fixed(result.frozen, data.clients),
+        k,
+        met_items(data),
+        read_behind(data),
+    )
+    parts: list[tuple[NDArray[Any], ...]] = []
+    for chunk in chunks:
+        row, place = np.nonzero(chunk.items < data.num_items)
+        found = (chunk.clients[row], chunk.items[row, place], place + 1)
+        parts.append((*(one.astype(np.int32) for one in found), chunk.scores[row, place]))
+    users, items, rank, score = map(np.concatenate, zip(*parts, strict=True))
+    train = data.split.train
+    return Recommendations(users, items, rank, score, train.user_labels, train.item_labels)
+
+
+def met_items(data: FederatedData) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """All that each client has met, held-out items too, as `data.item_lists` gives it."""
+    split = data.split
+    train, held_out = split.train, [split.valid.items, split.test.items]
+    return item_lists(train.users, train.items, train.num_users, train.num_items, held_out)
+
+
+def read_behind(data: FederatedData) -> Later:
+    """What models that read a history read behind training events: all that was held out."""
+    return later_events(data, [data.split.valid, data.split.test])
+
+
+def check_k(k: int) -> None:
+    """Refuses to recommend no items.
+
+    Raises:
+      UserError: k is below 1.
+    """
+    if k < 1:
+        raise UserError(f"k: expected at least 1, got {k}")
 
 
 def check_output(path: Path) -> None:

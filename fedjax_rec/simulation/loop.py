@@ -125,6 +125,11 @@ def simulate(
     """
     if rounds < 1:
         raise UserError(f"rounds must be at least 1, got {rounds}")
+    if not isinstance(data, FederatedData):
+        raise UserError(
+            f"simulate: data are {type(data).__name__}, not FederatedData, as load or load_events "
+            "of fedjax_rec.data make them"
+        )
     asked = Asked(
         algorithm=algorithm,
         data=data,
