@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from fedjax_rec.baselines import BASELINES, popularity
     from fedjax_rec.cpu import configure_cpu
     from fedjax_rec.errors import UserError
+    from fedjax_rec.experiment import open_run, recommend_all
     from fedjax_rec.plugins import load_plugin
     from fedjax_rec.registry import register
     from fedjax_rec.sampling import AllClients, Rotating, TruncatedPoisson, Uniform
@@ -36,6 +37,7 @@ _MODULES = {
     "baselines": ("BASELINES", "popularity"),
     "cpu": ("configure_cpu",),
     "errors": ("UserError",),
+    "experiment": ("open_run", "recommend_all"),
     "plugins": ("load_plugin",),
     "registry": ("register",),
     "sampling": ("AllClients", "Rotating", "TruncatedPoisson", "Uniform"),
@@ -86,7 +88,9 @@ __all__ = [
     "fedmf",
     "load_plugin",
     "load_run",
+    "open_run",
     "popularity",
+    "recommend_all",
     "register",
     "simulate",
     "simulate_many",

@@ -149,6 +149,9 @@ def mlp(
 ) -> Parts:
     """The perceptron of neural collaborative filtering on pooled data; see `bpr_mf`.
 
+    Args:
+      num_layers: hidden layers of the tower, at least 1.
+
     Reference:
       He et al. (2017), "Neural collaborative filtering", section 3.3; the differences are
       those of `models.ncf`.
@@ -167,6 +170,9 @@ def neumf(
     num_negatives: int = 4,
 ) -> Parts:
     """Neural matrix factorisation on pooled data; settings are those of `bpr_mf`.
+
+    Args:
+      num_layers: hidden layers of the tower, at least 1.
 
     Reference:
       He et al. (2017), "Neural collaborative filtering", section 3.4, without pre-training;

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from fedjax_rec import __version__
 from fedjax_rec.cli.arguments import parse, take_overrides
+from fedjax_rec.cli.process import full_disk, in_one_line
 from fedjax_rec.errors import DivergedError, MethodError, UserError
 
 
@@ -27,7 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         rest, overrides = take_overrides(words)
         request = parse(rest, overrides)
-        return 0 if request is None else request.execute()
+        with in_one_line():
+            return 0 if request is None else request.execute()
     except UserError as error:
         print("fedjax-rec: error:", " ".join(str(error).split()), file=sys.stderr)
         return 2
@@ -40,3 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("fedjax-rec: interrupted", file=sys.stderr)
         return 130
+    except Exception as error:
+        if not (line := full_disk(error)):
+            raise
+        print("fedjax-rec: error:", line, file=sys.stderr)
+        return 1

@@ -3,22 +3,24 @@
 import contextlib
 import io
 from collections.abc import Iterable, Sequence
-from dataclasses import field, make_dataclass, replace
-from typing import Annotated, Any, Literal, Protocol, Union, get_args, get_origin
+from dataclasses import replace
+from typing import Annotated, Any, Protocol, Union
 
 import tyro
-from tyro.conf import arg, subcommand
+from tyro.conf import subcommand
 
 from fedjax_rec.cli.algorithms import Algorithms
 from fedjax_rec.cli.audit import Audit
 from fedjax_rec.cli.check import Check
 from fedjax_rec.cli.compare import Compare
 from fedjax_rec.cli.data import Data
+from fedjax_rec.cli.export import Export
+from fedjax_rec.cli.help import SHORT, section_help, short_help, topic_of, with_options
 from fedjax_rec.cli.new import New
 from fedjax_rec.cli.plan import Plan
+from fedjax_rec.cli.presets import Presets
 from fedjax_rec.cli.recommend import Recommend
 from fedjax_rec.cli.run import Run
-from fedjax_rec.config import OPTIONS, SECTIONS, flatten, load_preset
 from fedjax_rec.errors import UserError, did_you_mean
 
 VERBS: dict[str, Any] = {
@@ -26,8 +28,10 @@ VERBS: dict[str, Any] = {
     "plan": Plan,
     "data": Data,
     "compare": Compare,
+    "presets": Presets,
     "algorithms": Algorithms,
     "recommend": Recommend,
+    "export": Export,
     "audit": Audit,
     "check": Check,
     "new": New,
@@ -38,7 +42,15 @@ ACTIONS = {
     "new": ("algorithm",),
 }
 HELP = {"-h", "--help"}
-OWN_FLAGS = {"run": {"--no-resume"}, "plan": {"--json"}, "audit": {"--no-resume"}}
+ABOUT = (
+    "Simulates federated recommendation. fedjax-rec VERB --help explains a verb, fedjax-rec "
+    "presets lists what can be run, fedjax-rec --version tells the version."
+)
+OWN_FLAGS = {
+    "run": {"--no-resume", "--quiet", "--json"},
+    "plan": {"--json"},
+    "audit": {"--no-resume"},
+}
 OWN_OPTIONS = {
     "run": {"--output", "--plugin"},
     "plan": {"--memory", "--plugin"},
@@ -93,7 +105,11 @@ def parse(words: Sequence[str], overrides: Sequence[str] = ()) -> Request | None
     if words and words[0] in ACTIONS:
         _check_verb(words[1:2], ACTIONS[words[0]], f"action of {words[0]}")
     verbs = VERBS
-    if is_help and words and words[0] in OWN_FLAGS and words[0] not in ACTIONS:
+    if is_help and words and words[0] in SHORT:
+        topic = topic_of([word for word in words[1:] if not word.startswith("-")])
+        if topic != "all":
+            print(section_help(topic) if topic else short_help(words[0]), end="")
+            return None
         verbs = VERBS | {words[0]: with_options(VERBS[words[0]], words)}
         words = [words[0], "--help"]
     kinds = [Annotated[kind, subcommand(name, prefix_name=False)] for name, kind in verbs.items()]
@@ -114,11 +130,25 @@ def _tyro(kind: Any, words: list[str]) -> Any:
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            return tyro.cli(kind, prog="fedjax-rec", args=words, use_underscores=True)
+            return tyro.cli(
+                kind, prog="fedjax-rec", description=ABOUT, args=words, use_underscores=True
+            )
     except SystemExit as end:
         if not end.code:
             return None
-        raise UserError(f"{condensed(complaint.getvalue())}; see fedjax-rec --help") from None
+        raise UserError(f"{condensed(complaint.getvalue())}; see {_help_of(words)}") from None
+
+
+def _help_of(words: Sequence[str]) -> str:
+    """The command whose help says what the words lack.
+
+    >>> _help_of(["data", "get"]), _help_of(["recommend"]), _help_of(["--foo"])
+    ('fedjax-rec data get --help', 'fedjax-rec recommend --help', 'fedjax-rec --help')
+    """
+    known = [*words[:1]] if words[:1] and words[0] in VERBS else []
+    if known and words[1:2] and words[1] in ACTIONS.get(words[0], ()):
+        known.append(words[1])
+    return " ".join(["fedjax-rec", *known, "--help"])
 
 
 def condensed(panel: str) -> str:
@@ -140,59 +170,3 @@ def condensed(panel: str) -> str:
             words.append(text)
     text = " ".join(" ".join(words).split()).rstrip(".")
     return text if text.startswith(title) else f"{title}: {text}"
-
-
-def with_options(verb: type, words: Sequence[str]) -> type:
-    """A verb with every option of the configuration as a field, for its help text only.
-
-    Args:
-      verb: `Run` or `Plan`.
-      words: a preset among them gives the defaults that are shown.
-    """
-    shown = _defaults(words)
-    sections: dict[str, list[Any]] = {"": []}
-    for key, (kind, entry) in OPTIONS.items():
-        section, _, name = key.rpartition(".")
-        if key != "preset":
-            shown_kind = _described(entry.metadata["help"], _metavar(kind), shown[key])
-            sections.setdefault(section, []).append((name, shown_kind, field(default="")))
-    own = _described("Any setting of the algorithm.", "VALUE", "the algorithm's", name="KEY")
-    sections["algorithm"].append(("key", own, field(default="")))
-    fields = sections.pop("")
-    for section, entries in sections.items():
-        group = make_dataclass(section, entries, frozen=True)
-        group.__doc__ = SECTIONS[section].__doc__
-        fields.append((section, group, field(default_factory=group)))
-    made = make_dataclass(verb.__name__, fields, bases=(verb,), frozen=True)
-    made.__doc__ = verb.__doc__
-    return made
-
-
-def _described(help: str, metavar: str, default: str, name: str | None = None) -> Any:
-    hint = f"(default: {default or 'empty'})"
-    return Annotated[str, arg(name=name, help=help, metavar=metavar, help_behavior_hint=hint)]
-
-
-def _defaults(words: Sequence[str]) -> dict[str, str]:
-    """What `--help` shows: the preset's values where one is named, else the schema's."""
-    shown = {
-        key: "the preset's" if "name" in key else _text(entry.default)
-        for key, (_, entry) in OPTIONS.items()
-    }
-    for word in words[1:]:
-        with contextlib.suppress(UserError):
-            return shown | {k: _text(v) for k, v in flatten(load_preset(word)).items()}
-    return shown
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def _metavar(kind: Any) -> str:
-    if get_origin(kind) is Literal:
-        return "|".join(get_args(kind))
-    words = {int: "INT", float: "NUMBER", str: "TEXT", bool: "true|false"}
-    return words.get(kind, "INT,INT,...")

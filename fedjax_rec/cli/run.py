@@ -11,7 +11,8 @@ from tyro.conf import FlagCreatePairsOff, Positional, Suppress, arg
 
 from fedjax_rec.cli.memory import refuse_impossible
 from fedjax_rec.cli.plugins import Plugins, load_plugins, refuse_missing_plugins
-from fedjax_rec.cli.process import prepare_process
+from fedjax_rec.cli.process import hush_libraries, prepare_process
+from fedjax_rec.cli.telling import Told
 from fedjax_rec.config import (
     RunConfig,
     first_difference,
@@ -46,6 +47,12 @@ class Run:
     no_resume: Annotated[bool, FlagCreatePairsOff, arg(aliases=["--no-resume"])] = False
     """Start over, deleting what the folder holds of an earlier run."""
 
+    quiet: Annotated[bool, FlagCreatePairsOff] = False
+    """Print nothing but warnings and mistakes."""
+
+    json: Annotated[bool, FlagCreatePairsOff] = False
+    """Print the summary as one JSON object on standard output, and nothing else there."""
+
     plugin: Plugins = ()
     """Python file of others' code, or an installed plug-in; may be given several times."""
 
@@ -58,49 +65,48 @@ class Run:
         tell_settings = prepare_process()
 
         from fedjax_rec.experiment import as_before, build, resolve
-        from fedjax_rec.reporting import open_console, print_results, read_summary
+        from fedjax_rec.reporting import read_summary
         from fedjax_rec.simulation.locking import only_run_in
 
+        hush_libraries()
         load_plugins(self.plugin)
         if not self.no_resume:
             refuse_missing_plugins(folder)
-        config = resolve(config)
+        told = Told(quiet=self.quiet, json=self.json)
+        config = resolve(config, told.notice)
         host_memory = available_memory()
         earlier = earlier_config(folder, config, no_resume=self.no_resume)
         if earlier is not None:
             config = as_before(config, earlier)
         is_finished = earlier is not None and earlier.rounds == config.rounds
-        experiment = build(config)
+        experiment = build(config, told.notice)
         if earlier is not None:
             refuse_other_data(folder, experiment)
         if is_finished and (summary := read_summary(folder)):
-            print(f"{folder}: finished earlier")
-            print_results(open_console(), summary)
+            told.results(summary, before=f"{folder}: finished earlier")
             return 0
         refuse_impossible(experiment, host_memory)
-        tell_settings()
+        if not self.quiet:
+            tell_settings()
         with only_run_in(folder):
-            return self._train(experiment, folder, is_going_on=earlier is not None)
+            return self._train(experiment, folder, told, is_going_on=earlier is not None)
 
-    def _train(self, experiment: "Experiment", folder: Path, *, is_going_on: bool) -> int:
-        from fedjax_rec.data.reading import print_notice
-        from fedjax_rec.reporting import ProgressLine, environment, open_console, print_results
+    def _train(
+        self, experiment: "Experiment", folder: Path, told: Told, *, is_going_on: bool
+    ) -> int:
+        from fedjax_rec.reporting import environment
         from fedjax_rec.simulation.records import write_json
 
         config = experiment.config
         write_json(folder / "environment.json", environment(self.command(), config.seed))
-        console = open_console()
-        with ProgressLine(console) as progress:
-            result = experiment.run(
-                folder, resume=is_going_on, report=progress, notice=print_notice
-            )
+        with told.progress() as report:
+            result = experiment.run(folder, resume=is_going_on, report=report, notice=told.notice)
         if result.is_interrupted:
             done = result.metrics[-1]["round"] if result.metrics else 0
-            print(f"interrupted: saved after round {done} of {config.rounds}; to go on:")
-            print(f"  {shlex.join(replace(self, no_resume=False).command())}")
+            told.line(f"interrupted: saved after round {done} of {config.rounds}; to go on:")
+            told.line(f"  {shlex.join(replace(self, no_resume=False).command())}")
             return 130
-        print_results(console, result.summary)
-        print(f"written to {folder}")
+        told.results(result.summary, after=f"written to {folder}")
         return 0
 
     def command(self) -> list[str]:
@@ -108,6 +114,8 @@ class Run:
         words = ["fedjax-rec", "run", self.preset]
         words += ["--output", str(self.output)] if self.output else []
         words += ["--no-resume"] if self.no_resume else []
+        words += ["--quiet"] if self.quiet else []
+        words += ["--json"] if self.json else []
         words += [word for plugin in self.plugin for word in ("--plugin", plugin)]
         return [*words, *self.overrides]
 

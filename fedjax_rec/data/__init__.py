@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fedjax_rec.data.sources import Columns
     from fedjax_rec.data.splits import HeldOut, Split, hold_out, leave_one_out
     from fedjax_rec.data.subsets import some_users
+    from fedjax_rec.data.tables import load_events
 
 __all__ = [
     "DATASETS",
@@ -43,6 +44,7 @@ __all__ = [
     "item_lists",
     "leave_one_out",
     "load",
+    "load_events",
     "load_records",
     "read",
     "silos",
@@ -66,6 +68,7 @@ _HOMES = {
     "sources": ("Columns",),
     "splits": ("HeldOut", "Split", "hold_out", "leave_one_out"),
     "subsets": ("some_users",),
+    "tables": ("load_events",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import jax.numpy as jnp
 import numpy as np
@@ -151,10 +151,13 @@ def load(
     >>> data.num_clients, data.num_items, data.protocol["time_ties"]
     (20, 30, 'hash')
     """
-    test = holdout or "leave_one_out"
-    valid = validation or DEFAULTS.get(test, ("none",))[-1]
-    if holdout or valid in VALIDATIONS_OF["leave_one_out"]:  # before anything is read
-        check_rules(test, valid, ties, split_seed, share, max_events, repeats)
+    if not isinstance(name, str):
+        raise UserError(
+            f"load: expected a data set's name, got {type(name).__name__}; load_events takes "
+            "events that are in memory"
+        )
+    # Before anything is read.
+    _check_rules(holdout, validation, ties, split_seed, share, max_events, repeats)
     interactions = read(
         name,
         path=path,
@@ -165,6 +168,42 @@ def load(
         notice=notice,
         **options,
     )
+    return parted(
+        interactions,
+        holdout=holdout,
+        validation=validation,
+        ties=ties,
+        split_seed=split_seed,
+        share=share,
+        max_events=max_events,
+        repeats=repeats,
+        exclude=exclude,
+        candidates_seed=candidates_seed,
+        notice=notice,
+    )
+
+
+def parted(
+    interactions: Interactions,
+    *,
+    holdout: Holdout | None = None,
+    validation: Validation | None = None,
+    ties: Ties = "hash",
+    split_seed: int = 0,
+    share: float = 0.1,
+    max_events: int = 0,
+    repeats: Repeats = "first",
+    exclude: Exclude = "train",
+    candidates_seed: int = 0,
+    notice: Callable[[str], None] = print_notice,
+) -> FederatedData:
+    """Splits events and parts them into clients; arguments are those of `load`.
+
+    Raises:
+      UserError: an unknown rule, or data that lack what a rule needs.
+    """
+    name = interactions.name
+    _check_rules(holdout, validation, ties, split_seed, share, max_events, repeats)
     split = hold_out_or_hash(
         interactions,
         holdout,
@@ -182,6 +221,14 @@ def load(
     split = _with_all_candidates(shuffle_items(split), candidates_seed, notice)
     clients = client_data(split, exclude=exclude, candidates_seed=candidates_seed)
     return FederatedData(name, clients, split, exclude, candidates_seed)
+
+
+def _check_rules(holdout: Holdout | None, validation: Validation | None, *rules: Any) -> None:
+    """Refuses what no data allow."""
+    test = holdout or "leave_one_out"
+    valid = validation or DEFAULTS.get(test, ("none",))[-1]
+    if holdout or valid in VALIDATIONS_OF["leave_one_out"]:
+        check_rules(test, valid, *rules)
 
 
 def _tell_untrained(

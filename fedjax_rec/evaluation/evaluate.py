@@ -89,7 +89,7 @@ def asker(algorithm: FederatedAlgorithm, asked: Question, chunk_size: int | None
         scores = each_scores_of(algorithm, state, clients, fixed, encoded)
         read = _read(algorithm, splits)
         order, groups = _groups(algorithm, fixed.data, _is_asked(splits, num_items))
-        most = chunk_size or _chunk_size(algorithm, state, clients, num_items)
+        most = chunk_size or clients_at_a_time(algorithm, state, clients, num_items)
         size = -(-num_clients // -(-num_clients // most))
 
         def ask_group(
@@ -212,7 +212,7 @@ def _groups(
     ]
 
 
-def _chunk_size(
+def clients_at_a_time(
     algorithm: FederatedAlgorithm, state: ServerState, clients: Clients, num_items: int
 ) -> int:
     """How many clients are scored at a time."""

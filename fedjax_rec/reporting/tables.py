@@ -52,9 +52,13 @@ BEYOND = {
 """Columns of the comparison beyond accuracy."""
 
 
-def open_console() -> Console:
-    """Standard output; wide enough for our tables when it is no terminal."""
-    console = Console()
+def open_console(*, is_stderr: bool = False) -> Console:
+    """Standard output; wide enough for our tables when it is no terminal.
+
+    Args:
+      is_stderr: standard error in its place.
+    """
+    console = Console(stderr=is_stderr)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = 120
     return console

@@ -45,6 +45,7 @@ from fedjax_rec.simulation.plans import (
     CheckpointPlan,
     EarlyStop,
     EvaluationPlan,
+    Parameters,
     PrivacyPlan,
     Report,
     Result,
@@ -124,6 +125,11 @@ def simulate(
     """
     if rounds < 1:
         raise UserError(f"rounds must be at least 1, got {rounds}")
+    if not isinstance(data, FederatedData):
+        raise UserError(
+            f"simulate: data are {type(data).__name__}, not FederatedData, as load or load_events "
+            "of fedjax_rec.data make them"
+        )
     asked = Asked(
         algorithm=algorithm,
         data=data,
@@ -292,7 +298,7 @@ def _popularity(asked: Asked, metrics: dict[str, float]) -> tuple[dict[str, floa
 
 def load_run(
     output: Path, algorithm: FederatedAlgorithm, data: FederatedData, *, key: Key
-) -> tuple[ServerState, Clients, Part]:
+) -> Parameters:
     """The parameters that a run reports, from its folder.
 
     Args:
@@ -321,7 +327,7 @@ def load_run(
             (state, clients), _ = checkpointer.restore(progress.reported_round, (state, clients))
     finally:
         checkpointer.close()
-    return state, clients, frozen
+    return Parameters(state, clients, frozen)
 
 
 def _initial(shared: Shared, data: FederatedData, key: Key) -> tuple[ServerState, Clients, Part]:

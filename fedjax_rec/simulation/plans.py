@@ -1,6 +1,7 @@
 """When a run evaluates, stops and saves; and what it tells its caller."""
 
 import math
+import typing
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -198,6 +199,36 @@ class Result:
     frozen: Part
     is_interrupted: bool
     first_round: int
+
+
+class Parameters(NamedTuple):
+    """What a run has learned, of the reported round.
+
+    Attributes:
+      state: the server's.
+      clients: the store.
+      frozen: what was never trained.
+    """
+
+    state: ServerState
+    clients: Clients
+    frozen: Part
+
+
+class HasParameters(typing.Protocol):
+    """What can be evaluated: a `Result`, `Parameters`, or an opened run."""
+
+    @property
+    def state(self) -> ServerState:
+        """The server's."""
+
+    @property
+    def clients(self) -> Clients:
+        """The store."""
+
+    @property
+    def frozen(self) -> Part:
+        """What was never trained."""
 
 
 def protocol_of(facts: dict[str, Any], plan: EvaluationPlan, stop: EarlyStop | None) -> Protocol:

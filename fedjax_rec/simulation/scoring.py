@@ -33,7 +33,7 @@ from fedjax_rec.simulation.devices import (
     own,
 )
 from fedjax_rec.simulation.people import Ids, asked_people, only
-from fedjax_rec.simulation.plans import EarlyStop, EvaluationPlan, Result
+from fedjax_rec.simulation.plans import EarlyStop, EvaluationPlan, HasParameters
 from fedjax_rec.simulation.programs import Shared
 
 
@@ -143,7 +143,7 @@ class Scorer:
 def evaluate(
     algorithm: FederatedAlgorithm,
     data: FederatedData,
-    result: Result,
+    result: HasParameters,
     plan: EvaluationPlan = EvaluationPlan(),
 ) -> dict[str, Evaluation]:
     """Evaluates what a run left, on any terms.
@@ -151,7 +151,7 @@ def evaluate(
     Args:
       algorithm: as the run used it.
       data: whose held-out items are asked for.
-      result: of `simulate`.
+      result: of `simulate`, of `load_run`, or an opened run.
       plan: cut-offs, candidates, ties.
 
     Returns:

@@ -33,11 +33,12 @@ def helped(capsys, *words):
 @pytest.mark.parametrize("words", [[], ["--help"], ["-h"]])
 def test_help_names_the_verbs(capsys, words):
     text = helped(capsys, *words)
-    assert all(verb in text for verb in ("run", "data", "compare", "algorithms", "recommend"))
+    verbs = ("run", "data", "compare", "algorithms", "recommend", "export", "presets", "--version")
+    assert all(verb in text for verb in verbs)
 
 
 def test_help_of_run_names_every_key_its_meaning_and_default(capsys):
-    text = helped(capsys, "run", "--help")
+    text = helped(capsys, "run", "--help", "all")
     flat = " ".join(text.replace("│", " ").split())
     for key, (_, entry) in OPTIONS.items():
         if key != "preset":
@@ -48,6 +49,36 @@ def test_help_of_run_names_every_key_its_meaning_and_default(capsys):
     assert "--algorithm.KEY VALUE" in flat
     assert "--no-resume" in flat
     assert "_TYPE" not in flat
+
+
+@pytest.mark.parametrize("verb", ["run", "plan"])
+def test_help_fits_a_screen_and_has_examples_and_every_section(capsys, verb):
+    lines = helped(capsys, verb, "--help").splitlines()
+    assert len(lines) <= 40
+    assert max(map(len, lines)) <= 80
+    assert sum(line.startswith(f"  fedjax-rec {verb} ") for line in lines) >= 2
+    assert {key.partition(".")[0] for key in OPTIONS if "." in key} <= {
+        line.split()[0] for line in lines if line.startswith("  ")
+    }
+
+
+def test_help_of_a_section_has_its_keys_and_no_others(capsys):
+    text = helped(capsys, "run", "--help", "stop")
+    keys = {word[2:] for word in text.split() if word.startswith("--")}
+    assert keys == {key for key in OPTIONS if key.startswith("stop.")}
+    assert "(default: valid/ndcg@10)" in text
+
+
+def test_examples_of_help_are_requests_that_hold(capsys):
+    from fedjax_rec.config import load_preset
+
+    for verb in ("run", "plan"):
+        text = helped(capsys, verb, "--help")
+        for line in (one for one in text.splitlines() if one.startswith(f"  fedjax-rec {verb}")):
+            rest, overrides = take_overrides(line.split()[1:])
+            request = parse(rest, overrides)
+            if "config.toml" not in request.preset:
+                load_preset(request.preset, request.overrides)
 
 
 def test_help_of_run_with_a_preset_shows_its_values(capsys):
@@ -107,6 +138,7 @@ def test_the_package_runs_as_a_module():
         ("compare", "compare: name at least one folder of a run"),
         ("compare none", "none: no such folder"),
         ("run ml-100k/fedfm", "no preset 'ml-100k/fedfm' (did you mean 'ml-100k/fedmf'?)"),
+        ("run --help sto", "no preset and no section of help 'sto' (did you mean 'stop'?)"),
         ("run none.toml", "none.toml: No such file or directory"),
         ("run synthetic/fedmf --ruonds 3", "unknown key 'ruonds' (did you mean 'rounds'?)"),
         ("run synthetic/fedmf --rounds ten", "rounds: expected an integer, got 'ten'"),
@@ -115,6 +147,21 @@ def test_the_package_runs_as_a_module():
 )
 def test_a_mistake_is_one_line_and_exit_code_2(capsys, words, start):
     assert told(capsys, *words.split()).startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("words", "place"),
+    [
+        ("run", "fedjax-rec run --help"),
+        ("recommend", "fedjax-rec recommend --help"),
+        ("export", "fedjax-rec export --help"),
+        ("data get", "fedjax-rec data get --help"),
+        ("data", "fedjax-rec data --help"),
+        ("--foo", "fedjax-rec --help"),
+    ],
+)
+def test_what_is_missing_names_the_help_that_has_it(capsys, words, place):
+    assert told(capsys, *words.split()).endswith(f"; see {place}")
 
 
 def test_own_flags_are_parted_from_keys_wherever_they_stand():
