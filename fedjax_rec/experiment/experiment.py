@@ -230,5 +230,6 @@ def build(config: RunConfig, notice: Callable[[str], None] = print_notice) -> Ex
             epsilon=config.privacy.epsilon or math.inf,
             delta=config.privacy.delta,
             unit="silo" if config.silos.number else "user",
+            keep_per_client=config.privacy.keep_per_client,
         ),
     )
