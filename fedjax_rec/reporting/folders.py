@@ -1,7 +1,7 @@
 """Which runs are meant: folders, folders of runs, and patterns."""
 
 import glob
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from fedjax_rec.errors import UserError
@@ -48,6 +48,13 @@ def _matching(name: str) -> list[Path]:
 
 def _runs_in(folder: Path) -> list[Path]:
     """A run's folder itself; else the runs below it; else itself, to be refused by name."""
-    if (folder / "config.toml").exists() or not folder.is_dir():
-        return [folder]
-    return sorted(path.parent for path in folder.rglob("config.toml")) or [folder]
+    return list(_below(folder)) or [folder]
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Runs in and below a folder; what lies in a run's folder is no run."""
+    if (folder / "config.toml").exists():
+        yield folder
+    elif folder.is_dir():
+        for inner in sorted(folder.iterdir()):
+            yield from _below(inner)
