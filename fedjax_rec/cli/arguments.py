@@ -17,6 +17,7 @@ from fedjax_rec.cli.data import Data
 from fedjax_rec.cli.new import New
 from fedjax_rec.cli.plan import Plan
 from fedjax_rec.cli.recommend import Recommend
+from fedjax_rec.cli.report import Report
 from fedjax_rec.cli.run import Run
 from fedjax_rec.cli.sweep import Sweep
 from fedjax_rec.config import OPTIONS, SECTIONS, flatten, load_preset
@@ -28,6 +29,7 @@ VERBS: dict[str, Any] = {
     "plan": Plan,
     "data": Data,
     "compare": Compare,
+    "report": Report,
     "algorithms": Algorithms,
     "recommend": Recommend,
     "audit": Audit,
