@@ -3,6 +3,7 @@
 import html
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -103,6 +104,20 @@ def test_the_curve_of_people_is_their_sorted_values(text):
         known = [one[np.isfinite(one)].astype(float) for one in values]
         assert y == pytest.approx(np.mean(known, axis=0))
         assert x == pytest.approx(100 * np.arange(1, len(y) + 1) / len(y))
+
+
+def test_a_row_has_one_colour_also_where_another_is_left_out(runs, tmp_path):
+    copy = shutil.copytree(runs, tmp_path / "runs")
+    for path in copy.glob("*/rounds=3/*/per_client.npz"):
+        path.unlink()
+    assert main(["report", str(copy), "--output", str(tmp_path / "p.html")]) == 0
+    text = (tmp_path / "p.html").read_text()
+    tones = re.findall(r'class="line (tone-\d)" data-name="popularity, rounds (\d)"', text)
+    assert sorted(tones) == [("tone-0", "3")] * 3 + [("tone-1", "4")] * 4
+    assert re.findall(r'key (tone-\d)"><span class=""></span>popularity, rounds (\d)', text) == [
+        ("tone-0", "3"),
+        ("tone-1", "4"),
+    ]
 
 
 def test_points_are_drawn_where_their_numbers_are(text):

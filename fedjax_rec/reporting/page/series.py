@@ -28,6 +28,7 @@ class Series:
       y: their means over seeds.
       low, high: a deviation over seeds below and above; the mean itself with one seed.
       sources: the files that they are of.
+      row: its number among the rows, which its colour follows in every figure.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Series:
     low: tuple[float, ...]
     high: tuple[float, ...]
     sources: tuple[str, ...]
+    row: int = 0
 
 
 def row_name(row: Row) -> str:
@@ -59,15 +61,15 @@ def over_people(comparison: Comparison, key: str) -> list[Series]:
     Each is the mean over a row's seeds; rows without people's own values are left out.
     """
     found = []
-    for row in comparison.rows:
+    for number, row in enumerate(comparison.rows):
         values = row.values(key)
         if values is None:
             continue
         by_seed = np.sort(values[:, np.isfinite(values).all(axis=0)], axis=1)
-        num = by_seed.shape[1]
-        shares = tuple(100 * (n + 1) / num for n in range(num))
+        size = by_seed.shape[1]
+        shares = tuple(100 * (n + 1) / size for n in range(size))
         sources = tuple(f"{run}/per_client.npz" for run in row.runs)
-        found.append(_series(row, shares, by_seed.T.tolist(), sources))
+        found.append(_series(number, row, shares, by_seed.T.tolist(), sources))
     return found
 
 
@@ -84,34 +86,38 @@ def _over(
     comparison: Comparison, key: str, places: Callable[[RunRecord, Sequence[Line]], list[float]]
 ) -> list[Series]:
     found = []
-    for row in comparison.rows:
+    for number, row in enumerate(comparison.rows):
         of_seeds = []
         at: dict[int, list[float]] = {}
         for record in row.records:
             lines = read_lines(record)
             pairs = zip(lines, places(record, lines), strict=True)
             known = {one["round"]: (x, one[key]) for one, x in pairs if one.get(key) is not None}
-            of_seeds.append({number: y for number, (_, y) in known.items()})
-            for number, (x, _) in known.items():
-                at.setdefault(number, []).append(x)
+            of_seeds.append({end: y for end, (_, y) in known.items()})
+            for end, (x, _) in known.items():
+                at.setdefault(end, []).append(x)
         shared = sorted(set.intersection(*map(set, of_seeds))) if of_seeds else []
         if shared:
-            means = tuple(statistics.fmean(at[number]) for number in shared)
-            values = [[seed[number] for seed in of_seeds] for number in shared]
+            means = tuple(statistics.fmean(at[end]) for end in shared)
+            values = [[seed[end] for seed in of_seeds] for end in shared]
             sources = tuple(f"{run}/metrics.jsonl" for run in row.runs)
-            found.append(_series(row, means, values, sources))
+            found.append(_series(number, row, means, values, sources))
     return found
 
 
 def _series(
-    row: Row, x: tuple[float, ...], values: Sequence[Sequence[float]], sources: tuple[str, ...]
+    number: int,
+    row: Row,
+    x: tuple[float, ...],
+    values: Sequence[Sequence[float]],
+    sources: tuple[str, ...],
 ) -> Series:
     """Means and deviations of the seeds' values at each point."""
     means = [statistics.fmean(each) for each in values]
     spread = [statistics.stdev(each) if len(each) > 1 else 0.0 for each in values]
     low = tuple(mean - sd for mean, sd in zip(means, spread, strict=True))
     high = tuple(mean + sd for mean, sd in zip(means, spread, strict=True))
-    return Series(row_name(row), x, tuple(means), low, high, sources)
+    return Series(row_name(row), x, tuple(means), low, high, sources, number)
 
 
 def _megabytes(record: RunRecord, lines: Sequence[Line]) -> list[float]:

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from html import escape
 
 from fedjax_rec.reporting.page.series import Series
@@ -39,8 +40,8 @@ def chart(series: Sequence[Series], x_name: str, y_name: str) -> str:
         f'aria-label="{escape(y_name)} by {escape(x_name)}">'
     ]
     parts += _axes(xs, ys, x_name, y_name)
-    for number, one in enumerate(thin):
-        parts += _line(number, one, xs, ys)
+    for one in thin:
+        parts += _line(one, xs, ys)
     return "\n".join([*parts, "</svg>"])
 
 
@@ -91,8 +92,8 @@ def _axes(xs: Sequence[float], ys: Sequence[float], x_name: str, y_name: str) ->
     return parts
 
 
-def _line(number: int, one: Series, xs: Sequence[float], ys: Sequence[float]) -> list[str]:
-    tone = f"tone-{number % COLOURS}" + (" dashed" if number >= COLOURS else "")
+def _line(one: Series, xs: Sequence[float], ys: Sequence[float]) -> list[str]:
+    tone = f"tone-{one.row % COLOURS}" + (" dashed" if one.row >= COLOURS else "")
     above = [_at(x, y, xs, ys) for x, y in zip(one.x, one.high, strict=True)]
     below = [_at(x, y, xs, ys) for x, y in zip(one.x, one.low, strict=True)]
     points = [_at(x, y, xs, ys) for x, y in zip(one.x, one.y, strict=True)]
@@ -122,4 +123,4 @@ def _thinned(one: Series) -> Series:
     def some(values: tuple[float, ...]) -> tuple[float, ...]:
         return tuple(values[number] for number in kept)
 
-    return Series(one.name, some(one.x), some(one.y), some(one.low), some(one.high), one.sources)
+    return replace(one, x=some(one.x), y=some(one.y), low=some(one.low), high=some(one.high))
