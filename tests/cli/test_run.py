@@ -84,7 +84,7 @@ def error(capsys):
 def test_a_run_leaves_its_files(trained, preset):
     names = {path.name for path in trained.iterdir()}
     files = {"config.toml", "environment.json", "metrics.jsonl", "summary.json"}
-    assert names == files | {"checkpoints"}
+    assert names == files | {"checkpoints", "per_client.npz"}
     written = load_preset(str(trained / "config.toml"))
     assert written == resolve(load_preset(str(preset), ["--rounds", "2"]))
     assert written.algorithm.settings["num_negatives"] == 4
