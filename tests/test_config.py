@@ -262,8 +262,10 @@ def test_presets_are_found_and_valid():
         assert config.preset == name
         folder, _, own = name.partition("/")
         assert folder == config.data.name
-        is_variant = own.startswith(f"{config.algorithm.name}_")
-        assert own == config.algorithm.name or is_variant or config.silos.number
+        names = {config.algorithm.name, config.algorithm.settings.get("model")}
+        is_variant = own.startswith(tuple(f"{name}_" for name in names))
+        is_of_both = own == "fed" + str(config.algorithm.settings.get("model"))
+        assert own in names or is_variant or is_of_both or config.silos.number
 
 
 def test_presets_open_with_their_command():

@@ -20,15 +20,19 @@ from fedjax_rec.cli.new import New
 from fedjax_rec.cli.plan import Plan
 from fedjax_rec.cli.presets import Presets
 from fedjax_rec.cli.recommend import Recommend
+from fedjax_rec.cli.report import Report
 from fedjax_rec.cli.run import Run
+from fedjax_rec.cli.sweep import Sweep
 from fedjax_rec.errors import UserError, did_you_mean
 
 VERBS: dict[str, Any] = {
     "run": Run,
+    "sweep": Sweep,
     "plan": Plan,
     "data": Data,
     "compare": Compare,
     "presets": Presets,
+    "report": Report,
     "algorithms": Algorithms,
     "recommend": Recommend,
     "export": Export,
@@ -46,13 +50,15 @@ ABOUT = (
     "Simulates federated recommendation. fedjax-rec VERB --help explains a verb, fedjax-rec "
     "presets lists what can be run, fedjax-rec --version tells the version."
 )
-OWN_FLAGS = {
+OWN_FLAGS: dict[str, set[str]] = {
     "run": {"--no-resume", "--quiet", "--json"},
+    "sweep": set(),
     "plan": {"--json"},
     "audit": {"--no-resume"},
 }
 OWN_OPTIONS = {
     "run": {"--output", "--plugin"},
+    "sweep": {"--output", "--plugin", "--seeds", "--search", "--trials", "--metric", "--budget"},
     "plan": {"--memory", "--plugin"},
     "audit": {"--output", "--plugin", "--clients"},
 }
@@ -114,7 +120,7 @@ def parse(words: Sequence[str], overrides: Sequence[str] = ()) -> Request | None
         words = [words[0], "--help"]
     kinds = [Annotated[kind, subcommand(name, prefix_name=False)] for name, kind in verbs.items()]
     request: Request | None = _tyro(Union[tuple(kinds)], list(words) or ["--help"])  # noqa: UP007
-    if isinstance(request, Run | Plan | Audit):
+    if isinstance(request, Run | Sweep | Plan | Audit):
         return replace(request, overrides=tuple(overrides))
     return request
 

@@ -203,11 +203,12 @@ def prepare_folder(
       UserError: the folder cannot be written.
     """
     from fedjax_rec.reporting import environment
-    from fedjax_rec.simulation.records import write_atomically, write_json
+    from fedjax_rec.simulation.records import PER_CLIENT, write_atomically, write_json
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "summary.json").unlink(missing_ok=True)
+        for name in ("summary.json", PER_CLIENT):
+            (folder / name).unlink(missing_ok=True)
         if not is_going_on:  # before its configuration: a kill must not leave them under ours
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
             (folder / "metrics.jsonl").unlink(missing_ok=True)

@@ -218,6 +218,10 @@ class PrivacyConfig:
         "three tables.",
         least=0,
     )
+    keep_per_client: bool = option(
+        False,
+        "Write every client's test metrics into the run folder all the same: no noise covers them.",
+    )
 
     @property
     def is_on(self) -> bool:

@@ -1,7 +1,7 @@
 """From a configuration to a run: the only bridge between `config` and the library."""
 
 from fedjax_rec.experiment.experiment import Experiment, build, resolve, with_settings
-from fedjax_rec.experiment.loading import load_data
+from fedjax_rec.experiment.loading import load_data, same_data
 from fedjax_rec.experiment.opened import OpenedRun, command_line_run, open_run
 from fedjax_rec.experiment.private import as_before
 from fedjax_rec.experiment.recommendations import Recommendations, check_output, recommend_all
@@ -21,5 +21,6 @@ __all__ = [
     "open_run",
     "recommend_all",
     "resolve",
+    "same_data",
     "with_settings",
 ]

@@ -172,12 +172,18 @@ def _checked(config: RunConfig, notice: Callable[[str], None]) -> RunConfig:
     return settled(config, notice)
 
 
-def build(config: RunConfig, notice: Callable[[str], None] = print_notice) -> Experiment:
+def build(
+    config: RunConfig,
+    notice: Callable[[str], None] = print_notice,
+    data: FederatedData | None = None,
+) -> Experiment:
     """Builds all parts of a run; what is wrong is told before data are read, if possible.
 
     Args:
       config: validated (`config.from_dict`).
       notice: gets the terms of a data set when it is first used; standard error by default.
+      data: those of the configuration, where another run has read them already
+        (`loading.same_data`); `None` reads them.
 
     Raises:
       UserError: an unknown algorithm, setting, data set, metric or optimizer, or parts
@@ -201,7 +207,7 @@ def build(config: RunConfig, notice: Callable[[str], None] = print_notice) -> Ex
         clients_seed=config.evaluate.clients_seed,
     )
     stop = early_stop(config.stop, evaluation, is_given=bool(config.is_given("stop")))
-    data = load_data(config, notice)
+    data = data or load_data(config, notice)
     config = with_cohort(config, len(data.training_clients), notice)
     sampler = build_sampler(config.cohort, len(data.training_clients))
     config = with_noise(config, sampler.event, notice)
@@ -230,5 +236,6 @@ def build(config: RunConfig, notice: Callable[[str], None] = print_notice) -> Ex
             epsilon=config.privacy.epsilon or math.inf,
             delta=config.privacy.delta,
             unit="silo" if config.silos.number else "user",
+            keep_per_client=config.privacy.keep_per_client,
         ),
     )

@@ -46,6 +46,22 @@ def load_data(config: RunConfig, notice: Callable[[str], None] = print_notice) -
     )
 
 
+def same_data(one: RunConfig, other: RunConfig) -> bool:
+    """Whether two configurations ask for the same data, so that they are read once for both.
+
+    >>> from fedjax_rec.config import load_preset
+    >>> seeds = [load_preset("synthetic/fedmf", ["--seed", seed]) for seed in "12"]
+    >>> same_data(*seeds), same_data(seeds[0], load_preset("ml-100k/fedmf"))
+    (True, False)
+    """
+
+    def asked(config: RunConfig) -> tuple[object, ...]:
+        sections = (config.data, config.split, config.silos, config.negatives)
+        return (*sections, config.is_given("split"), config.evaluate.candidates_seed)
+
+    return asked(one) == asked(other)
+
+
 def columns_of(data: DataConfig) -> Columns:
     """What a configuration says of the columns of its file."""
     return Columns(data.user, data.item, data.rating, data.time, data.separator)

@@ -30,7 +30,8 @@ def chunked_cross_entropy(
       what the gradient needs.
 
     >>> queries, keys = jnp.eye(2), jnp.array([[1.0, 0.0], [0.0, 2.0], [3.0, 3.0]])
-    >>> chunked_cross_entropy(queries, keys, jnp.array([0, 2]), items_at_once=2).round(3).tolist()
+    >>> losses = chunked_cross_entropy(queries, keys, jnp.array([0, 2]), items_at_once=2)
+    >>> [round(float(loss), 3) for loss in losses]
     [2.17, 0.349]
     """
     num_items, dim = keys.shape

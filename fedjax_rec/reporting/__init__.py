@@ -11,8 +11,6 @@ from fedjax_rec.reporting.records import (
     read_summary,
 )
 from fedjax_rec.reporting.tables import (
-    beyond_table,
-    comparison_table,
     data_differences,
     facts_table,
     format_bytes,
@@ -26,8 +24,6 @@ __all__ = [
     "ProgressLine",
     "RunRecord",
     "audit_table",
-    "beyond_table",
-    "comparison_table",
     "data_differences",
     "environment",
     "facts_table",

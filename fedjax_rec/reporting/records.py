@@ -2,9 +2,14 @@
 
 import json
 import tomllib
+import zipfile
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from fedjax_rec.errors import UserError
 
@@ -22,6 +27,25 @@ class RunRecord:
     path: Path
     config: dict[str, Any]
     summary: dict[str, Any]
+
+    @cached_property
+    def per_client(self) -> dict[str, npt.NDArray[np.float64]]:
+        """Every client's test metrics `[N]` by key, NaN where it holds no item out; or nothing.
+
+        Raises:
+          UserError: the file is not what a run writes.
+        """
+        return _per_client(self.path / "per_client.npz")
+
+
+def _per_client(path: Path) -> dict[str, npt.NDArray[np.float64]]:
+    try:
+        with np.load(path) as stored:
+            return {key: np.asarray(stored[key], np.float64) for key in stored.files}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: cannot be read: {error}; run it again to write it") from None
 
 
 def read_summary(folder: Path) -> dict[str, Any] | None:

@@ -21,17 +21,6 @@ METRICS = (
 )
 IN_A_LINE = ("auc", "worst_decile_auc")
 """Metrics without a cut-off that stand below a table of cut-offs."""
-COMPARED = {
-    "HR@10": "test/hit_rate@10",
-    "NDCG@10": "test/ndcg@10",
-    "MRR@10": "test/mrr@10",
-    "RMSE": "test/rmse",
-    "MAE": "test/mae",
-    "log loss": "test/log_loss",
-    "accuracy": "test/accuracy",
-}
-"""Columns of a comparison, where a run has them."""
-
 BESIDE = ("hit_rate", "ndcg")
 """Metrics that Popularity's are shown beside."""
 
@@ -40,16 +29,6 @@ NOISY = "NOISE, NO GUARANTEE"
 
 CHOSEN = "ROUND CHOSEN ON TEST"
 """Stands wherever the figures of such a run are shown."""
-
-BEYOND = {
-    "AUC": "test/auc",
-    "AUC of the\nworst decile": "test/worst_decile_auc",
-    "NDCG@10 of the\nworst decile": "test/worst_decile_ndcg@10",
-    "coverage@10": "test/coverage@10",
-    "exposure\nGini@10": "test/exposure_gini@10",
-    "popularity\nlift@10": "test/popularity_lift@10",
-}
-"""Columns of the comparison beyond accuracy."""
 
 
 def open_console(*, is_stderr: bool = False) -> Console:
@@ -153,7 +132,12 @@ def privacy_words(summary: Mapping[str, Any]) -> str:
     return f"no guarantee: {reasons[0]}" if _has_noise(summary) else ""
 
 
-def _privacy_cell(summary: Mapping[str, Any]) -> str:
+def privacy_cell(summary: Mapping[str, Any]) -> str:
+    """Epsilon and delta of a run, or that it promises nothing.
+
+    >>> privacy_cell({})
+    'no noise'
+    """
     found = summary.get("privacy") or {}
     if found.get("claims", "none") != "none":
         return f"{_rounded_up(found['epsilon'])}, {found['delta']:g}"
@@ -203,38 +187,6 @@ def protocol_line(protocol: Mapping[str, Any]) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in shown.items())
 
 
-def comparison_table(records: Sequence[RunRecord]) -> Table:
-    """One row a run: algorithm, protocol, test metrics, bytes and seconds."""
-    labels = _protocol_labels(records)
-    data = [data_name(record) for record in records]
-    are_mixed = len({one for one in data if one}) > 1
-    table = Table("run", "algorithm", *(["data"] if are_mixed else []), "protocol")
-    found = [record.summary["metrics"] for record in records]
-    compared = {
-        name: key for name, key in COMPARED.items() if any(key in metrics for metrics in found)
-    }
-    for name in ("rounds", *compared, "up/client/round", "seconds"):
-        table.add_column(name, justify="right")
-    has_privacy = any(_has_noise(record.summary) for record in records)
-    if has_privacy:
-        table.add_column("epsilon, delta")
-    for record, label, name in zip(records, labels, data, strict=True):
-        summary, metrics = record.summary, record.summary["metrics"]
-        sent = summary.get("communication") or {}
-        table.add_row(
-            escape(str(record.path)),
-            escape(str(record.config.get("algorithm", {}).get("name", "-"))),
-            *([escape(name or "-")] if are_mixed else []),
-            f"{label}, {NOISY}" if is_noisy(record) else label,
-            str(summary.get("rounds", "-")),
-            *(_value(metrics.get(key)) for key in compared.values()),
-            format_bytes(sent.get("bytes_up_per_client_round")),
-            _seconds(summary),
-            *([_privacy_cell(summary)] if has_privacy else []),
-        )
-    return table
-
-
 def data_name(record: RunRecord) -> str:
     """What a run was trained and asked on: the data's name, and the start of their digest.
 
@@ -260,21 +212,7 @@ def data_differences(records: Sequence[RunRecord]) -> list[str]:
     return names if len(names) > 1 else []
 
 
-def beyond_table(records: Sequence[RunRecord]) -> Table | None:
-    """One row a run: who is served, and what is shown; `None` where no run measured it."""
-    found = [[record.summary["metrics"].get(key) for key in BEYOND.values()] for record in records]
-    if all(value is None for values in found for value in values):
-        return None
-    table = Table("run")
-    for name in BEYOND:
-        table.add_column(name, justify="right")
-    for record, values in zip(records, found, strict=True):
-        mark = f" ({CHOSEN})" if is_chosen_on_test(record.summary) else ""
-        table.add_row(escape(f"{record.path}{mark}"), *map(_value, values))
-    return table
-
-
-def _protocol_labels(records: Sequence[RunRecord]) -> list[str]:
+def protocol_names(records: Sequence[RunRecord]) -> list[str]:
     """What is asked of the model; a letter tells protocols of the same question apart."""
     protocols = [dict(record.summary.get("protocol") or {}, selection="") for record in records]
     names = [str(one.get("candidates", one.get("task", "-"))) for one in protocols]
@@ -329,9 +267,14 @@ def _value(value: float | None) -> str:
     return "-" if value is None or math.isnan(value) else f"{value:.4f}"
 
 
-def _seconds(summary: Mapping[str, Any]) -> str:
+def seconds(summary: Mapping[str, Any]) -> float:
+    """All that a run's `timing` counts in seconds.
+
+    >>> seconds({"timing": {"train_seconds": 1.5, "evaluate_seconds": 0.25}})
+    1.75
+    """
     timing = summary.get("timing") or {}
-    return f"{sum(v for name, v in timing.items() if name.endswith('_seconds')):.1f}"
+    return float(sum(v for name, v in timing.items() if name.endswith("_seconds")))
 
 
 def format_bytes(count: float | None) -> str:

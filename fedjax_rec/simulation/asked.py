@@ -53,6 +53,11 @@ class Asked:
         return Promise(self.privacy, aggregate, event, self.stop, self.payload)
 
     @property
+    def keeps_per_client(self) -> bool:
+        """Whether clients' own metrics are written: of a run with noise, where it is asked for."""
+        return not self.algorithm.aggregate.mechanisms or self.privacy.keep_per_client
+
+    @property
     def protocol(self) -> dict[str, Any]:
         """What the metrics are measured on."""
         return protocol_of(self.data.protocol, self.evaluation, self.stop).to_dict()

@@ -53,7 +53,7 @@ from fedjax_rec.simulation.plans import (
 )
 from fedjax_rec.simulation.programs import Shared
 from fedjax_rec.simulation.progress import Progress
-from fedjax_rec.simulation.records import write_json
+from fedjax_rec.simulation.records import write_json, write_per_client
 from fedjax_rec.simulation.rounds import draw_cohorts, host_seed, stretch_ends
 from fedjax_rec.simulation.scoring import Scorer, refuse_unread
 from fedjax_rec.simulation.storage import (
@@ -97,8 +97,8 @@ def simulate(
       stop: when to stop early; what is returned is then the best round by its metric.
       checkpoint: when to save, where there is an `output`.
       payload: what a real client would send, for the bytes that are reported.
-      output: a folder for `config.toml`, `metrics.jsonl`, `checkpoints/` and `summary.json`;
-        nothing is written without. One that holds another run is refused.
+      output: a folder for `config.toml`, `metrics.jsonl`, `checkpoints/`, `summary.json` and
+        `per_client.npz`; nothing is written without. One that holds another run is refused.
       resume: go on from the folder's newest whole checkpoint; False starts over.
       execution: how rounds are run; never changes results. A program that could hang on
         several devices is run on one.
@@ -236,6 +236,8 @@ def _simulate(asked: Asked) -> Result:
     summary = _summary(asked, progress, identity, metrics, per_client)
     summary["evaluation"] = scorer.num_people
     if output and not is_interrupted:
+        if asked.keeps_per_client:
+            write_per_client(output, per_client)
         write_json(output / "summary.json", summary)
     return Result(
         storage.lines, summary, per_client, state, clients, frozen, is_interrupted, first_round

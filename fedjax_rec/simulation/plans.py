@@ -148,11 +148,14 @@ class PrivacyPlan:
         one within it. Infinite: no limit.
       delta: beside epsilon; 0: `privacy.default_delta`.
       unit: what a client is.
+      keep_per_client: a run with noise leaves its clients' own metrics out of its folder, for
+        no noise covers them; True writes them all the same.
     """
 
     epsilon: float = math.inf
     delta: float = 0.0
     unit: Literal["user", "silo"] = "user"
+    keep_per_client: bool = False
 
 
 class Report(NamedTuple):

@@ -1,5 +1,6 @@
 """The files of a run folder that a machine reads: metrics, line by line, and JSON."""
 
+import io
 import json
 import math
 import os
@@ -7,13 +8,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 
-def write_atomically(path: Path, text: str) -> None:
+PER_CLIENT = "per_client.npz"
+"""The file of every client's test metrics."""
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
     """Writes a file so that a reader, or a crash, never meets half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as stream:
-        stream.write(text)
+    with temporary.open("wb") as stream:
+        stream.write(content.encode() if isinstance(content, str) else content)
         stream.flush()
         os.fsync(stream.fileno())
     temporary.replace(path)
@@ -39,6 +46,19 @@ def _finite(content: Any) -> Any:
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Writes indented JSON, atomically."""
     write_atomically(path, to_json(content, indent=2) + "\n")
+
+
+def write_per_client(folder: Path, values: Mapping[str, npt.NDArray[np.float32]]) -> None:
+    """Writes every client's test metrics, atomically: `[N]` float32 arrays by metric key.
+
+    Args:
+      folder: of the run.
+      values: by key without a split, such as `ndcg@10`; NaN where a client holds no item out.
+    """
+    stream = io.BytesIO()
+    arrays = {f"test/{key}": np.asarray(value, np.float32) for key, value in values.items()}
+    np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
+    write_atomically(folder / PER_CLIENT, stream.getvalue())
 
 
 class MetricsLog:

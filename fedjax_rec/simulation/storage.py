@@ -15,7 +15,7 @@ from fedjax_rec.simulation.checkpoint import Checkpointer
 from fedjax_rec.simulation.identity import Facts, difference_in_words
 from fedjax_rec.simulation.plans import CheckpointPlan
 from fedjax_rec.simulation.progress import Progress
-from fedjax_rec.simulation.records import MetricsLog, write_atomically
+from fedjax_rec.simulation.records import PER_CLIENT, MetricsLog, write_atomically
 from fedjax_rec.simulation.settings import MADE_HERE
 
 
@@ -100,7 +100,7 @@ class FolderStorage:
         checkpoints = folder / "checkpoints"
         if not resume:
             shutil.rmtree(checkpoints, ignore_errors=True)
-            for name in ("metrics.jsonl", "summary.json", "config.toml"):
+            for name in ("metrics.jsonl", "summary.json", PER_CLIENT, "config.toml"):
                 (folder / name).unlink(missing_ok=True)
         self._plan, self._notice = plan, notice
         self._folder, self._identity, self._config = folder, identity, config
@@ -122,7 +122,8 @@ class FolderStorage:
         refuse_another(self._checkpointer, self._folder, self._identity, self._notice)
         restored = restore_latest(self._checkpointer, like, self._notice)
         self._log.keep(restored[1].round if restored else 0, self._notice)
-        (self._folder / "summary.json").unlink(missing_ok=True)
+        for name in ("summary.json", PER_CLIENT):
+            (self._folder / name).unlink(missing_ok=True)
         self._write_config(is_going_on=restored is not None)
         if restored:
             self._checkpointer.pin(restored[1].best_round)

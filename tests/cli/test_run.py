@@ -7,6 +7,7 @@ import signal
 import threading
 import tomllib
 
+import numpy as np
 import pytest
 
 from fedjax_rec.cli import main
@@ -83,7 +84,7 @@ def error(capsys):
 def test_a_run_leaves_its_files(trained, preset):
     names = {path.name for path in trained.iterdir()}
     files = {"config.toml", "environment.json", "metrics.jsonl", "summary.json"}
-    assert names == files | {"checkpoints"}
+    assert names == files | {"checkpoints", "per_client.npz"}
     written = load_preset(str(trained / "config.toml"))
     assert written == resolve(load_preset(str(preset), ["--rounds", "2"]))
     assert written.algorithm.settings["num_negatives"] == 4
@@ -162,6 +163,34 @@ def test_ctrl_c_saves_and_says_how_to_go_on(counting, tmp_path, capsys, monkeypa
     assert [line["round"] for line in lines(tmp_path / "new")] == [1, 2, 3, 4]
 
 
+def test_every_clients_metrics_are_written_beside_their_means(run, folder, capsys):
+    with np.load(folder / "per_client.npz") as found:
+        values = dict(found)
+    metrics = json.loads((folder / "summary.json").read_text())["metrics"]
+    assert {f"test/{name}@{k}" for name in ("ndcg", "hit_rate", "mrr") for k in (5, 10)} < {*values}
+    for key, value in values.items():
+        assert (value.shape, value.dtype) == ((30,), np.float32)
+        assert np.nanmean(value, dtype=np.float64) == pytest.approx(metrics[key], rel=1e-6)
+    assert run("--rounds", "4") == 0
+    with np.load(folder / "per_client.npz") as found:
+        assert not np.array_equal(found["test/auc"], values["test/auc"])
+    (folder / "per_client.npz").write_text("of another run")
+    assert run("--no-resume", "--rounds", "2") == 0
+    with np.load(folder / "per_client.npz") as found:
+        assert all(
+            np.array_equal(found[key], value, equal_nan=True) for key, value in values.items()
+        )
+
+
+def test_a_run_that_stops_leaves_no_metrics_of_clients_behind(run, folder, monkeypatch):
+    def interrupt(self, report):
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(ProgressLine, "__call__", interrupt)
+    assert run("--rounds", "6") == 130
+    assert not (folder / "per_client.npz").exists()
+
+
 def test_a_promise_is_kept_where_a_run_goes_on(preset, tmp_path, capsys):
     folder = tmp_path / "private"
     words = ["run", str(preset), "--output", str(folder), "--privacy.epsilon", "8"]
@@ -170,11 +199,12 @@ def test_a_promise_is_kept_where_a_run_goes_on(preset, tmp_path, capsys):
     assert "privacy: cohort.sampler is poisson in place of all" in told.out + told.err
     first = json.loads((folder / "summary.json").read_text())["privacy"]
     assert first["claims"] == "valid"
+    assert not (folder / "per_client.npz").exists()
     assert first["sampling"]["kind"] == "poisson"
     assert 7.9 < first["epsilon"] <= 8
     written = tomllib.loads((folder / "config.toml").read_text())
     assert written["privacy"]["noise_multiplier"] == first["noise_multiplier"]
-    assert written["cohort"] == {"sampler": "poisson", "size": 3}
+    assert written["cohort"] == {"sampler": "poisson", "size": 3, "separation": 0}
     assert main([*words, "--rounds", "9"]) == 0
     told = capsys.readouterr()
     assert "ends at round 2 of 9, the last within epsilon 8" in told.out + told.err

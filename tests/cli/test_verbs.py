@@ -1,6 +1,5 @@
-"""Verbs that train nothing: data, algorithms, and compare on folders made by hand."""
+"""Verbs that train nothing: data and algorithms; compare has tests of its own."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -16,20 +15,6 @@ def _wide(monkeypatch):
 def done(capsys, *words):
     assert main(list(map(str, words))) == 0
     return capsys.readouterr()
-
-
-def run_folder(path, algorithm, **protocol):
-    path.mkdir()
-    (path / "config.toml").write_text(f'[algorithm]\nname = "{algorithm}"\n')
-    summary = {
-        "metrics": {"test/hit_rate@10": 0.125, "test/ndcg@10": 0.0625, "test/mrr@10": 0.03125},
-        "protocol": {"candidates": "full", "time_ties": "hash"} | protocol,
-        "communication": {"bytes_up_per_client_round": 215_296.0},
-        "timing": {"train_seconds": 61.5},
-        "rounds": 40,
-    }
-    (path / "summary.json").write_text(json.dumps(summary))
-    return path
 
 
 def test_data_list_names_the_data_sets(capsys):
@@ -133,28 +118,3 @@ def test_presets_are_chosen_by_a_part_of_their_name(capsys):
     assert "pfedrec-ml-100k/fedrap" in text
     assert "synthetic" not in text
     assert main(["presets", "nothing"]) == 2
-
-
-def test_compare_prints_one_table(capsys, tmp_path):
-    folders = [run_folder(tmp_path / "a", "popularity"), run_folder(tmp_path / "b", "fedmf")]
-    captured = done(capsys, "compare", *folders)
-    assert captured.err == ""
-    body = [line.split() for line in captured.out.splitlines() if "0.1250" in line]
-    assert [words[3] for words in body] == ["popularity", "fedmf"]
-    assert all("215.3 kB" in line for line in captured.out.splitlines() if "0.1250" in line)
-
-
-def test_compare_warns_where_protocols_differ(capsys, tmp_path):
-    folders = [
-        run_folder(tmp_path / "a", "fedmf"),
-        run_folder(tmp_path / "b", "fedmf", time_ties="file_order"),
-    ]
-    warning = "protocols differ, rows are not comparable: time_ties (hash, file_order)"
-    assert done(capsys, "compare", *folders).err == f"warning: {warning}\n"
-
-
-def test_compare_of_an_unfinished_run_is_told(capsys, tmp_path):
-    folder = run_folder(tmp_path / "a", "fedmf")
-    (folder / "summary.json").unlink()
-    assert main(["compare", str(folder)]) == 2
-    assert "not finished (stopped after round 0)" in capsys.readouterr().err

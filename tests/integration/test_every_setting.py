@@ -90,6 +90,10 @@ def metrics(ran):
     return ran.summary["metrics"]
 
 
+def keeps_per_client(ran):
+    return (ran.folder / "per_client.npz").exists()
+
+
 def rounds(ran):
     return ran.summary["rounds"]
 
@@ -267,6 +271,7 @@ CASES = {
     "privacy.noise_multiplier": Case(
         2.0, (parameters, promised("noise_multiplier"), promised("epsilon")), NOISE
     ),
+    "privacy.keep_per_client": Case(True, (keeps_per_client,), NOISE, same=(parameters,)),
     "privacy.mechanism": Case(
         "correlated", (parameters, who_takes_part, promised("noise_multiplier")), BUDGET
     ),

@@ -59,6 +59,7 @@ def test_who_gives_nothing_has_a_model_of_its_own_and_pooled_records_have_one(
         "time_ties": "hash",
         "split_seed": 0,
         "negatives_exclude": "train",
+        "history": "train",
         "selection": "last",
     }
 

@@ -118,7 +118,7 @@ LIMITS = {
     "mf, ratings": 8.0,  # the mean square of a rating is about 13
     "sasrec": 0.95 * np.log(200),
     "gru4rec": 0.98 * np.log(200),
-    "bert4rec": 0.98 * np.log(200),
+    "bert4rec": 0.995 * np.log(200),
     "hstu": 2.5,  # it starts at three of about log 2, over its temperature
 }
 """A loss that takes more than biases to reach."""

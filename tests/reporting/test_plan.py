@@ -16,6 +16,7 @@ PLAN = {
     "client": {"private": 0, "memory": 12, "residual": 2000},
     "at_rest": {"server": 6012, "store": 2_414_400, "frozen": 28, "data": 90_000},
     "round": None,
+    "evaluation": None,
     "communication": {"payload": "table", "down": 6000, "up": 6000, "is_bound": False},
     "cohort": {"sampler": "poisson", "expected": 2.5, "capacity": 9},
     "execution": {"chunk_size": 0, "is_debug": True},

@@ -8,8 +8,6 @@ from rich.console import Console
 
 from fedjax_rec.reporting import (
     RunRecord,
-    beyond_table,
-    comparison_table,
     data_differences,
     facts_table,
     format_bytes,
@@ -17,6 +15,7 @@ from fedjax_rec.reporting import (
     print_results,
     protocol_differences,
 )
+from fedjax_rec.reporting.tables import privacy_cell, protocol_names
 
 SUMMARY = {
     "metrics": {
@@ -84,20 +83,6 @@ def test_predicted_values_have_a_column_a_split():
     ]
 
 
-def test_a_comparison_has_the_columns_that_its_runs_measured():
-    rated = {"metrics": {"test/rmse": 0.9, "test/accuracy": 0.4}, "protocol": {"task": "rating"}}
-    runs = [RunRecord(Path("r"), {}, rated), record("runs/a")]
-    for records, measured in (
-        (runs[:1], ["RMSE", "accuracy"]),
-        (runs, ["HR@10", "NDCG@10", "MRR@10", "RMSE", "accuracy"]),
-    ):
-        table = comparison_table(records)
-        header, first, *_ = rows(printed(lambda console, table=table: console.print(table)))
-        assert header[4:-2] == measured
-        assert first[-4:-2] == ["0.9000", "0.4000"]
-        assert first[2].endswith("rating")
-
-
 def test_results_name_protocol_bytes_and_seconds():
     text = printed(lambda console: print_results(console, SUMMARY | {"notes": ["no guarantee"]}))
     assert "protocol: candidates full, time ties hash, selection last" in text
@@ -121,35 +106,9 @@ def test_what_is_not_defined_is_a_dash_before_and_after_it_was_written(undefined
     assert ["ndcg", "-"] in rows(text)
 
 
-def test_a_comparison_has_a_row_a_run():
-    table = comparison_table([record("runs/a"), record("runs/b", "popularity")])
-    header, first, second = rows(printed(lambda console: console.print(table)))
-    assert header[:3] == ["run", "algorithm", "protocol"]
-    values = ["full", "7", "0.5000", "0.1875", "0.0123", "2.0 kB", "3.5"]
-    assert first == ["runs/a", "fedmf", *values]
-    assert second == ["runs/b", "popularity", *values]
-
-
-def test_what_is_beyond_accuracy_has_a_table_of_its_own():
-    assert beyond_table([record("runs/a"), record("runs/b")]) is None
-    more = {"test/auc": 0.875, "test/worst_decile_auc": 0.5, "test/coverage@10": 0.25}
-    one = record("runs/new")
-    one.summary["metrics"] = one.summary["metrics"] | more | {"test/coverage@5": 0.125}
-    table = beyond_table([record("runs/old"), one])
-    above, header, old, new = rows(printed(lambda console: console.print(table)))
-    assert header[:3] == ["run", "AUC", "worst decile"]
-    assert above[0] == "AUC of the"
-    assert old == ["runs/old", *["-"] * 6]
-    assert new == ["runs/new", "0.8750", "0.5000", "-", "0.2500", "-", "-"]
-    text = printed(lambda console: print_results(console, one.summary))
-    assert "AUC: test 0.8750 (worst decile 0.5000)\n" in text
-    assert ["coverage", "-", "-", "0.1250", "0.2500"] in rows(text)
-
-
 def test_protocols_that_differ_are_marked_and_named():
     records = [record(), record("b", time_ties="file_order"), record("c", candidates="uni99")]
-    table = rows(printed(lambda console: console.print(comparison_table(records))))
-    assert [row[2] for row in table[1:]] == ["A: full", "B: full", "C: uni99"]
+    assert protocol_names(records) == ["A: full", "B: full", "C: uni99"]
     assert protocol_differences(records) == [
         "candidates (full, uni99)",
         "time_ties (hash, file_order)",
@@ -159,8 +118,7 @@ def test_protocols_that_differ_are_marked_and_named():
 def test_which_round_is_reported_does_not_make_rows_incomparable():
     records = [record(), record("b", selection="best on validation")]
     assert protocol_differences(records) == []
-    table = rows(printed(lambda console: console.print(comparison_table(records))))
-    assert [row[2] for row in table[1:]] == ["full", "full"]
+    assert protocol_names(records) == ["full", "full"]
 
 
 ON_TEST = "best on test, as released"
@@ -170,11 +128,8 @@ def test_a_round_chosen_on_test_is_marked_in_every_table():
     released = record("b", selection=ON_TEST)
     released.summary["metrics"] = released.summary["metrics"] | {"test/auc": 0.75}
     records = [record(), released]
-    table = rows(printed(lambda console: console.print(comparison_table(records))))
-    assert [row[2] for row in table[1:]] == ["full", "full, ROUND CHOSEN ON TEST"]
+    assert protocol_names(records) == ["full", "full, ROUND CHOSEN ON TEST"]
     assert protocol_differences(records) == [f"selection (last, {ON_TEST})"]
-    table = rows(printed(lambda console: console.print(beyond_table(records))))
-    assert [row[0] for row in table[2:]] == ["a", "b (ROUND CHOSEN ON TEST)"]
     text = printed(lambda console: print_results(console, released.summary))
     assert text.splitlines()[0].strip() == "ROUND CHOSEN ON TEST"
     assert f"selection {ON_TEST}" in text
@@ -182,7 +137,6 @@ def test_a_round_chosen_on_test_is_marked_in_every_table():
 
 
 def test_names_in_brackets_are_shown_as_they_are():
-    assert "[red]" in printed(lambda c: c.print(comparison_table([record("[red]x")])))
     assert "[red]" in printed(lambda c: c.print(facts_table("t", {"[red]": "[b]"})))
 
 
@@ -221,20 +175,13 @@ def on_data(name, sha256, path="a"):
     [(("mine", "a"), ("yours", "b")), (("mine", "a"), ("mine", "b"))],
     ids=["another name", "another content"],
 )
-def test_runs_on_different_data_get_a_column_that_says_so(one, other):
+def test_runs_on_different_data_are_told_apart_by_name_and_content(one, other):
     records = [on_data(*one), on_data(*other, "b")]
-    table = rows(printed(lambda console: console.print(comparison_table(records))))
-    place = table[0].index("data")
-    assert [row[place] for row in table[1:]] == [
-        f"{name} ({digest * 8})" for name, digest in (one, other)
-    ]
-    assert len(data_differences(records)) == 2
+    assert data_differences(records) == [f"{name} ({sha * 8})" for name, sha in (one, other)]
 
 
-def test_runs_on_the_same_data_need_no_column():
+def test_runs_on_the_same_data_do_not_differ():
     records = [on_data("mine", "a"), on_data("mine", "a", "b")]
-    table = rows(printed(lambda console: console.print(comparison_table(records))))
-    assert "data" not in table[0]
     assert data_differences(records) == []
 
 
@@ -247,12 +194,8 @@ def test_a_noisy_run_without_a_guarantee_is_marked():
         Path("c"), plain.config, plain.summary | {"privacy": valid | {"noise_multiplier": 2.0}}
     )
     assert [is_noisy(one) for one in (plain, noisy, guaranteed)] == [False, True, False]
-    table = rows(
-        printed(lambda console: console.print(comparison_table([plain, noisy, guaranteed])))
-    )
-    assert ["NOISE" in " ".join(row) for row in table[1:4]] == [False, True, False]
-    place = table[0].index("epsilon, delta")
-    assert [row[place] for row in table[1:4]] == ["no noise", "no guarantee", "1, 1e-05"]
+    cells = [privacy_cell(one.summary) for one in (plain, noisy, guaranteed)]
+    assert cells == ["no noise", "no guarantee", "1, 1e-05"]
 
 
 def test_popularity_stands_below_the_runs_own_figures():
