@@ -135,3 +135,14 @@ def pooled(vectors: Array, is_real: Array) -> Array:
     total = jnp.sum(vectors.astype(jnp.float32) * weight, axis=-2)
     mean = total / jnp.maximum(jnp.sum(weight, axis=-2), 1)
     return mean * jax.lax.rsqrt(jnp.maximum(jnp.sum(mean**2, axis=-1, keepdims=True), 1e-24))
+
+
+def projected(params: PyTree, vectors: Array) -> Array:
+    """`x W` by an `nn.Dense`, so that it can be adapted.
+
+    Args:
+      params: `kernel [D_in, D_out]`.
+      vectors: `[..., D_in]`.
+    """
+    layer = nn.Dense(params["kernel"].shape[-1], use_bias=False, name="projection")
+    return jnp.asarray(layer.apply({"params": params}, vectors))
