@@ -13,6 +13,16 @@ from fedjax_rec.errors import UserError, did_you_mean
 from fedjax_rec.models import MODELS
 from fedjax_rec.objectives import OBJECTIVES, LossName
 from fedjax_rec.optimizers import named_optimizer
+from fedjax_rec.text import text_tower
+
+MODELS.register(
+    "text_tower",
+    text_tower,
+    local_optimizer="adam",
+    user_learning_rate=0.05,
+    item_learning_rate=0.01,
+    dense_learning_rate=0.001,
+)
 
 KEYWORD_ONLY = inspect.Parameter.KEYWORD_ONLY
 FEEDBACK = {"implicit": "implicit", "explicit": "ratings"}
@@ -29,6 +39,9 @@ PASSED_ON = (
     "is_sliced",
 )
 """Settings of `recommender` that only the model or the objective reads."""
+
+FROM_DATA = ("titles",)
+"""What a model takes of a run's data; no configuration can set it."""
 
 
 class Recommender(NamedTuple):
@@ -172,7 +185,8 @@ def settings_with(
     for taken in takers:
         for name, one in taken.items():
             is_scalar = isinstance(one.default, int | float | str | bool)
-            if is_scalar and name not in parameters and name not in PASSED_ON:
+            is_own = is_scalar and name not in parameters and name not in PASSED_ON
+            if is_own or name in FROM_DATA:
                 found[name] = one.replace(kind=KEYWORD_ONLY)
     return found
 

@@ -8,6 +8,7 @@ from fedjax_rec.algorithms.fedavg_records import fedavg_records
 from fedjax_rec.algorithms.fedcmf import fedcmf
 from fedjax_rec.algorithms.feddyn import feddyn
 from fedjax_rec.algorithms.fedlightgcn import fedlightgcn
+from fedjax_rec.algorithms.fedlora import fedlora
 from fedjax_rec.algorithms.fedmf import fedmf
 from fedjax_rec.algorithms.fedmf_explicit import fedmf_explicit
 from fedjax_rec.algorithms.fedncf import fedncf
@@ -20,6 +21,7 @@ from fedjax_rec.algorithms.fedrep import fedrep
 from fedjax_rec.algorithms.fedsgd import fedsgd
 from fedjax_rec.algorithms.finetuning import finetuning
 from fedjax_rec.algorithms.gpfedrec import gpfedrec
+from fedjax_rec.algorithms.lora_products import fedexlora, flexlora
 from fedjax_rec.algorithms.personalise import personalise
 from fedjax_rec.algorithms.pfedrec import pfedrec
 from fedjax_rec.algorithms.registry import ALGORITHMS
@@ -40,7 +42,9 @@ __all__ = [
     "fedavgm",
     "fedcmf",
     "feddyn",
+    "fedexlora",
     "fedlightgcn",
+    "fedlora",
     "fedmf",
     "fedmf_explicit",
     "fedncf",
@@ -53,6 +57,7 @@ __all__ = [
     "fedsgd",
     "fedyogi",
     "finetuning",
+    "flexlora",
     "gpfedrec",
     "on_recommender",
     "optax_server",

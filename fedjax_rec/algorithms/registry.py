@@ -7,6 +7,7 @@ from fedjax_rec.algorithms.fedavg_records import fedavg_records
 from fedjax_rec.algorithms.fedcmf import fedcmf
 from fedjax_rec.algorithms.feddyn import feddyn
 from fedjax_rec.algorithms.fedlightgcn import fedlightgcn
+from fedjax_rec.algorithms.fedlora import fedlora
 from fedjax_rec.algorithms.fedmf import fedmf
 from fedjax_rec.algorithms.fedmf_explicit import fedmf_explicit
 from fedjax_rec.algorithms.fedncf import fedncf
@@ -19,6 +20,7 @@ from fedjax_rec.algorithms.fedrep import fedrep
 from fedjax_rec.algorithms.fedsgd import fedsgd
 from fedjax_rec.algorithms.finetuning import finetuning
 from fedjax_rec.algorithms.gpfedrec import gpfedrec
+from fedjax_rec.algorithms.lora_products import fedexlora, flexlora
 from fedjax_rec.algorithms.pfedrec import pfedrec
 from fedjax_rec.algorithms.reptile import reptile
 from fedjax_rec.algorithms.scaffold import scaffold
@@ -54,6 +56,9 @@ OWN = {
     "fedyogi": on_recommender(fedyogi),
     "scaffold": on_recommender(scaffold, without=("local_optimizer", *SLICED), is_sliced=False),
     "feddyn": on_recommender(feddyn, without=SLICED, is_sliced=False),
+    "fedlora": on_recommender(fedlora, model="sasrec"),
+    "fedexlora": on_recommender(fedexlora, model="sasrec"),
+    "flexlora": on_recommender(flexlora, model="sasrec"),
     "finetuning": on_recommender(finetuning),
     "reptile": on_recommender(reptile),
     "fedper": on_recommender(fedper, model="gmf"),

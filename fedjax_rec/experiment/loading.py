@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from fedjax_rec.config import RunConfig
-from fedjax_rec.config.schema import DataConfig
+from fedjax_rec.config.data_schema import DataConfig
 from fedjax_rec.data import Columns, FederatedData, Filters, Silos, load, load_records
 from fedjax_rec.data.reading import print_notice
 from fedjax_rec.errors import UserError

@@ -6,6 +6,7 @@ from fedjax_rec.models.gmf import gmf
 from fedjax_rec.models.gru4rec import gru4rec
 from fedjax_rec.models.hstu import hstu
 from fedjax_rec.models.lightgcn import lightgcn
+from fedjax_rec.models.lora import lora
 from fedjax_rec.models.mf import matrix_factorization
 from fedjax_rec.models.ncf import ncf
 from fedjax_rec.models.neumf import neumf
@@ -21,6 +22,7 @@ __all__ = [
     "gru4rec",
     "hstu",
     "lightgcn",
+    "lora",
     "matrix_factorization",
     "ncf",
     "neumf",

@@ -1,0 +1,71 @@
+"""What a text model has of a catalogue: tokens of titles, or what lower layers made of them."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fedjax_rec.base import Array, Part, PyTree
+from fedjax_rec.text.pretrained import Pretrained
+from fedjax_rec.text.wordpiece import tokens_of
+
+BLOCK = 64
+"""Items that are encoded at once where the whole catalogue is."""
+
+_parts: dict[Any, Part] = {}
+"""By all that they depend on: programs ask for their shapes again and again."""
+
+
+def frozen_text(base: Pretrained, titles: tuple[str, ...], length: int, num_cached: int) -> Part:
+    """What does not change: text of each item, and the encoder's parameters; host arrays.
+
+    Args:
+      base: the encoder.
+      titles: of each item (I).
+      length: most tokens of one.
+      num_cached: lower layers whose output is kept in place of tokens.
+
+    Returns:
+      Rows `{"item": [I]}`, the number of each, and dense `is_real [I, T]`, `tower` and either
+      `tokens [I, T]` or `activations [I, T, D]`. The latest two are kept.
+    """
+    place = (base.source, base.sha256, titles, length, num_cached)
+    if place not in _parts:
+        while len(_parts) > 1:
+            _parts.pop(next(iter(_parts)))
+        _parts[place] = _made(base, titles, length, num_cached)
+    return _parts[place]
+
+
+def _made(base: Pretrained, titles: tuple[str, ...], length: int, num_cached: int) -> Part:
+    tokens = tokens_of(titles, base.vocabulary, length, is_lower=base.is_lower)
+    is_real = tokens != base.vocabulary["[PAD]"]
+    rows = {"item": np.arange(len(titles), dtype=np.int32)}
+    if not num_cached:
+        return Part(rows, {"tokens": tokens, "is_real": is_real, "tower": base.params})
+    lower, upper = (
+        jax.tree.map(lambda leaf, part=part: leaf[part], base.params["layers"])
+        for part in (slice(num_cached), slice(num_cached, None))
+    )
+    activations = _activations(base, lower, tokens, is_real)
+    kept = {"activations": activations, "is_real": is_real, "tower": {"layers": upper}}
+    return Part(rows, kept)
+
+
+def _activations(base: Pretrained, layers: PyTree, tokens: Any, is_real: Any) -> np.ndarray:
+    """`[I, T, D]` output of the lower layers for each title."""
+    from fedjax_rec.models.text_encoder import embedded, run_layers
+
+    @jax.jit
+    def run(params: PyTree, tokens: Array, is_real: Array) -> Array:
+        vectors = embedded(params["embeddings"], tokens, base.config.epsilon)
+        return run_layers(base.config, params["layers"], vectors, is_real)
+
+    params = {"embeddings": base.params["embeddings"], "layers": layers}
+    with jax.ensure_compile_time_eval():  # it may be asked for while something else is traced
+        params = jax.tree.map(jnp.asarray, params)
+        blocks = range(0, len(tokens), BLOCK)
+        padded = [np.pad(one, ((0, -len(one) % BLOCK), (0, 0))) for one in (tokens, is_real)]
+        made = [np.asarray(run(params, *(one[at : at + BLOCK] for one in padded))) for at in blocks]
+    return np.concatenate(made)[: len(tokens)]
