@@ -262,7 +262,8 @@ def test_presets_are_found_and_valid():
         assert config.preset == name
         folder, _, own = name.partition("/")
         assert folder == config.data.name
-        names = {config.algorithm.name, config.algorithm.settings.get("model")}
+        chosen = [one for one in config.algorithm.settings.values() if isinstance(one, str) and one]
+        names = {config.algorithm.name, *chosen}
         is_variant = own.startswith(tuple(f"{name}_" for name in names))
         is_of_both = own == "fed" + str(config.algorithm.settings.get("model"))
         assert own in names or is_variant or is_of_both or config.silos.number

@@ -57,7 +57,15 @@ def engine_fixed(twin: Any, drawn: Part, data: Any) -> Any:
     return Fixed(with_weights(twin.model, drawn), data.clients)
 
 
-@pytest.mark.parametrize("kind", ["all items", "chunked", "sampled", "two steps"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "chunked",
+        "sampled",
+        pytest.param("all items", marks=pytest.mark.slow),
+        pytest.param("two steps", marks=pytest.mark.slow),
+    ],
+)
 def test_one_batch_of_everybody_is_one_step_by_hand(data: Any, kind: str) -> None:
     model = model_of(data)
     objective = {

@@ -29,7 +29,7 @@ PRESETS = {
     "ml-1m-2999/bert4rec": FEW,
     "ml-1m-2999/gru4rec": FEW,
 }
-QUICK = ("s3rec-toys/fedsasrec", "ml-1m-2999/bert4rec")
+QUICK = ("s3rec-toys/fedsasrec",)
 
 
 def run(preset: str, folder: Path, rounds: int, *options: str) -> dict[str, Any]:
@@ -87,6 +87,7 @@ def test_a_part_of_the_transformer_may_stay_with_each_client() -> None:
     assert len(np.unique(distances)) > 20
 
 
+@pytest.mark.slow
 def test_a_million_items_take_little_more_than_their_table() -> None:
     """64 clients at once with 512 negatives, each on its own rows."""
     data = load("synthetic", num_users=64, num_items=2**20, mean_events=30)
