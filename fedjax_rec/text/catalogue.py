@@ -17,40 +17,53 @@ _parts: dict[Any, Part] = {}
 """By all that they depend on: programs ask for their shapes again and again."""
 
 
-def frozen_text(base: Pretrained, titles: tuple[str, ...], length: int, num_cached: int) -> Part:
-    """What does not change: text of each item, and the encoder's parameters; host arrays.
+class CatalogueText:
+    """The text of a catalogue and its encoder, as the frozen part of a model.
+
+    No dataclass, so that a run's identity does not list each word of the vocabulary: the
+    checksums of what `load` gives stand for it.
 
     Args:
       base: the encoder.
       titles: of each item (I).
-      length: most tokens of one.
+      max_length: most tokens of one.
       num_cached: lower layers whose output is kept in place of tokens.
-
-    Returns:
-      Rows `{"item": [I]}`, the number of each, and dense `is_real [I, T]`, `tower` and either
-      `tokens [I, T]` or `activations [I, T, D]`. The latest two are kept.
     """
-    place = (base.source, base.sha256, titles, length, num_cached)
-    if place not in _parts:
-        while len(_parts) > 1:
-            _parts.pop(next(iter(_parts)))
-        _parts[place] = _made(base, titles, length, num_cached)
-    return _parts[place]
 
+    def __init__(
+        self, base: Pretrained, titles: tuple[str, ...], max_length: int, num_cached: int
+    ) -> None:
+        self._base, self._titles = base, titles
+        self._max_length, self._num_cached = max_length, num_cached
 
-def _made(base: Pretrained, titles: tuple[str, ...], length: int, num_cached: int) -> Part:
-    tokens = tokens_of(titles, base.vocabulary, length, is_lower=base.is_lower)
-    is_real = tokens != base.vocabulary["[PAD]"]
-    rows = {"item": np.arange(len(titles), dtype=np.int32)}
-    if not num_cached:
-        return Part(rows, {"tokens": tokens, "is_real": is_real, "tower": base.params})
-    lower, upper = (
-        jax.tree.map(lambda leaf, part=part: leaf[part], base.params["layers"])
-        for part in (slice(num_cached), slice(num_cached, None))
-    )
-    activations = _activations(base, lower, tokens, is_real)
-    kept = {"activations": activations, "is_real": is_real, "tower": {"layers": upper}}
-    return Part(rows, kept)
+    def load(self) -> Part:
+        """Rows `{"item": [I]}`, the number of each, and dense `is_real`, text and `tower`.
+
+        Returns:
+          Host arrays; text is `tokens [I, T]` or `activations [I, T, D]`. The latest two are kept.
+        """
+        base = self._base
+        place = (base.source, base.sha256, self._titles, self._max_length, self._num_cached)
+        if place not in _parts:
+            while len(_parts) > 1:
+                _parts.pop(next(iter(_parts)))
+            _parts[place] = self._made()
+        return _parts[place]
+
+    def _made(self) -> Part:
+        base = self._base
+        tokens = tokens_of(self._titles, base.vocabulary, self._max_length, is_lower=base.is_lower)
+        is_real = tokens != base.vocabulary["[PAD]"]
+        rows = {"item": np.arange(len(self._titles), dtype=np.int32)}
+        if not self._num_cached:
+            return Part(rows, {"tokens": tokens, "is_real": is_real, "tower": base.params})
+        lower, upper = (
+            jax.tree.map(lambda leaf, part=part: leaf[part], base.params["layers"])
+            for part in (slice(self._num_cached), slice(self._num_cached, None))
+        )
+        activations = _activations(base, lower, tokens, is_real)
+        kept = {"activations": activations, "is_real": is_real, "tower": {"layers": upper}}
+        return Part(rows, kept)
 
 
 def _activations(base: Pretrained, layers: PyTree, tokens: Any, is_real: Any) -> np.ndarray:

@@ -21,7 +21,7 @@ from fedjax_rec.base import (
 )
 from fedjax_rec.models.checks import refuse_out_of_range
 from fedjax_rec.models.rows import gather
-from fedjax_rec.text.catalogue import BLOCK, frozen_text
+from fedjax_rec.text.catalogue import BLOCK, CatalogueText
 from fedjax_rec.text.pretrained import Pretrained, pretrained
 
 
@@ -82,8 +82,7 @@ def text_tower(
 
     from fedjax_rec.models.text_encoder import embedded, pooled, projected, run_layers  # loads flax
 
-    def load() -> Part:
-        return frozen_text(base, tuple(titles or ()), length, num_cached_layers)
+    text = CatalogueText(base, tuple(titles or ()), length, num_cached_layers)
 
     def init(key: Key) -> tuple[Part, Part]:
         kernel = jax.random.normal(key, (size.dim, dim)) * size.dim**-0.5
@@ -136,7 +135,7 @@ def text_tower(
         score,
         init_private,
         is_row_wise=True,
-        weights=Weights(load, base.source, base.sha256),
+        weights=Weights(text.load, base.source, base.sha256),
         item_side=ItemSide(encode, score_encoded),
     )
 

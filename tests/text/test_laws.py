@@ -19,9 +19,9 @@ TITLES = tuple(
 FROZEN = {"model": "text_tower", "has_own_vectors": True, "titles": TITLES}
 SGD = {  # Adam's first step is a sign: where a gradient is nearly 0, rounding decides
     "local_optimizer": "sgd",
-    "user_learning_rate": 2.0,
-    "item_learning_rate": 2.0,
-    "dense_learning_rate": 0.3,
+    "user_learning_rate": 0.5,
+    "item_learning_rate": 1.0,
+    "dense_learning_rate": 0.05,
 }
 ADAPTED = {"trained": "projection", "rank": 2, "num_cached_layers": 1}
 CASES = {"fedavg": FROZEN, "fedlora": FROZEN | ADAPTED | SGD}

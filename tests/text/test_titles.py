@@ -1,5 +1,6 @@
 """Titles reach a model from the data of a run, and a run goes on with the same ones alone."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,11 @@ def test_a_run_reads_its_data_and_goes_on_with_the_same_titles_alone(tmp_path: P
     result = ran(experiment, tmp_path / "run")
     assert np.isfinite(result.metrics[-1]["train/loss"])
     assert not result.state.shared.rows
-    assert max(path.stat().st_size for path in (tmp_path / "run").rglob("*")) < 2**20
+    identity = json.loads((tmp_path / "run" / "summary.json").read_text())["identity"]
+    assert identity["frozen"]
+    saved = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    assert not [path for path in saved if b"toy story" in path.read_bytes()]
+    assert max(path.stat().st_size for path in saved) < 2**17  # no word of the vocabulary either
     for other in (
         built(write_events(tmp_path / "other", changed=4), encoder),
         built(write_events(tmp_path / "events"), write_encoder(tmp_path / "another", seed=1)),
