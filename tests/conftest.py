@@ -1,6 +1,7 @@
 """What every test can use: real data where there are any, and an empty cache."""
 
 import atexit
+import gc
 import os
 import shutil
 import sys
@@ -47,6 +48,29 @@ def _empty_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FEDJAX_REC_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+MOST_MAPPINGS = 25_000
+"""Of memory, by one process: Linux allows 65,530, and a compiled program takes several. Past
+them XLA ends the process."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_programs() -> Iterator[None]:
+    """Programs of earlier tests are forgotten before they are too many for the process."""
+    yield
+    held = Path("/proc/self/maps")
+    if "jax" in sys.modules and held.exists():
+        with held.open() as lines:
+            is_full = sum(1 for _ in lines) > MOST_MAPPINGS
+        if is_full:
+            import jax
+
+            from fedjax_rec.simulation.programs import clear_programs
+
+            clear_programs()
+            jax.clear_caches()
+            gc.collect()
 
 
 @pytest.fixture(scope="session")

@@ -292,7 +292,7 @@ def test_own_words_are_parted_from_keys():
 
 
 def test_help_names_every_key(capsys):
-    assert main(["plan", "--help"]) == 0
+    assert main(["plan", "--help", "all"]) == 0
     flat = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert all(f"--{key} " in flat for key in OPTIONS if key != "preset")
     assert "--memory SIZE" in flat
