@@ -43,6 +43,7 @@ TURNS = (
     *("--algorithm.item_learning_rate", "5000", "--privacy.mechanism", "correlated"),
     *("--cohort.size", "94", "--rounds", "100", "--evaluate.every", "50", *LAST),
 )
+ML_1M = ("--data.name", "ml-1m", "--split.validation", "hash")
 EVERYBODY = (
     *("--algorithm.item_learning_rate", "5000", "--cohort.sampler", "all"),
     *("--rounds", "100", "--evaluate.every", "50", *LAST),
@@ -52,12 +53,12 @@ FRONTIERS = {
     "ml-100k, all": ("ml-100k/fedmf", EVERYBODY, (1, 3, 10)),
     "ml-100k": ("ml-100k/fedmf", FEW, (3, 10, 30)),
     "ml-100k, correlated": ("ml-100k/fedmf", TURNS, (3, 10, 30)),
-    "ml-1m, all": ("ml-100k/fedmf", ("--data.name", "ml-1m", *EVERYBODY), (3, 10, 30)),
+    "ml-1m, all": ("ml-100k/fedmf", (*ML_1M, *EVERYBODY), (3, 10, 30)),
 }
 POPULAR = {
     "synthetic": ("ml-100k/popularity", SYNTHETIC),
     "ml-100k": ("ml-100k/popularity", ()),
-    "ml-1m": ("ml-100k/popularity", ("--data.name", "ml-1m")),
+    "ml-1m": ("ml-100k/popularity", ML_1M),
 }
 
 
