@@ -25,12 +25,14 @@ SYNTHETIC = (
 MANY = (
     *SYNTHETIC,
     *("--algorithm.dim", "16", "--algorithm.item_learning_rate", "5000"),
+    *("--algorithm.user_learning_rate", "10"),
     *("--cohort.sampler", "poisson", "--cohort.size", "20000"),
     *("--rounds", "100", "--evaluate.every", "50"),
 )
 UNCLIPPED = (
     *SYNTHETIC,
-    *("--algorithm.dim", "16", "--cohort.sampler", "uniform", "--cohort.size", "20000"),
+    *("--algorithm.dim", "16", "--algorithm.user_learning_rate", "10"),
+    *("--cohort.sampler", "uniform", "--cohort.size", "20000"),
     *("--rounds", "100", "--evaluate.every", "50"),
 )
 FEW = (
@@ -41,20 +43,28 @@ TURNS = (
     *("--algorithm.item_learning_rate", "5000", "--privacy.mechanism", "correlated"),
     *("--cohort.size", "94", "--rounds", "100", "--evaluate.every", "50", *LAST),
 )
+ML_1M = ("--data.name", "ml-1m", "--split.validation", "hash")
+EVERYBODY = (
+    *("--algorithm.item_learning_rate", "5000", "--cohort.sampler", "all"),
+    *("--rounds", "100", "--evaluate.every", "50", *LAST),
+)
 FRONTIERS = {
     "synthetic": ("synthetic/fedmf", MANY, (30, 100, 300)),
+    "ml-100k, all": ("ml-100k/fedmf", EVERYBODY, (1, 3, 10)),
     "ml-100k": ("ml-100k/fedmf", FEW, (3, 10, 30)),
     "ml-100k, correlated": ("ml-100k/fedmf", TURNS, (3, 10, 30)),
+    "ml-1m, all": ("ml-100k/fedmf", (*ML_1M, *EVERYBODY), (3, 10, 30)),
 }
 POPULAR = {
     "synthetic": ("ml-100k/popularity", SYNTHETIC),
     "ml-100k": ("ml-100k/popularity", ()),
+    "ml-1m": ("ml-100k/popularity", ML_1M),
 }
 
 
 def noise(name: str, epsilon: float | None) -> tuple[str, ...]:
     """Options of a level of privacy, for the data of a frontier."""
-    delta = DELTA if name.startswith("ml-100k") else ()
+    delta = DELTA if name.startswith("ml-") else ()
     if epsilon is None:
         return (*delta, "--privacy.noise_multiplier", "1e-5")
     return (*delta, "--privacy.epsilon", str(epsilon))
@@ -78,10 +88,19 @@ def run_frontier(cells: Cells, name: str) -> None:
             words = (*options, *noise(name, epsilon), "--server.learning_rate", str(rate))
             cells.run(f"{name}/{epsilon}/rate-{rate}", preset, *words)
         rate = chosen(cells.found, name, epsilon, rates)
-        for seed in SEEDS:
+        for seed in SEEDS[1:]:
             words = (*options, *noise(name, epsilon), "--server.learning_rate", str(rate))
-            words += ("--seed", str(seed)) if seed else ()
-            cells.run(f"{name}/{epsilon}/seed-{seed}", preset, *words)
+            cells.run(f"{name}/{epsilon}/seed-{seed}", preset, *words, "--seed", str(seed))
+
+
+def seeds_of(cells: dict, name: str, epsilon: float | None) -> list[dict]:
+    """The best rate's cells by seed, as far as they are there: that of seed 0 chose the rate."""
+    rates = FRONTIERS[name][2]
+    if any(f"{name}/{epsilon}/rate-{rate}" not in cells for rate in rates):
+        return []
+    first = cells[f"{name}/{epsilon}/rate-{chosen(cells, name, epsilon, rates)}"]
+    others = [f"{name}/{epsilon}/seed-{seed}" for seed in SEEDS[1:]]
+    return [first, *(cells[one] for one in others if one in cells)]
 
 
 def run_popularity(cells: Cells) -> None:
@@ -94,7 +113,7 @@ def run_popularity(cells: Cells) -> None:
 
 def run_unclipped(cells: Cells) -> None:
     """The best run without a clip that a few rates find: what the chain itself costs."""
-    for rate in (50, 200, 800):
+    for rate in (50, 100, 200):
         words = (*UNCLIPPED, "--algorithm.item_learning_rate", str(rate))
         cells.run(f"unclipped/rate-{rate}", "synthetic/fedmf", *words)
 
@@ -104,14 +123,7 @@ def table(cells: dict) -> str:
     rows = []
     for name in FRONTIERS:
         popular = cells.get(f"{name.partition(',')[0]}/popularity-1")
-        found = {
-            epsilon: [
-                cells[f"{name}/{epsilon}/seed-{seed}"]
-                for seed in SEEDS
-                if f"{name}/{epsilon}/seed-{seed}" in cells
-            ]
-            for epsilon in EPSILONS
-        }
+        found = {epsilon: seeds_of(cells, name, epsilon) for epsilon in EPSILONS}
         for epsilon, runs in found.items():
             if len(runs) < len(SEEDS) or popular is None or len(found[None]) < len(SEEDS):
                 continue
