@@ -9,7 +9,7 @@ D width, K cut-off.
 """
 
 from fedjax_rec.base.aggregation import AggregateTransform, Mechanism, Message, Scaling
-from fedjax_rec.base.histories import ClientData, History, Inputs, LengthClass
+from fedjax_rec.base.histories import ClientData, History, Inputs, LengthClass, cut
 from fedjax_rec.base.parts import (
     Array,
     Key,
@@ -118,6 +118,7 @@ __all__ = [
     "Task",
     "View",
     "Weights",
+    "cut",
     "decided",
     "derive_key",
     "empty",

@@ -31,6 +31,21 @@ class History(NamedTuple):
     num_excluded: Array
 
 
+def cut(history: History, first: Array, num_events: Array, length: int, padding: int) -> History:
+    """`num_events` events from `first` on, padded to `length`."""
+    place = jnp.arange(length)
+
+    def read(values: Array, fill: int) -> Array:
+        return jnp.where(place < num_events, values.at[first + place].get(mode="clip"), fill)
+
+    return history._replace(
+        items=read(history.items, padding),
+        values=read(history.values, 0),
+        times=read(history.times, 0),
+        num_events=num_events,
+    )
+
+
 class LengthClass(NamedTuple):
     """Clients whose histories are padded to the same lengths (static facts).
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 
-from fedjax_rec.base import Array, History, Inputs, Key, Model, Part, PyTree, View
+from fedjax_rec.base import Array, History, Inputs, Key, Model, Part, PyTree, View, cut
 from fedjax_rec.models.rows import gather
 
 Read = Callable[[PyTree, Array, History, Inputs], Array]
@@ -99,18 +99,7 @@ def latest(history: History, max_length: int, padding: int) -> History:
     """The last `max_length` events, oldest first and padded at the end."""
     length = min(history.items.shape[0], max_length)
     num_events = jnp.minimum(history.num_events, length)
-    place = jnp.arange(length)
-
-    def read(values: Array, fill: int) -> Array:
-        event = history.num_events - num_events + place
-        return jnp.where(place < num_events, values.at[event].get(mode="clip"), fill)
-
-    return history._replace(
-        items=read(history.items, padding),
-        values=read(history.values, 0),
-        times=read(history.times, 0),
-        num_events=num_events,
-    )
+    return cut(history, history.num_events - num_events, num_events, length, padding)
 
 
 def vectors_of(table: Array, items: Array) -> Array:

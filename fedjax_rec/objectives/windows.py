@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fedjax_rec.base import Array, History, Inputs, Key
+from fedjax_rec.base import Array, History, Inputs, Key, cut
 
 
 class Window(NamedTuple):
@@ -68,18 +68,3 @@ def hidden_events(
     label = jnp.where(is_hidden, events.items, 0)
     inputs = Inputs(None, events, is_every_position=True, is_hidden=is_hidden)
     return Window(inputs, label, is_hidden)
-
-
-def cut(history: History, first: Array, num_events: Array, length: int, padding: int) -> History:
-    """`num_events` events from `first` on, padded to `length`."""
-    place = jnp.arange(length)
-
-    def read(values: Array, fill: int) -> Array:
-        return jnp.where(place < num_events, values.at[first + place].get(mode="clip"), fill)
-
-    return history._replace(
-        items=read(history.items, padding),
-        values=read(history.values, 0),
-        times=read(history.times, 0),
-        num_events=num_events,
-    )
