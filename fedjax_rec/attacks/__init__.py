@@ -10,6 +10,7 @@ from fedjax_rec.attacks.canaries import (
     epsilon_lower_bound,
     with_canaries,
 )
+from fedjax_rec.attacks.interactions import interaction_membership
 from fedjax_rec.attacks.membership import calibrated_loss, loss_threshold
 from fedjax_rec.attacks.signs import svd_sign
 from fedjax_rec.attacks.support import row_support
@@ -20,6 +21,7 @@ __all__ = [
     "calibrated_loss",
     "canaries_of",
     "epsilon_lower_bound",
+    "interaction_membership",
     "loss_threshold",
     "row_support",
     "svd_sign",

@@ -5,13 +5,14 @@ stay out of it: membership is guessed. Canaries take part in it, where updates a
 bound epsilon from below. And some of its clients' uploads are read as a server reads them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
@@ -20,6 +21,7 @@ from fedjax_rec.attacks import (
     calibrated_loss,
     canaries_of,
     epsilon_lower_bound,
+    interaction_membership,
     loss_threshold,
     row_support,
     svd_sign,
@@ -40,10 +42,20 @@ from fedjax_rec.errors import UserError
 from fedjax_rec.experiment import Experiment
 from fedjax_rec.experiment import build as build_experiment
 from fedjax_rec.simulation import Report, Result, build
-from fedjax_rec.simulation.uploads import client_losses, rows_sent, training_items, uploads
+from fedjax_rec.simulation.shadow import shadow_upload
+from fedjax_rec.simulation.uploads import (
+    Uploads,
+    client_losses,
+    rows_sent,
+    training_items,
+    uploads,
+)
 
 ATTACKER = 0xA77ACC
 """Sets the attacker's keys, and the coins of clients, apart from the run's."""
+
+LIKED = 0.2
+"""The share of liked items among those a client sends, where its sampler does not say."""
 
 FPR = 0.01
 DELTA = 1e-5
@@ -215,7 +227,7 @@ class _Target:
         return state, clients
 
     def on_uploads(self, notes: list[str]) -> dict[str, Finding]:
-        """Row support and signs, in the first round and in the one after the last."""
+        """Which items clients like, in the first round and in the one after the last."""
         algorithm = self.experiment.algorithm
         sampler = algorithm.objective.sampler
         table = sampler.table if sampler else "item"
@@ -231,9 +243,45 @@ class _Target:
             num_rows = algorithm.model.num_rows[table]
             sent = [rows_sent(seen, place, table, num_rows) for place in range(len(ids))]
             truth = training_items(self.experiment.data.clients, ids)
-            found[f"row_support/{moment}"] = _on_rows(row_support, sent, truth, num_rows)
-            found[f"svd_sign/{moment}"] = _on_rows(svd_sign, sent, truth, None)
+            support, signs = (
+                [np.asarray(attack(change)) for _, change in sent]
+                for attack in (row_support, svd_sign)
+            )
+            found[f"row_support/{moment}"] = _in_catalogue(support, sent, truth, num_rows)
+            found[f"svd_sign/{moment}"] = _among_moved(signs, sent, truth)
+            if not algorithm.model.needs_history:
+                shadows = self.by_shadows(state, seen, table)
+                found[f"interaction_membership/{moment}"] = _among_moved(shadows, sent, truth)
+        if algorithm.model.needs_history:
+            notes.append("no interaction_membership: the model reads histories, unknown to it")
         return dict(sorted(found.items()))
+
+    def by_shadows(
+        self, state: ServerState, seen: Uploads, table: str
+    ) -> list[npt.NDArray[np.float32]]:
+        """Scores of each client's rows as sent, by shadow clients with guessed labels."""
+        algorithm = self.experiment.algorithm
+        sampler, num_rows = algorithm.objective.sampler, algorithm.model.num_rows[table]
+        liked = 1 / (1 + sampler.num_negatives) if sampler else LIKED
+        changes = seen.messages.update.rows[table]
+        num = jax.tree.leaves(changes)[0].shape[0]
+        named = seen.row_ids.get(table)
+        rows = jnp.tile(jnp.arange(num_rows), (num, 1)) if named is None else named
+        key = jax.random.fold_in(self.experiment.key, ATTACKER + 1)
+
+        @jax.jit
+        def attack(state: ServerState, fixed: Fixed, changes: PyTree, rows: jax.Array) -> jax.Array:
+            def one(client: tuple[jax.Array, PyTree, jax.Array]) -> jax.Array:
+                place, change, ids = client
+                train = partial(shadow_upload, algorithm, state, fixed, ids, table)
+                own = jax.random.fold_in(key, place)
+                return interaction_membership(own, change, train, share=liked)
+
+            scores: jax.Array = jax.lax.map(one, (jnp.arange(num), changes, rows))
+            return scores
+
+        scores = np.asarray(attack(state, self.fixed, changes, rows))
+        return [one[ids < num_rows] for one, ids in zip(scores, np.asarray(rows), strict=True)]
 
     def on_membership(self, notes: list[str]) -> dict[str, Finding]:
         """Losses under the released model, as they are and against the untrained one."""
@@ -264,24 +312,37 @@ class _Target:
         }
 
 
-def _on_rows(
-    attack: Callable[[PyTree], jax.Array],
-    sent: list[tuple[npt.NDArray[np.int32], PyTree]],
+Sent = list[tuple[npt.NDArray[np.int32], PyTree]]
+"""Each client's item ids `[S]` and their change."""
+
+
+def _in_catalogue(
+    scores: Sequence[npt.NDArray[np.float32]],
+    sent: Sent,
     truth: list[npt.NDArray[np.int32]],
-    num_rows: int | None,
+    num_rows: int,
 ) -> Finding:
-    """The mean area of an attack: clients' items among all `num_rows`, or among rows moved."""
+    """The mean area of an attack: clients' items among all `num_rows`."""
     areas = []
-    for (rows, change), items in zip(sent, truth, strict=True):
+    for own, (rows, _), items in zip(scores, sent, truth, strict=True):
+        everywhere = np.zeros(num_rows)
+        everywhere[rows] = own
+        areas.append(area_under_curve(everywhere, np.isin(np.arange(num_rows), items)))
+    return _mean_area(areas)
+
+
+def _among_moved(
+    scores: Sequence[npt.NDArray[np.float32]], sent: Sent, truth: list[npt.NDArray[np.int32]]
+) -> Finding:
+    """The mean area of an attack: clients' items among the rows that moved."""
+    areas = []
+    for own, (rows, change), items in zip(scores, sent, truth, strict=True):
         is_moved = np.asarray(row_support(change)) > 0
-        scores = np.asarray(attack(change))
-        if num_rows is None:
-            area = area_under_curve(scores[is_moved], np.isin(rows[is_moved], items))
-        else:
-            everywhere = np.zeros(num_rows)
-            everywhere[rows] = scores
-            area = area_under_curve(everywhere, np.isin(np.arange(num_rows), items))
-        areas.append(area)
+        areas.append(area_under_curve(own[is_moved], np.isin(rows[is_moved], items)))
+    return _mean_area(areas)
+
+
+def _mean_area(areas: list[float]) -> Finding:
     known = [area for area in areas if np.isfinite(area)]
     return {
         "auc": float(np.mean(known)) if known else None,

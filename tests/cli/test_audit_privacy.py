@@ -48,6 +48,7 @@ def test_every_attack_says_what_it_found_and_what_it_saw(folder):
         for name, moments in {
             "row_support": ("first", "last"),
             "svd_sign": ("first", "last"),
+            "interaction_membership": ("first", "last"),
             "membership": ("loss", "calibrated"),
         }.items()
         for moment in moments
@@ -59,6 +60,7 @@ def test_every_attack_says_what_it_found_and_what_it_saw(folder):
     for moment in ("first", "last"):
         assert attacks[f"row_support/{moment}"]["auc"] > 0.8
         assert attacks[f"svd_sign/{moment}"]["auc"] >= 0.99
+        assert attacks[f"interaction_membership/{moment}"]["n"] == 8
     assert any("canaries" in note for note in found["notes"])
 
 
