@@ -1,11 +1,13 @@
 """`fedjax-rec sweep`: settings and seeds, each an ordinary run in a folder of its own."""
 
+import math
 import re
 import shlex
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, Suppress, arg
 
@@ -17,6 +19,10 @@ from fedjax_rec.errors import UserError
 from fedjax_rec.sweeps.cells import Cell, cells_of, parse_seeds
 from fedjax_rec.sweeps.points import Axis, Point, axes_of, grid, random_points
 
+if TYPE_CHECKING:
+    from fedjax_rec.cli.sweep_runs import SweepRuns
+
+INTERRUPTED = "interrupted: saved"
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -37,11 +43,12 @@ class Sweep:
     seeds: Annotated[str, arg(metavar="A..B|A,B,...")] = "0"
     """Seeds of each point; A..B with both ends."""
 
-    search: Literal["grid", "random"] = "grid"
-    """Every combination of values; or some of them, and of ranges A..B, at random."""
+    search: Literal["grid", "random", "tpe"] = "grid"
+    """Every combination of values; or some of them, and of ranges A..B, at random; or such as
+    follow from what earlier ones gave (Parzen estimators; needs the extra search)."""
 
     trials: Annotated[int, arg(metavar="N")] = 0
-    """Of random search: how many combinations."""
+    """Of a search that is no grid: how many combinations."""
 
     metric: str = ""
     """The validation metric that chooses; by default that of stop.metric."""
@@ -56,10 +63,7 @@ class Sweep:
 
     def execute(self) -> int:
         """Runs what is not finished yet, then prints what validation chooses."""
-        cells, common = self._cells()
-        configs = {cell: load_preset(cell.preset, [*common, *cell.overrides]) for cell in cells}
-        metrics = self._metrics(configs)
-        seconds = parse_seconds(self.budget) if self.budget else None
+        axes, common, seeds = self._asked()
         tell_settings = prepare_process()
         host_memory = available_memory()
 
@@ -69,24 +73,43 @@ class Sweep:
 
         load_plugins(self.plugin)
         console = open_console()
-        runs = SweepRuns(configs, common, self.plugin, console, host_memory)
+        runs = SweepRuns(common, self.plugin, console, host_memory)
         tell_settings()
-        begin = time.monotonic()
-        for number, cell in enumerate(cells, 1):
-            if cell in runs.summaries or cell in runs.diverged:
-                continue
-            if seconds is not None and time.monotonic() - begin >= seconds:
-                print(f"budget: {self.budget} are over; to go on: {self._command()}")
-                break
-            if not runs.run(cell, f"[{number}/{len(cells)}]"):
-                print(f"interrupted: saved; to go on: {self._command()}")
+        end = time.monotonic() + (parse_seconds(self.budget) if self.budget else math.inf)
+        cells: list[Cell] = []
+        metrics: dict[str, str] = {}
+        for some in self._batches(axes, seeds, cells, runs, metrics):
+            configs = {cell: load_preset(cell.preset, [*common, *cell.overrides]) for cell in some}
+            metrics |= self._metrics(configs)
+            runs.look(configs)
+            cells += some
+            total = max(len(cells), len(self.presets) * self.trials * len(seeds))
+            stopped = self._run(some, runs, len(cells) - len(some), total, end)
+            if stopped:
+                print(f"{stopped}; to go on: {self._command()}")
+            if stopped == INTERRUPTED:
                 return 130
+            if stopped:
+                break
         assert self.output is not None
         print_choice(console, self.output, cells, runs, metrics)
         return 0
 
-    def _cells(self) -> tuple[list[Cell], list[str]]:
-        """What is run, and the words that all runs share."""
+    def _run(
+        self, cells: list[Cell], runs: "SweepRuns", before: int, total: int, end: float
+    ) -> str:
+        """Runs what is not finished of some cells; why it stopped early, or nothing."""
+        for number, cell in enumerate(cells, before + 1):
+            if cell in runs.summaries or cell in runs.diverged:
+                continue
+            if time.monotonic() >= end:
+                return f"budget: {self.budget} are over"
+            if not runs.run(cell, f"[{number}/{total}]"):
+                return INTERRUPTED
+        return ""
+
+    def _asked(self) -> tuple[list[Axis], list[str], list[int]]:
+        """What is varied, the words that all runs share, and the seeds."""
         if not self.presets:
             raise UserError("sweep: name at least one preset, such as ml-100k/fedmf")
         if self.output is None:
@@ -94,20 +117,47 @@ class Sweep:
         axes, common = axes_of(self.overrides)
         if any(axis.key == "seed" for axis in axes) or "--seed" in common:
             raise UserError("seed: a sweep takes --seeds, such as --seeds 0..4")
-        return cells_of(
-            self.presets, self._points(axes), parse_seeds(self.seeds), self.output
-        ), common
-
-    def _points(self, axes: list[Axis]) -> list[Point]:
         if self.search == "grid":
             if self.trials:
-                raise UserError("trials: belongs to --search random; leave it out")
-            return grid(axes)
-        if self.trials < 1:
-            raise UserError("trials: random search needs a number, such as --trials 40")
-        if not axes:
+                raise UserError("trials: belongs to --search random or tpe; leave it out")
+        elif self.trials < 1:
+            raise UserError(f"trials: search {self.search} needs a number, such as --trials 40")
+        elif not axes:
             raise UserError("search: no key has several values to draw from")
-        return random_points(axes, self.trials)
+        return axes, common, parse_seeds(self.seeds)
+
+    def _batches(
+        self,
+        axes: list[Axis],
+        seeds: list[int],
+        cells: list[Cell],
+        runs: "SweepRuns",
+        metrics: dict[str, str],
+    ) -> Iterator[list[Cell]]:
+        """What is run together: all at once, or point by point where one follows from others.
+
+        Args:
+          axes: the settings that are varied.
+          seeds: of each point.
+          cells: those of earlier batches.
+          runs: with what they gave.
+          metrics: preset -> the metric that chooses.
+        """
+        assert self.output is not None
+        if self.search != "tpe":
+            yield cells_of(self.presets, self._points(axes), seeds, self.output)
+            return
+        from fedjax_rec.sweeps.selection import outcomes
+        from fedjax_rec.sweeps.tpe import tpe_point
+
+        for _ in range(self.trials):
+            for preset in self.presets:
+                point = tpe_point(axes, outcomes(preset, cells, runs.summaries, metrics))
+                if point is not None:
+                    yield cells_of([preset], [point], seeds, self.output)
+
+    def _points(self, axes: list[Axis]) -> list[Point]:
+        return grid(axes) if self.search == "grid" else random_points(axes, self.trials)
 
     def _metrics(self, configs: dict[Cell, RunConfig]) -> dict[str, str]:
         """Preset -> the metric that chooses."""

@@ -37,23 +37,18 @@ class SweepRuns:
 
     def __init__(
         self,
-        configs: Mapping[Cell, RunConfig],
         common: Sequence[str],
         plugins: Sequence[str],
         console: Console,
         host_memory: int | None,
     ) -> None:
-        """Looks at every folder; nothing is trained.
+        """Knows of no cell yet.
 
         Args:
-          configs: of the cells, as they were asked for.
           common: words that all cells share.
           plugins: as they were given.
           console: shows the run that is under way, on a terminal.
           host_memory: bytes that were free at the start.
-
-        Raises:
-          UserError: a setting that cannot be, or a folder that holds something else.
         """
         self._common, self._plugins, self._console = common, plugins, console
         self._host_memory = host_memory
@@ -63,6 +58,16 @@ class SweepRuns:
         self._is_begun: set[Cell] = set()
         self.summaries: dict[Cell, dict[str, Any]] = {}
         self.diverged: dict[Cell, str] = {}
+
+    def look(self, configs: Mapping[Cell, RunConfig]) -> None:
+        """Looks at the folders of cells; nothing is trained.
+
+        Args:
+          configs: of the cells, as they were asked for.
+
+        Raises:
+          UserError: a setting that cannot be, or a folder that holds something else.
+        """
         for cell, config in configs.items():
             self._look(cell, config)
 

@@ -37,6 +37,11 @@ class Axis:
     low: str = ""
     high: str = ""
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is a range of whole numbers."""
+        return _is_whole(self.low) and _is_whole(self.high)
+
     def draw(self, numbers: random.Random) -> str:
         """A word at random: of those named, or of the range.
 
@@ -44,7 +49,7 @@ class Axis:
         """
         if self.words:
             return numbers.choice(self.words)
-        if _is_whole(self.low) and _is_whole(self.high):
+        if self.is_whole:
             return str(numbers.randint(int(self.low), int(self.high)))
         low, high = math.log(float(self.low)), math.log(float(self.high))
         return f"{math.exp(numbers.uniform(low, high)):.{DIGITS}g}"
@@ -151,10 +156,10 @@ def _axis(key: str, word: str | None) -> Axis | None:
 def _every(axis: Axis) -> list[str]:
     if axis.words:
         return list(axis.words)
-    if not (_is_whole(axis.low) and _is_whole(axis.high)):
+    if not axis.is_whole:
         raise UserError(
             f"{axis.key}: {axis.low}..{axis.high} has no end of values; name some with commas "
-            "between, or give --search random"
+            "between, or give --search random or tpe"
         )
     return [str(number) for number in range(int(axis.low), int(axis.high) + 1)]
 

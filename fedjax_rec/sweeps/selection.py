@@ -101,11 +101,37 @@ def chosen_of(found: Sequence[Candidate], metrics: Mapping[str, str]) -> dict[st
             best[one.preset] = one
         if not one.is_whole:
             continue
-        sign = -1 if metrics[one.preset].rpartition("/")[2] in ERRORS else 1
+        sign = _sign(metrics[one.preset])
         other = best.get(one.preset)
         if other is None or sign * one.mean > sign * other.mean:
             best[one.preset] = one
     return best
+
+
+def outcomes(
+    preset: str, cells: Sequence[Cell], summaries: Summaries, metrics: Mapping[str, str]
+) -> list[tuple[Point, float | None]]:
+    """The points of one preset in their order, each with its mean, higher is better.
+
+    Args:
+      preset: its name or file.
+      cells: of the sweep so far.
+      summaries: of those that are finished.
+      metrics: preset -> key.
+
+    Returns:
+      `None` in place of a mean that is not whole: a seed diverged or is not finished.
+    """
+    own = [cell for cell in cells if cell.preset == preset]
+    return [
+        (one.point, _sign(metrics[preset]) * one.mean if one.is_whole else None)
+        for one in candidates(own, summaries, metrics)
+    ]
+
+
+def _sign(key: str) -> int:
+    """1 where more of a metric is better."""
+    return -1 if key.rpartition("/")[2] in ERRORS else 1
 
 
 def _values(cells: Sequence[Cell], summaries: Summaries, key: str) -> tuple[float, ...]:

@@ -153,6 +153,34 @@ def test_random_search_tries_some_of_a_range(sweep, presets):
     assert len({*rounds}) == 2
 
 
+def test_a_search_follows_from_what_earlier_points_gave_and_goes_on_alike(sweep, presets):
+    words = (presets / "fedmf.toml", "--algorithm.item_learning_rate", "1e-6..500.0")
+    words = (*words, "--rounds", "1", "--seeds", "0..1", "--search", "tpe")
+
+    def rates():
+        points = json.loads(Path("d/sweep.json").read_text())["points"]
+        return [float(one["settings"]["algorithm.item_learning_rate"]) for one in points]
+
+    code, out, _ = sweep(*words, "--trials", "9", "--output", "d")
+    assert code == 0
+    assert "18 of 18 runs are finished" in out
+    nine, before = rates(), stamps("d")
+    assert len(set(nine)) == 9
+    code, out, _ = sweep(*words, "--trials", "11", "--output", "d")
+    assert code == 0
+    assert rates()[:9] == nine
+    after = stamps("d")
+    assert {name: after[name] for name in before} == before
+    # what the estimator is told is what validation says: with other values it asks for others
+    folder = Path(json.loads(Path("d/sweep.json").read_text())["points"][0]["runs"][0])
+    changed = summary(folder)
+    changed["metrics"]["valid/ndcg@10"] += 5.0
+    (folder / "summary.json").write_text(json.dumps(changed))
+    assert sweep(*words, "--trials", "11", "--output", "d")[0] == 0
+    assert rates()[:8] == nine[:8]
+    assert rates()[8:] != nine[8:]
+
+
 def test_a_budget_starts_no_more_runs(sweep, presets):
     words = (presets / "popularity.toml", "--seeds", "0..1", "--output", "d")
     code, out, _ = sweep(*words, "--budget", "0s")
@@ -202,6 +230,7 @@ def test_a_run_that_diverges_is_left_out_and_not_tried_again(sweep, presets):
         ("popularity.toml --output d --trials 3", "belongs to --search random"),
         ("fedmf.toml --output d --search random", "needs a number"),
         ("fedmf.toml --output d --search random --trials 3", "no key has several values"),
+        ("fedmf.toml --output d --search tpe", "search tpe needs a number"),
         ("fedmf.toml --output d --metric test/ndcg@10", "is not of validation items"),
         ("fedmf.toml --output d --budget soon", "budget: expected a time"),
         ("fedmf.toml --output d --algorithm.dmi 4,8", "did you mean 'dim'"),
