@@ -18,6 +18,7 @@ from fedjax_rec.cli.export import Export
 from fedjax_rec.cli.help import SHORT, section_help, short_help, topic_of, with_options
 from fedjax_rec.cli.new import New
 from fedjax_rec.cli.plan import Plan
+from fedjax_rec.cli.plot import Plot
 from fedjax_rec.cli.presets import Presets
 from fedjax_rec.cli.recommend import Recommend
 from fedjax_rec.cli.report import Report
@@ -33,6 +34,7 @@ VERBS: dict[str, Any] = {
     "compare": Compare,
     "presets": Presets,
     "report": Report,
+    "plot": Plot,
     "algorithms": Algorithms,
     "recommend": Recommend,
     "export": Export,

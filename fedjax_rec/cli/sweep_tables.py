@@ -48,7 +48,10 @@ def print_choice(
         print_comparison(console, compare(found_runs, force=True))
     for preset in metrics:
         if preset not in chosen:
-            print(f"{preset}: no point has all its seeds and {metrics[preset]}: none is chosen")
+            print(
+                f"{preset}: no point has all its seeds and {metrics[preset]}: none is chosen; "
+                "another metric of validation: --metric"
+            )
     done = len(runs.summaries)
     write_json(output / "sweep.json", _record(found, chosen, metrics))
     print(f"{done} of {len(cells)} runs are finished; written to {output}")

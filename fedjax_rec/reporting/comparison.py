@@ -107,7 +107,7 @@ def compare(
     for one, other in same_runs(rows):
         raise UserError(f"compare: {one} and {other} hold the same run; name one of them")
     if sort:
-        key = _key(sort, rows)
+        key = key_of(sort, rows)
         rows = sorted(rows, key=lambda row: _rank(row, key))
     chosen, equal = _without_twins(_chosen(rows, metrics), rows)
     judgements = {key: judge(rows, key, is_tested=not differences) for key in chosen}
@@ -150,7 +150,7 @@ def _chosen(rows: Sequence[Row], asked: str) -> list[str]:
     if asked == "all":
         return measured
     if asked:
-        return list(dict.fromkeys(_key(word.strip(), rows) for word in asked.split(",")))
+        return list(dict.fromkeys(key_of(word.strip(), rows) for word in asked.split(",")))
     cutoff = _cutoff(rows)
     names = [f"test/{name}{at}" for name in BY_DEFAULT for at in ("", cutoff)]
     return [key for key in dict.fromkeys(names) if key in measured]
@@ -175,14 +175,16 @@ def _cutoff(rows: Sequence[Row]) -> str:
     return f"@{10 if 10 in common else max(common)}"
 
 
-def _key(word: str, rows: Sequence[Row]) -> str:
-    """A metric by its key, with or without `test/`.
+def key_of(word: str, rows: Sequence[Row]) -> str:
+    """A metric by its key, with or without `test/`, and with or without a cutoff.
 
     Raises:
       UserError: no run has measured it.
     """
     measured = _measured(rows)
     key = word if "/" in word else f"test/{word}"
+    if key not in measured and "@" not in key:
+        key += _cutoff(rows)
     if key not in measured:
         known = [one.removeprefix("test/") for one in measured]
         raise UserError(f"no run has measured {word!r}{did_you_mean(word, known)}")

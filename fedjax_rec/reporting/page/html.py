@@ -8,10 +8,10 @@ from typing import Any
 
 from fedjax_rec.reporting.comparison import Comparison
 from fedjax_rec.reporting.formats import cell
-from fedjax_rec.reporting.page.series import Series, over_bytes, over_people, over_rounds, row_name
 from fedjax_rec.reporting.page.style import STYLE
 from fedjax_rec.reporting.page.svg import COLOURS, chart
 from fedjax_rec.reporting.rows import Row
+from fedjax_rec.reporting.series import Series, over_bytes, over_people, over_rounds, row_name
 from fedjax_rec.reporting.tables import format_bytes, privacy_words, protocol_line
 from fedjax_rec.reporting.words import costs, labels, legend, metric_name
 
