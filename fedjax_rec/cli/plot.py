@@ -47,15 +47,17 @@ class Plot:
             raise UserError(f"width: expected inches above 0, at most 100, got {self.width}")
         found = compare(finished_runs(self.runs), force=self.force)
         key = key_of(self.metric, found.rows)
-        series, x_name = {
-            "rounds": (over_rounds, "rounds"),
-            "bytes": (over_bytes, "MB sent and received by all clients"),
-            "people": (over_people, "per cent of people, the worst served first"),
-        }[self.by]
-        shown = series(found, key)
+        y_name = metric_name(key)
+        if self.by == "rounds":
+            shown, x_name = over_rounds(found, key), "rounds"
+        elif self.by == "bytes":
+            shown, unit = over_bytes(found, key)
+            x_name = f"{unit} sent and received by all clients"
+        else:
+            shown, x_name = over_people(found, key), "per cent of people, the worst served first"
+            y_name += " of a person"
         if not shown:
             raise UserError(f"plot: no run has {self.metric} by {self.by}")
-        y_name = metric_name(key) + (" of a person" if self.by == "people" else "")
         draw(shown, x_name, y_name, self.output, self.width)
         left_out = len(found.rows) - len(shown)
         rest = f"; {left_out} rows have nothing to show" if left_out else ""

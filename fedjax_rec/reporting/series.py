@@ -3,7 +3,7 @@
 import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +50,19 @@ def over_rounds(comparison: Comparison, key: str) -> list[Series]:
     return _over(comparison, key, lambda record, lines: [line["round"] for line in lines])
 
 
-def over_bytes(comparison: Comparison, key: str) -> list[Series]:
-    """A metric by the megabytes that all clients have sent and received so far."""
-    return _over(comparison, key, _megabytes)
+UNITS = ("MB", "GB", "TB", "PB")
+
+
+def over_bytes(comparison: Comparison, key: str) -> tuple[list[Series], str]:
+    """A metric by what all clients have sent and received so far, and the unit of that.
+
+    The unit keeps the largest number below 1,000, from megabytes on.
+    """
+    found = _over(comparison, key, _megabytes)
+    largest = max((one.x[-1] for one in found), default=0.0)
+    power = next((n for n in range(len(UNITS)) if largest < 1000.0 ** (n + 1)), len(UNITS) - 1)
+    scaled = [replace(one, x=tuple(x / 1000.0**power for x in one.x)) for one in found]
+    return scaled, UNITS[power]
 
 
 def over_people(comparison: Comparison, key: str) -> list[Series]:

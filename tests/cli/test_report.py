@@ -95,6 +95,28 @@ def test_every_curve_is_the_mean_of_the_files_that_it_names(text):
                 assert x[-1] == pytest.approx((sent["total_up"] + sent["total_down"]) / 1e6)
 
 
+@pytest.mark.parametrize(("factor", "unit"), [(1.0, "MB"), (1e6, "GB"), (1e9, "TB"), (1e15, "PB")])
+def test_bytes_have_the_unit_that_keeps_numbers_short(runs, tmp_path, factor, unit):
+    copy = shutil.copytree(runs, tmp_path / "runs")
+    largest = 0.0
+    for path in copy.rglob("summary.json"):
+        summary = json.loads(path.read_text())
+        sent = summary["communication"]
+        for key in sent:
+            sent[key] = sent[key] * factor if isinstance(sent[key], float | int) else sent[key]
+        path.write_text(json.dumps(summary))
+        largest = max(largest, sent["total_up"] + sent["total_down"])
+    assert main(["report", str(copy), "--output", str(tmp_path / "p.html")]) == 0
+    (lines,) = [
+        lines
+        for caption, lines in figures((tmp_path / "p.html").read_text())
+        if f"by {unit} sent and received" in caption
+    ]
+    scale = {"MB": 1e6, "GB": 1e9, "TB": 1e12, "PB": 1e15}[unit]
+    assert max(x[-1] for _, _, x, _, _ in lines) == pytest.approx(largest / scale)
+    assert unit == "PB" or largest / scale < 1000
+
+
 def test_the_curve_of_people_is_their_sorted_values(text):
     ((caption, lines),) = [one for one in figures(text) if "person" in one[0]]
     assert "AUC of a person" in caption

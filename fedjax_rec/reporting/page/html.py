@@ -58,8 +58,9 @@ def _figures(comparison: Comparison) -> list[str]:
     for key in keys:
         found.append(_figure(over_rounds(comparison, key), "rounds", metric_name(key)))
         if key.startswith("test/"):
-            shown = over_bytes(comparison, key)
-            found.append(_figure(shown, "MB sent and received by all clients", metric_name(key)))
+            shown, unit = over_bytes(comparison, key)
+            words = f"{unit} sent and received by all clients"
+            found.append(_figure(shown, words, metric_name(key)))
     for name in OF_PEOPLE:
         key = f"test/{name}{cutoff if name == 'ndcg' else ''}"
         if shown := over_people(comparison, key):

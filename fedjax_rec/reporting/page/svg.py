@@ -78,8 +78,9 @@ def _axes(xs: Sequence[float], ys: Sequence[float], x_name: str, y_name: str) ->
         parts.append(f'<line class="rule" x1="{LEFT}" y1="{at}" x2="{right}" y2="{at}"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{at + 4}" text-anchor="end">{y:g}</text>')
     for x in xs:
-        at = place(x, xs, LEFT, right)
-        parts.append(f'<text x="{at}" y="{bottom + 17}" text-anchor="middle">{x:g}</text>')
+        at, anchor = place(x, xs, LEFT, right), "end" if x == xs[-1] else "middle"
+        at += RIGHT / 2 if x == xs[-1] else 0  # inside of the picture
+        parts.append(f'<text x="{at}" y="{bottom + 17}" text-anchor="{anchor}">{x:g}</text>')
     middle = (LEFT + right) / 2
     parts.append(
         f'<text x="{middle}" y="{HEIGHT - 6}" text-anchor="middle">{escape(x_name)}</text>'
