@@ -148,6 +148,7 @@ SAMPLERS: Registry[Callable[..., Any]] = Registry("cohort sampler", "fedjax_rec.
 METRICS: Registry[Callable[..., Any]] = Registry("metric", "fedjax_rec.evaluation")
 LIST_METRICS: Registry[Callable[..., Any]] = Registry("metric of lists", "fedjax_rec.evaluation")
 READERS: Registry[Any] = Registry("reader", "fedjax_rec.data.sources")
+LOGGERS: Registry[Callable[..., Any]] = Registry("logger", "fedjax_rec.simulation.loggers")
 
 for one, other in ((ALGORITHMS, BASELINES), (METRICS, LIST_METRICS)):
     one.rivals, other.rivals = (other,), (one,)
@@ -163,6 +164,7 @@ SLOTS: dict[str, Registry[Any]] = {
     "metric": METRICS,
     "list_metric": LIST_METRICS,
     "reader": READERS,
+    "logger": LOGGERS,
 }
 """Every slot that is filled by name."""
 
@@ -182,6 +184,7 @@ class Register:
     - `metric`: `(ranks, num_relevant, k) -> values`, see `evaluation.metrics`.
     - `list_metric`: `(lists, consumption) -> number`, see `evaluation.beyond`.
     - `reader`: a `data.sources.Format`.
+    - `logger`: `(folder, round) -> Logger`, see `simulation.loggers`.
     """
 
     def __init__(self, slots: dict[str, Registry[Any]]) -> None:

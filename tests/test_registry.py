@@ -17,6 +17,7 @@ FIRST = {
     "metric": "ndcg",
     "list_metric": "coverage",
     "reader": "recbole",
+    "logger": "csv",
 }
 
 

@@ -59,7 +59,7 @@ OWN_FLAGS: dict[str, set[str]] = {
     "audit": {"--no-resume"},
 }
 OWN_OPTIONS = {
-    "run": {"--output", "--plugin"},
+    "run": {"--output", "--plugin", "--log"},
     "sweep": {"--output", "--plugin", "--seeds", "--search", "--trials", "--metric", "--budget"},
     "plan": {"--memory", "--plugin"},
     "audit": {"--output", "--plugin", "--clients"},

@@ -3,11 +3,12 @@
 import shlex
 import shutil
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from tyro.conf import FlagCreatePairsOff, Positional, Suppress, arg
+from tyro.conf import FlagCreatePairsOff, Positional, Suppress, UseAppendAction, arg
 
 from fedjax_rec.cli.memory import refuse_impossible
 from fedjax_rec.cli.plugins import Plugins, load_plugins, refuse_missing_plugins
@@ -23,12 +24,14 @@ from fedjax_rec.config import (
 )
 from fedjax_rec.cpu import available_memory
 from fedjax_rec.errors import UserError
+from fedjax_rec.registry import LOGGERS
 
 NOT_COMPARED = ("preset", "rounds", "checkpoint", "execution")
 """What may differ when a run goes on: none of it changes a round's result."""
 
 if TYPE_CHECKING:
     from fedjax_rec.experiment import Experiment
+    from fedjax_rec.simulation.loggers import OpenLogger
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,9 @@ class Run:
     json: Annotated[bool, FlagCreatePairsOff] = False
     """Print the summary as one JSON object on standard output, and nothing else there."""
 
+    log: Annotated[tuple[str, ...], UseAppendAction, arg(metavar="NAME")] = ()
+    """Logger that gets metrics as they come: csv, or a plug-in's; may be given several times."""
+
     plugin: Plugins = ()
     """Python file of others' code, or an installed plug-in; may be given several times."""
 
@@ -70,6 +76,7 @@ class Run:
 
         hush_libraries()
         load_plugins(self.plugin)
+        loggers = [LOGGERS.find(name) for name in self.log]
         if not self.no_resume:
             refuse_missing_plugins(folder)
         told = Told(quiet=self.quiet, json=self.json)
@@ -89,10 +96,16 @@ class Run:
         if not self.quiet:
             tell_settings()
         with only_run_in(folder):
-            return self._train(experiment, folder, told, is_going_on=earlier is not None)
+            return self._train(experiment, folder, told, loggers, is_going_on=earlier is not None)
 
     def _train(
-        self, experiment: "Experiment", folder: Path, told: Told, *, is_going_on: bool
+        self,
+        experiment: "Experiment",
+        folder: Path,
+        told: Told,
+        loggers: Sequence["OpenLogger"],
+        *,
+        is_going_on: bool,
     ) -> int:
         from fedjax_rec.reporting import environment
         from fedjax_rec.simulation.records import write_json
@@ -100,7 +113,13 @@ class Run:
         config = experiment.config
         write_json(folder / "environment.json", environment(self.command(), config.seed))
         with told.progress() as report:
-            result = experiment.run(folder, resume=is_going_on, report=report, notice=told.notice)
+            result = experiment.run(
+                folder,
+                resume=is_going_on,
+                report=report,
+                notice=told.notice,
+                loggers=loggers,
+            )
         if result.is_interrupted:
             done = result.metrics[-1]["round"] if result.metrics else 0
             told.line(f"interrupted: saved after round {done} of {config.rounds}; to go on:")
@@ -116,6 +135,7 @@ class Run:
         words += ["--no-resume"] if self.no_resume else []
         words += ["--quiet"] if self.quiet else []
         words += ["--json"] if self.json else []
+        words += [word for name in self.log for word in ("--log", name)]
         words += [word for plugin in self.plugin for word in ("--plugin", plugin)]
         return [*words, *self.overrides]
 

@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -44,6 +44,7 @@ from fedjax_rec.simulation import (
     Result,
     simulate,
 )
+from fedjax_rec.simulation.loggers import OpenLogger
 from fedjax_rec.simulation.scoring import refuse_unread
 
 
@@ -85,6 +86,7 @@ class Experiment:
         resume: bool,
         report: Callable[[Report], None],
         notice: Callable[[str], None],
+        loggers: Sequence[OpenLogger] = (),
     ) -> Result:
         """Simulates the run in a folder.
 
@@ -93,6 +95,7 @@ class Experiment:
           resume: whether to go on from the last checkpoint there.
           report: gets a report after each stretch of rounds.
           notice: gets messages of one line.
+          loggers: open what gets each line of metrics.
         """
         return simulate(
             self.algorithm,
@@ -112,6 +115,7 @@ class Experiment:
             notice=notice,
             config=to_toml(self.config),
             plugins={plugin.name: plugin.sha256 for plugin in self.config.plugins},
+            loggers=loggers,
         )
 
 

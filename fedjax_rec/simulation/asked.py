@@ -1,7 +1,7 @@
 """The arguments of `simulate`, and what follows from them."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from fedjax_rec.data import FederatedData
 from fedjax_rec.evaluation import Payload
 from fedjax_rec.simulation.execution import Execution
 from fedjax_rec.simulation.identity import Facts, identity_of, terms_of
+from fedjax_rec.simulation.loggers import OpenLogger
 from fedjax_rec.simulation.plans import (
     CheckpointPlan,
     EarlyStop,
@@ -45,6 +46,7 @@ class Asked:
     notice: Callable[[str], None]
     config: str
     plugins: Mapping[str, str]
+    loggers: Sequence[OpenLogger]
 
     @property
     def promise(self) -> Promise:
@@ -98,4 +100,5 @@ class Asked:
             notice=self.notice,
             identity=identity,
             config=settings_text(self.config, identity, self.rounds),
+            loggers=self.loggers,
         )

@@ -1,7 +1,7 @@
 """The federated loop: rounds, evaluation, checkpoints, and when to end."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -40,6 +40,7 @@ from fedjax_rec.simulation.identity import Facts, digests, identity_of, rates_of
 from fedjax_rec.simulation.interrupts import interruptible
 from fedjax_rec.simulation.lapack import MayHangError
 from fedjax_rec.simulation.locking import only_run_in
+from fedjax_rec.simulation.loggers import OpenLogger
 from fedjax_rec.simulation.people import settled
 from fedjax_rec.simulation.plans import (
     CheckpointPlan,
@@ -84,6 +85,7 @@ def simulate(
     notice: Callable[[str], None] = print_notice,
     config: str = "",
     plugins: Mapping[str, str] = MappingProxyType({}),
+    loggers: Sequence[OpenLogger] = (),
 ) -> Result:
     """Trains an algorithm on a data set, round after round, and evaluates it.
 
@@ -107,6 +109,7 @@ def simulate(
       notice: gets lines for the user; they go to standard error by default.
       config: the configuration that all this was built from, as TOML; "" describes the rest.
       plugins: name -> SHA-256 of others' code that takes part.
+      loggers: open what gets each line of `metrics.jsonl` as it comes; they need an `output`.
 
     Returns:
       What the run leaves. With an `output`, Ctrl-C ends the stretch, saves and returns.
@@ -130,6 +133,8 @@ def simulate(
             f"simulate: data are {type(data).__name__}, not FederatedData, as load or load_events "
             "of fedjax_rec.data make them"
         )
+    if loggers and output is None:
+        raise UserError("simulate: loggers write beside the run: give it an output")
     asked = Asked(
         algorithm=algorithm,
         data=data,
@@ -148,6 +153,7 @@ def simulate(
         notice=notice,
         config=config,
         plugins=plugins,
+        loggers=loggers,
     )
     with only_run_in(output) if output else nullcontext():
         try:

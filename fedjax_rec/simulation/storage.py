@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ from fedjax_rec.base import PyTree
 from fedjax_rec.errors import UserError
 from fedjax_rec.simulation.checkpoint import Checkpointer
 from fedjax_rec.simulation.identity import Facts, difference_in_words
+from fedjax_rec.simulation.loggers import Logger, OpenLogger
 from fedjax_rec.simulation.plans import CheckpointPlan
 from fedjax_rec.simulation.progress import Progress
 from fedjax_rec.simulation.records import PER_CLIENT, MetricsLog, write_atomically
@@ -86,6 +87,7 @@ class FolderStorage:
         notice: Callable[[str], None],
         identity: Facts,
         config: str = "",
+        loggers: Sequence[OpenLogger] = (),
     ) -> None:
         """Opens the folder, of which the caller is the only run; see `locking.only_run_in`.
 
@@ -96,6 +98,7 @@ class FolderStorage:
           notice: gets lines for the user.
           identity: what the run is; its checkpoints carry it.
           config: the text of `config.toml`; "" keeps what is there.
+          loggers: open what gets each line too.
         """
         checkpoints = folder / "checkpoints"
         if not resume:
@@ -105,6 +108,7 @@ class FolderStorage:
         self._plan, self._notice = plan, notice
         self._folder, self._identity, self._config = folder, identity, config
         self._log = MetricsLog(folder / "metrics.jsonl")
+        self._openers, self._loggers = loggers, list[Logger]()
         self._checkpointer = Checkpointer(checkpoints, plan.keep)
         self._saved_at = time.monotonic()
 
@@ -121,10 +125,12 @@ class FolderStorage:
         """
         refuse_another(self._checkpointer, self._folder, self._identity, self._notice)
         restored = restore_latest(self._checkpointer, like, self._notice)
-        self._log.keep(restored[1].round if restored else 0, self._notice)
+        num_rounds = restored[1].round if restored else 0
+        self._log.keep(num_rounds, self._notice)
         for name in ("summary.json", PER_CLIENT):
             (self._folder / name).unlink(missing_ok=True)
         self._write_config(is_going_on=restored is not None)
+        self._loggers = [opener(self._folder, num_rounds) for opener in self._openers]
         if restored:
             self._checkpointer.pin(restored[1].best_round)
         return restored
@@ -139,6 +145,8 @@ class FolderStorage:
         """Adds lines to the file: before the checkpoint that knows them."""
         for line in lines:
             self._log.append(line)
+            for logger in self._loggers:
+                logger.log(line)
 
     def save(
         self, whole: Callable[[], PyTree], progress: Progress, *, is_best: bool, is_last: bool
@@ -163,8 +171,10 @@ class FolderStorage:
         return self._checkpointer.restore(progress.best_round, like)[0]
 
     def close(self) -> None:
-        """Waits for the last checkpoint."""
+        """Waits for the last checkpoint, and closes the loggers."""
         self._checkpointer.close()
+        for logger in self._loggers:
+            logger.close()
 
 
 def refuse_another(
