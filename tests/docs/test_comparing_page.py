@@ -46,4 +46,4 @@ def test_the_plug_in_for_tensorboard_gets_every_number(tmp_path, monkeypatch):
         for key, value in line.items()
         if key != "round"
     ]
-    assert WRITTEN == [("open", "run", 1), *scalars, ("close",)]
+    assert [("open", "run", 1), *scalars, ("close",)] == WRITTEN
