@@ -40,7 +40,7 @@ from fedjax_rec.transforms import total
 from fedjax_rec.tree import take
 
 PADDED_TO = (8, 16, 32)
-"""Most events of the people who are batched by themselves; then come all others."""
+"""Most events of the people who are padded alike; then come all others."""
 
 
 class Trainer(NamedTuple):
@@ -69,9 +69,10 @@ def pooled_people(
     examples' losses, `sum(weight * loss) / sum(weight)`. Where the objective makes several
     batches of a person, those follow one another.
 
-    People of alike length share a batch: those with at most 8 events, with at most 16, with at
-    most 32, and all others. Who shares one is drawn afresh in each round, and the order of
-    batches too.
+    A batch has people of each length in their share, and each is padded to its own group's
+    length: at most 8 events, at most 16, at most 32, and all others. Who shares a batch is drawn
+    afresh in each round. Batches of one length alone would give short people's events, of which
+    a batch has few, more weight than others'.
 
     This is no federated training: the server holds every event, clients send nothing, and who
     is in the cohort does not matter.
@@ -163,78 +164,87 @@ def _epoch(
     state: ServerState,
     frozen: Part,
 ) -> tuple[Part, Trainer]:
-    """One pass over everybody."""
+    """One pass over everybody: batches in which each length has its share of people."""
     trainer: Trainer = state.extra.dense
     data = trainer.data
     by_rank = jnp.argsort(data.rank)
     key = derive_key(state.key, state.round, SERVER, PREPARE)
-    batches, kinds = [], []
-    for number, group in enumerate(groups):
-        people = by_rank[group.start : group.stop]
-        drawn = jax.random.permutation(jax.random.fold_in(key, number), people)
-        num_batches = -(-drawn.size // batch_size)
-        padded = jnp.pad(
-            drawn, (0, num_batches * batch_size - drawn.size), constant_values=data.num_clients
-        )
-        batches.append(padded.reshape(num_batches, batch_size))
-        kinds.append(jnp.full(num_batches, number))
-    order = jax.random.permutation(
-        jax.random.fold_in(key, len(groups)), sum(one.shape[0] for one in batches)
-    )
-    people, kind = jnp.concatenate(batches)[order], jnp.concatenate(kinds)[order]
-    steps = [
-        partial(_steps_of, model, objective, optimizer, state, frozen, data, group)
-        for group in groups
-    ]
+    num_batches = -(-data.num_clients // batch_size)
 
-    def step(carry: PyTree, batch: tuple[Array, Array]) -> tuple[PyTree, None]:
-        people, kind = batch
-        return jax.lax.switch(kind, steps, carry, people), None
+    def drawn(number: int, group: LengthClass) -> Array:
+        """`[num_batches, n]` of a group's people; places that are left over lie anywhere."""
+        people = by_rank[group.start : group.stop]
+        num_each = -(-people.size // num_batches)
+        left_over = num_batches * num_each - people.size
+        places = jnp.pad(people, (0, left_over), constant_values=data.num_clients)
+        shuffled = jax.random.permutation(jax.random.fold_in(key, number), places)
+        return shuffled.reshape(num_batches, num_each)
+
+    def step(carry: PyTree, people: list[Array]) -> tuple[PyTree, None]:
+        asked = [
+            jax.vmap(partial(_prepare, objective, state, data, group))(ids)
+            for group, ids in zip(groups, people, strict=True)
+        ]
+        return _steps_of(model, objective, optimizer, frozen, asked, carry), None
 
     carry = state.shared, trainer.opt_state
-    (shared, opt_state), _ = jax.lax.scan(step, carry, (people, kind))
+    batches = [drawn(number, group) for number, group in enumerate(groups)]
+    (shared, opt_state), _ = jax.lax.scan(step, carry, batches)
     return shared, trainer._replace(opt_state=opt_state)
+
+
+class Asked(NamedTuple):
+    """What some people of one group are asked in a round.
+
+    Attributes:
+      row_ids: as `Objective.prepare` gives them.
+      plan: likewise.
+      num_steps: of each, 0 for nobody.
+    """
+
+    row_ids: RowIds
+    plan: PyTree
+    num_steps: Array
+
+
+def _prepare(
+    objective: Objective, state: ServerState, data: ClientData, group: LengthClass, client: Array
+) -> Asked:
+    history = data.history(jnp.minimum(client, data.num_clients - 1), group)
+    row_ids, plan = objective.prepare(derive_key(state.key, state.round, client, PREPARE), history)
+    is_there = client < data.num_clients
+    return Asked(row_ids, plan, jnp.where(is_there, objective.num_steps(plan), 0))
 
 
 def _steps_of(
     model: Model,
     objective: Objective,
     optimizer: optax.GradientTransformation,
-    state: ServerState,
     frozen: Part,
-    data: ClientData,
-    group: LengthClass,
+    asked: Sequence[Asked],
     carry: PyTree,
-    people: Array,
 ) -> PyTree:
-    """The optimizer's steps on the batches of some people of one group."""
+    """The optimizer's steps on the batches of some people, of all groups together."""
     batch = cast(Any, objective.batch)
 
-    def prepare(client: Array) -> tuple[RowIds, PyTree, Array]:
-        history = data.history(jnp.minimum(client, data.num_clients - 1), group)
-        row_ids, plan = objective.prepare(
-            derive_key(state.key, state.round, client, PREPARE), history
-        )
-        is_there = client < data.num_clients
-        return row_ids, plan, jnp.where(is_there, objective.num_steps(plan), 0)
-
-    row_ids, plans, num_steps = jax.vmap(prepare)(people)
-
     def mean_loss(shared: Part, step: Array) -> Array:
-        def of_one(row_ids: RowIds, plan: PyTree, num_steps: Array) -> tuple[Array, Array]:
+        def of_one(one: Asked) -> tuple[Array, Array]:
             view = View(
-                take(shared, row_ids),
+                take(shared, one.row_ids),
                 nothing_private(),
-                take(frozen, row_ids),
+                take(frozen, one.row_ids),
                 nothing_private(),
                 empty(),
             )
-            losses, weights = batch_loss(model, objective, view, batch(plan, step))
-            weights = jnp.where(step < num_steps, weights, 0)
+            losses, weights = batch_loss(model, objective, view, batch(one.plan, step))
+            weights = jnp.where(step < one.num_steps, weights, 0)
             return jnp.sum(losses * weights), jnp.sum(weights)
 
-        totals, weights = jax.vmap(of_one)(row_ids, plans, num_steps)
-        return jnp.sum(totals) / jnp.maximum(jnp.sum(weights), 1)
+        sums = [jax.vmap(of_one)(one) for one in asked]
+        total, weight = (
+            sum(jnp.sum(each) for each in of_all) for of_all in zip(*sums, strict=True)
+        )
+        return total / jnp.maximum(weight, 1)
 
     def one(step: Array, carry: PyTree) -> PyTree:
         shared, opt_state = carry
@@ -242,4 +252,5 @@ def _steps_of(
         updates, opt_state = optimizer.update(slope, opt_state, (shared, nothing_private()))
         return optax.apply_updates(shared, updates[0]), opt_state
 
-    return jax.lax.fori_loop(0, jnp.max(num_steps), one, carry)
+    most = jnp.max(jnp.concatenate([one.num_steps for one in asked]))
+    return jax.lax.fori_loop(0, most, one, carry)

@@ -51,9 +51,10 @@ def sasrec(
 
     Reference:
       Kang and McAuley (2018), "Self-attentive sequential recommendation", section III, with
-      scores from the item embedding itself. Differences: queries, keys and values all read the
-      normalised events; with several heads, no projection behind them; what attention adds is
-      dropped, and not its weights.
+      scores from the item embedding itself. As in the authors' released code, and unlike
+      their equation, keys and values read events that are not normalised, and both halves of a
+      block add to what is. Differences: with several heads, no projection behind them; what
+      attention adds is dropped, and not its weights; padding is not read at all.
 
     >>> model = sasrec(num_items=5, dim=4)
     >>> model.needs_history, model.is_row_wise

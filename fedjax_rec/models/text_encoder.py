@@ -51,7 +51,7 @@ class TextLayer(nn.Module):
             return normed
 
         attend = Attention(self.num_heads, False, True, self.dtype, name="attention")
-        attended = norm(tokens + attend(tokens, is_real), "attention_norm")
+        attended = norm(tokens + attend(tokens, tokens, is_real), "attention_norm")
         inner = nn.Dense(self.hidden_dim, dtype=self.dtype, name="inner")
         outer = nn.Dense(dim, dtype=self.dtype, name="outer")
         hidden = outer(nn.gelu(inner(attended), approximate=False))

@@ -8,13 +8,16 @@ import jax.numpy as jnp
 
 from fedjax_rec.base import Array, Key
 
+START = nn.initializers.normal(0.02)
+"""Of weights, as released code of transformers over sequences has it."""
+
 
 class Attention(nn.Module):
-    """Self-attention: `softmax(Q K^T / sqrt(d)) V` for each head of width d.
+    """Attention: `softmax(Q K^T / sqrt(d)) V` for each head of width d.
 
-    Q, K and V are linear in the input; heads are put side by side. With `is_causal` an event
-    reads itself and the earlier ones: padding at the end needs no mask, for no event sees a
-    later one.
+    Q is linear in the queries, K and V in the events; heads are put side by side. With
+    `is_causal` an event reads itself and the earlier ones: padding at the end needs no mask, for
+    no event sees a later one.
     """
 
     num_heads: int
@@ -23,30 +26,37 @@ class Attention(nn.Module):
     dtype: Any
 
     @nn.compact
-    def __call__(self, events: Array, is_real: Array) -> Array:
-        """`[L, D] -> [L, D]`."""
+    def __call__(self, queries: Array, events: Array, is_real: Array) -> Array:
+        """`[L, D], [L, D] -> [L, D]`."""
         length, dim = events.shape
         shape = (length, self.num_heads, dim // self.num_heads)
 
-        def project(name: str) -> Array:
-            dense = nn.Dense(dim, use_bias=self.has_output, dtype=self.dtype, name=name)
-            projected: Array = dense(events)
+        def project(name: str, inputs: Array) -> Array:
+            dense = nn.Dense(
+                dim, use_bias=self.has_output, dtype=self.dtype, kernel_init=START, name=name
+            )
+            projected: Array = dense(inputs)
             return projected.reshape(shape)
 
         mask = None if self.is_causal else jnp.broadcast_to(is_real, (1, length, length))
         attended = jax.nn.dot_product_attention(
-            project("query"), project("key"), project("value"), mask=mask, is_causal=self.is_causal
+            project("query", queries),
+            project("key", events),
+            project("value", events),
+            mask=mask,
+            is_causal=self.is_causal,
         ).reshape(length, dim)
         if self.has_output:
-            attended = nn.Dense(dim, dtype=self.dtype, name="output")(attended)
+            output = nn.Dense(dim, dtype=self.dtype, kernel_init=START, name="output")
+            attended = output(attended)
         return attended
 
 
 class Block(nn.Module):
-    """Attention, then two layers on each event, both added to their input.
+    """Attention, then two layers on each event, both added to their queries.
 
-    Before: `x + attention(norm(x))`, then `x + W_2 relu(W_1 norm(x) + b_1) + b_2`. After:
-    `norm(x + attention(x))`, then `norm(x + W_2 gelu(W_1 x + b_1) + b_2)`.
+    One way: `q = norm(x)`, `z = norm(q + attention(q, x))`, then `z + W_2 relu(W_1 z + b_1) + b_2`.
+    Both ways: `z = norm(x + attention(x, x))`, then `norm(z + W_2 gelu(W_1 z + b_1) + b_2)`.
     """
 
     num_heads: int
@@ -68,14 +78,15 @@ class Block(nn.Module):
         def drop(inputs: Array) -> Array:
             return dropped(self, inputs, self.dropout, self.is_training)
 
+        def dense(width: int, name: str) -> nn.Dense:
+            return nn.Dense(width, dtype=self.dtype, kernel_init=START, name=name)
+
         attention = Attention(self.num_heads, not after, after, self.dtype, name="attention")
         activation = nn.gelu if after else nn.relu
-        attended = events + drop(attention(events if after else norm(events), is_real))
-        attended = norm(attended) if after else attended
-        inner = nn.Dense(self.hidden_dim, dtype=self.dtype, name="inner")
-        outer = nn.Dense(dim, dtype=self.dtype, name="outer")
-        hidden = activation(inner(attended if after else norm(attended)))
-        output = attended + drop(outer(drop(hidden)))
+        queries = events if after else norm(events)
+        attended = norm(queries + drop(attention(queries, events, is_real)))
+        hidden = activation(dense(self.hidden_dim, "inner")(attended))
+        output = attended + drop(dense(dim, "outer")(drop(hidden)))
         return (norm(output) if after else output), None
 
 
