@@ -70,6 +70,8 @@ class ServerUpdate:
         without a server may keep its own instead.
       needs_frozen: `apply` takes the frozen parameters as a fourth argument: a server that
         trains by itself.
+      working_bytes: memory that `apply` takes beside states and message, where that is much:
+        a run that it does not fit is refused before it starts.
     """
 
     init: Callable[[Part], PyTree]
@@ -77,6 +79,7 @@ class ServerUpdate:
     learning_rate: float | None = None
     takes_changes: bool = False
     needs_frozen: bool = False
+    working_bytes: int = 0
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from fedjax_rec.base import (
     is_concrete,
     parametric,
 )
-from fedjax_rec.baselines.neighbours import distinct_items
+from fedjax_rec.baselines.pooled_histories import distinct_items
 from fedjax_rec.clients import solve_positive_definite
 from fedjax_rec.models import matrix_factorization
 from fedjax_rec.transforms import total

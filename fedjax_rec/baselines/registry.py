@@ -26,7 +26,8 @@ OWN = {
     "popularity": popularity,
     "rating_means": rating_means,
 }
-"""Name -> factory `(num_items, *, own options)`. One that takes `data` gets the `ClientData`."""
+"""Name -> factory `(num_items, *, own options)`. One that takes `data` gets the `ClientData`, and
+one that takes `held_users` is told whose events it may not read."""
 
 for name, factory in OWN.items():
     BASELINES.register(name, factory)

@@ -89,10 +89,12 @@ def refuse_impossible(experiment: "Experiment", host_memory: int | None) -> None
     from fedjax_rec.simulation.footprint import at_rest
 
     sizes = at_rest(experiment.algorithm, experiment.data)
-    needed, available = sizes.to_allocate + sizes.data, free_memory(host_memory)
+    working = experiment.algorithm.server_update.working_bytes
+    needed, available = sizes.to_allocate + sizes.data + working, free_memory(host_memory)
     if available is not None and needed > available:
+        what = "client store, data and the server's work" if working else "client store and data"
         raise UserError(
-            f"does not fit: parameters, client store and data need {format_bytes(needed)} of "
+            f"does not fit: parameters, {what} need {format_bytes(needed)} of "
             f"memory, {format_bytes(available)} are available; fedjax-rec plan with the same "
             "words says what would fit"
         )

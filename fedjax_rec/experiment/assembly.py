@@ -115,6 +115,7 @@ def parts_for(
         "num_clients": len(data.training_clients),
         "num_other": data.clients.num_other,
         "data": data.clients,
+        "held_users": data.split.held_users,
         "features": data.features,
         "titles": data.split.train.item_titles,
         "aggregate": made,
@@ -197,12 +198,13 @@ def check_unused(config: RunConfig, factory: Factory) -> None:
       UserError: `[aggregate]` or `[server]` is set for a factory that does not take it, or
         users are held out of what trains on everybody's events.
     """
-    if config.split.holdout == "users" and "data" in parameters_of(factory):
+    parameters = set(parameters_of(factory))
+    reads_everybody = "data" in parameters and "held_users" not in parameters
+    if config.split.holdout == "users" and reads_everybody:
         raise UserError(
             f"split.holdout: {config.algorithm.name} trains on everybody's events, and 'users' "
             "holds some users out; choose another hold-out, such as ratio"
         )
-    parameters = set(parameters_of(factory))
     if "noise" in parameters and config.privacy.is_on:
         parameters |= {"aggregate"}
     for section, parameter in SECTIONS.items():

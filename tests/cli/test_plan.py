@@ -239,6 +239,16 @@ def test_a_run_that_may_fit_is_not_refused(preset):
         refuse_impossible(experiment, sizes.to_allocate + sizes.data - 1)
 
 
+def test_what_the_server_solves_counts_too(preset):
+    experiment = build(resolve(load_preset(preset("popularity"), ["--algorithm.name", "ease"])))
+    sizes = footprint.at_rest(experiment.algorithm, experiment.data)
+    resting = sizes.to_allocate + sizes.data
+    inverted = 4 * min(experiment.data.num_items, experiment.data.num_clients) ** 2
+    with pytest.raises(UserError, match="data and the server's work need .* are available"):
+        refuse_impossible(experiment, resting + inverted)
+    refuse_impossible(experiment, resting + experiment.algorithm.server_update.working_bytes)
+
+
 def test_an_accelerators_own_memory_counts(preset, monkeypatch):
     experiment = build(resolve(load_preset(preset("popularity"))))
     sizes = footprint.at_rest(experiment.algorithm, experiment.data)

@@ -122,8 +122,8 @@ BASELINES = (
     Mutant(
         "ease-keeps-its-diagonal",
         "baselines/neighbours.py",
-        "return jnp.fill_diagonal(-inverse / jnp.diag(inverse), 0, inplace=False)",
-        "return -inverse / jnp.diag(inverse)",
+        "jnp.fill_diagonal(-inverse / jnp.diag(inverse), 0, inplace=False)",
+        "-inverse / jnp.diag(inverse)",
         "baselines/test_neighbours.py::test_ease_is_the_closed_form",
     ),
     Mutant(
@@ -134,6 +134,20 @@ BASELINES = (
         "baselines/test_neighbours.py::test_ease_is_the_closed_form",
     ),
     Mutant(
+        "ease-by-people-forgets-what-is-left",
+        "baselines/neighbours.py",
+        '"weights": (projected / left).T',
+        '"weights": projected.T',
+        "baselines/test_neighbours.py::test_ease_is_the_closed_form",
+    ),
+    Mutant(
+        "pairs-outside-of-the-block-are-counted",
+        "baselines/pooled_histories.py",
+        "for bound in (begin, begin + size))",
+        "for bound in (begin, begin + size + 1))",
+        "baselines/test_neighbours.py::test_co_occurrences_are_rows_of_the_gram_matrix",
+    ),
+    Mutant(
         "neighbours-without-shrinkage",
         "baselines/neighbours.py",
         "norms + shrinkage, 1)",
@@ -142,7 +156,7 @@ BASELINES = (
     ),
     Mutant(
         "items-that-recur-count-twice",
-        "baselines/neighbours.py",
+        "baselines/pooled_histories.py",
         "return jnp.where(is_first, items, num_items)",
         "return jnp.where(is_first | True, items, num_items)",
         "baselines/test_ials.py::test_a_round_is_a_sweep_of_dense_solves",

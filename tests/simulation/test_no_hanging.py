@@ -79,7 +79,7 @@ def run(algorithm, said, **changes):
 
 
 def on_the_server():
-    return ease(DATA.num_items)
+    return ease(DATA.num_items, data=DATA.clients)
 
 
 def in_a_transform():
@@ -146,7 +146,7 @@ def test_the_memory_of_a_round_is_that_of_one_device_then():
     from fedjax_rec.simulation.footprint import round_memory
 
     sampler = AllClients(DATA.num_clients)
-    memory = round_memory(ease(DATA.num_items), DATA, sampler, Execution(num_devices=2))
+    memory = round_memory(on_the_server(), DATA, sampler, Execution(num_devices=2))
     assert memory is None or memory.num_devices == 1
 
 
