@@ -244,7 +244,7 @@ def test_what_the_server_solves_counts_too(preset):
     sizes = footprint.at_rest(experiment.algorithm, experiment.data)
     resting = sizes.to_allocate + sizes.data
     inverted = 4 * min(experiment.data.num_items, experiment.data.num_clients) ** 2
-    with pytest.raises(UserError, match="data and the server's work need .* are available"):
+    with pytest.raises(UserError, match=r"data and the server's work need .* are available"):
         refuse_impossible(experiment, resting + inverted)
     refuse_impossible(experiment, resting + experiment.algorithm.server_update.working_bytes)
 
