@@ -4,7 +4,8 @@ Ammad-ud-din et al. (2019), "Federated collaborative filtering for privacy-prese
 personalized recommendation system".
 """
 
-import jax
+from typing import NamedTuple
+
 import jax.numpy as jnp
 import optax
 
@@ -31,8 +32,23 @@ from fedjax_rec.base import (
     parametric,
 )
 from fedjax_rec.clients import solve_positive_definite
+from fedjax_rec.errors import UserError
 from fedjax_rec.models import matrix_factorization
 from fedjax_rec.transforms import chain, total
+
+
+class Own(NamedTuple):
+    """A client's own items.
+
+    Attributes:
+      is_held: `[S]` False for padding.
+      confidence: `[S]` c_ui; 0 for padding.
+      num_events: `[]` that it has.
+    """
+
+    is_held: Array
+    confidence: Array
+    num_events: Array
 
 
 @parametric
@@ -50,9 +66,11 @@ def fcf(
 
     With preferences `p_ui` in {0, 1} and confidences `c_ui = 1 + alpha r_ui`, the cost is
     `J = sum_ui c_ui (p_ui - x_u . y_i)^2 + lambda (sum_u |x_u|^2 + sum_i |y_i|^2)`. Client u
-    solves `x_u = (Y' C_u Y + lambda I)^-1 Y' C_u p_u` and sends
-    `f(u, i) = c_ui (p_ui - x_u . y_i) x_u` of every item; the server steps on
-    `dJ/dy_i = -2 sum_u f(u, i) + 2 lambda y_i`.
+    solves `x_u = (Y' C_u Y + lambda I)^-1 Y' C_u p_u`; the server steps on
+    `dJ/dy_i = -2 sum_u f(u, i) + 2 lambda y_i`, `f(u, i) = c_ui (p_ui - x_u . y_i) x_u`.
+
+    Of an item that u does not have, `f(u, i) = -x_u x_u' y_i`. So u sends the matrix
+    `x_u x_u'`, and of its own items `f(u, i) + x_u x_u' y_i`; the sum of all f follows from theirs.
 
     Args:
       num_items: size of the catalogue (I).
@@ -60,15 +78,16 @@ def fcf(
       init_stddev: standard deviation of the initial vectors.
       alpha: what an event of value 1 adds to the confidence, at least 0.
       regularization: lambda, above 0.
-      aggregate: what happens to what clients send; the plain sum by default.
+      aggregate: what happens to what clients send; the plain sum by default. No mean by row.
       server_optimizer: `optax.adam(0.01)` by default; the paper steps by Adam too.
 
     Returns:
-      The algorithm's filled slots. Every client sends and gets whole tables, and is scored
-      by the x_u that it solves on the table as it stands.
+      The algorithm's filled slots. Every client is scored by the x_u that it solves on the
+      table as it stands.
 
     Raises:
       ValueError: a number is out of range.
+      UserError: when traced: the aggregate is a mean by row.
 
     Reference:
       Ammad-ud-din et al. (2019), Algorithm 1, equations 4 to 8; the cost is that of Hu, Koren
@@ -83,58 +102,77 @@ def fcf(
         raise ValueError("regularization must be above 0 and alpha at least 0")
     optimizer = server_optimizer or optax.adam(0.01)
 
-    def prepare(key: Key, history: History) -> tuple[RowIds, History]:
-        return {"item": None}, history
+    def prepare(key: Key, history: History) -> tuple[RowIds, Own]:
+        return _own_items(history, num_items, alpha)
 
-    def preferences(history: History) -> tuple[Array, Array]:
-        """`[I]` p_u and c_u; padding falls off the end."""
-        is_real = jnp.arange(history.items.shape[0]) < history.num_events
-        values = jnp.where(is_real, history.values, 0)
-        strength = jnp.zeros(num_items).at[history.items].add(values, mode="drop")
-        has_item = jnp.zeros(num_items).at[history.items].set(1.0, mode="drop")
-        return has_item, 1 + alpha * strength
-
-    def solve(table: Array, history: History) -> Array:
-        """x_u."""
-        preference, confidence = preferences(history)
-        is_real = jnp.arange(history.items.shape[0]) < history.num_events
-        own = table.at[history.items].get(mode="fill", fill_value=0)
-        extra = alpha * jnp.where(is_real, history.values, 0)  # c - 1, event by event
-        gram = table.T @ table + (own * extra[:, None]).T @ own + regularization * jnp.eye(dim)
-        return solve_positive_definite(gram, table.T @ (confidence * preference))
+    def solve(rows: Array, gram: Array, own: Own) -> Array:
+        """x_u: beside `Y' Y`, what the client's own items add to it."""
+        extra = jnp.where(own.is_held, own.confidence - 1, 0)
+        matrix = gram + (rows * extra[:, None]).T @ rows + regularization * jnp.eye(dim)
+        return solve_positive_definite(matrix, own.confidence @ rows)
 
     def run(key: Key, view: View, task: Task) -> ClientOutput:
-        table, history = view.shared.rows["item"], task.plan
-        preference, confidence = preferences(history)
-        user = solve(table, history)
-        error = preference - table @ user
-        update = Part({"item": jnp.outer(confidence * error, user)}, ())
-        cost = jnp.sum(confidence * error**2) + regularization * jnp.sum(user**2)
-        weight = history.num_events.astype(jnp.float32)
+        rows, gram, own = view.shared.rows["item"], view.extra.dense, task.plan
+        user = solve(rows, gram, own)
+        scores = rows @ user
+        error = own.confidence * (1 - scores)
+        own_part = jnp.where(own.is_held, error + scores, 0)  # f(u, i) + (x_u . y_i) x_u
+        update = Part({"item": jnp.outer(own_part, user)}, jnp.outer(user, user))
+        cost = user @ gram @ user + jnp.sum(error * (1 - scores))
+        cost += regularization * user @ user - jnp.sum(jnp.where(own.is_held, scores**2, 0))
         private = view.private._replace(dense=user)
         info = {"loss": Stat(cost, jnp.float32(num_items))}
+        weight = own.num_events.astype(jnp.float32)
         return ClientOutput(update, private, view.memory, weight, info)
 
     def adapt(key: Key, view: View, task: Task) -> View:
-        user = solve(view.shared.rows["item"], task.plan)
+        user = solve(view.shared.rows["item"], view.extra.dense, task.plan)
         return view._replace(private=view.private._replace(dense=user))
 
     def init(shared: Part) -> PyTree:
         return optimizer.init(shared)
 
     def descend(state: ServerState, message: Message, cohort: Cohort) -> ServerState:
-        gradient = jax.tree.map(
-            lambda f, y: -2 * f + 2 * regularization * y, message.update, state.shared
-        )
+        if message.row_weight:
+            raise UserError(
+                "fcf: a mean by row weighs clients' own items and all others differently; set "
+                "aggregate.mean to sum or client"
+            )
+        table, update = state.shared.rows["item"], message.update
+        f = update.rows["item"] - table @ update.dense
+        gradient = Part({"item": -2 * f + 2 * regularization * table}, ())
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.shared)
         shared = optax.apply_updates(state.shared, updates)
-        return state._replace(shared=shared, opt_state=opt_state)
+        return state._replace(shared=shared, opt_state=opt_state, extra=_gram_of(shared))
+
+    def template(shared: Part) -> Part:
+        return shared._replace(dense=jnp.zeros((dim, dim)))
 
     return FederatedAlgorithm(
         matrix_factorization(num_items, dim, init_stddev=init_stddev),
         Objective(prepare),
-        ClientUpdate(run, support="table"),
+        ClientUpdate(run),
         chain(aggregate or total()),
         ServerUpdate(init, descend),
+        template=template,
+        init_extra=lambda key, shared: _gram_of(shared),
         adapt=adapt,
     )
+
+
+def _gram_of(shared: Part) -> Part:
+    """`Y' Y`, which every client's equations begin with."""
+    table = shared.rows["item"]
+    return Part({}, table.T @ table)
+
+
+def _own_items(history: History, num_items: int, alpha: float) -> tuple[RowIds, Own]:
+    """A client's items, each once, with the values of all its events."""
+    order = jnp.argsort(history.items)
+    items, values = history.items[order], history.values[order]
+    place = jnp.cumsum(jnp.append(0, items[1:] != items[:-1])[: items.shape[0]])
+    distinct = jnp.full_like(items, num_items).at[place].set(items)
+    strength = jnp.zeros_like(values).at[place].add(values)
+    is_held = distinct < num_items
+    confidence = jnp.where(is_held, 1 + alpha * strength, 0)
+    return {"item": distinct}, Own(is_held, confidence, history.num_events)

@@ -11,8 +11,10 @@ from fedjax_rec.base import Fixed, LengthClass
 from fedjax_rec.data import client_data
 from fedjax_rec.data.interactions import from_events
 from fedjax_rec.data.splits import HeldOut, Split
+from fedjax_rec.errors import UserError
 from fedjax_rec.evaluation.personal import scores_of
 from fedjax_rec.simulation import Execution, build, pad_cohort
+from fedjax_rec.transforms import mean, total
 
 NUM_CLIENTS, NUM_ITEMS, DIM, ALPHA, LAMBDA, RATE = 6, 12, 3, 2.5, 0.7, 0.05
 COHORT = [4, 0, 3, 1]
@@ -113,3 +115,26 @@ def test_clients_are_scored_by_what_they_solve_on_the_table_as_it_stands():
 def test_numbers_out_of_range_are_refused():
     with pytest.raises(ValueError, match="regularization"):
         fcf(5, regularization=0.0)
+
+
+def test_a_mean_by_row_is_refused_because_own_items_would_weigh_more():
+    state, clients, fixed = start()
+    step = jax.jit(build(make(aggregate=mean("row")), Execution()).step)
+    with pytest.raises(UserError, match=r"set aggregate\.mean to sum or client"):
+        step(state, clients, pad_cohort(COHORT, 7), fixed)
+
+
+def test_a_mean_by_client_is_the_sum_over_their_number():
+    state, clients, fixed = start()
+    moved = [
+        jax.jit(build(make(aggregate=link, server_optimizer=optax.sgd(rate)), Execution()).step)(
+            state, clients, pad_cohort(COHORT, 7), fixed
+        )[0]
+        .shared.rows["item"]
+        .astype(float)
+        for link, rate in ((mean("client"), 4.0), (total(), 1.0))
+    ]
+    table = state.shared.rows["item"]
+    pulls = [8 * LAMBDA, 2 * LAMBDA]  # the regularisation is the server's, and is in no mean
+    by_client, by_sum = (new - table + pull * table for new, pull in zip(moved, pulls, strict=True))
+    np.testing.assert_allclose(by_client, by_sum, rtol=1e-3, atol=1e-4)

@@ -27,7 +27,7 @@ from fedjax_rec.base import (
     empty,
     nothing_private,
 )
-from fedjax_rec.baselines import ease, ials, local_only, popularity
+from fedjax_rec.baselines import ials, local_only, popularity
 from fedjax_rec.data import load
 from fedjax_rec.evaluation.personal import scores_of
 from fedjax_rec.simulation import Execution, build, evaluate, pad_cohort, simulate
@@ -152,7 +152,7 @@ def test_a_server_that_sends_more_is_refused() -> None:
         local_only(sends)
 
 
-@pytest.mark.parametrize("factory", [fcf, popularity, ease, ials])
+@pytest.mark.parametrize("factory", [fcf, popularity, ials])
 def test_clients_that_send_no_changes_are_refused(factory: Any) -> None:
     with pytest.raises(ValueError, match="something else than changes"):
         local_only(factory(5))
