@@ -171,6 +171,12 @@ class StopConfig:
         "released code does. Such results are too good, and are labelled wherever shown.",
     )
     patience: int = option(0, "Evaluations without a better value; 0: never stop.", least=0)
+    min_rounds: int = option(0, "Rounds before which patience does not count.", least=0)
+    waits_for: Literal["popularity", "nothing"] = option(
+        "popularity",
+        "Patience does not count before the metric is better than Popularity's on the same items "
+        "(of rankings); nothing: it counts from the first evaluation.",
+    )
     target: float = option(0.0, "Value at which training stops; 0: none.", least=0)
 
 

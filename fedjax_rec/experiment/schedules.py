@@ -61,4 +61,13 @@ def early_stop(
         raise UserError(f"stop.target: {config.metric} is at most 1, got {config.target}")
     if not is_used:
         return None
-    return EarlyStop(config.metric, config.patience, config.target or None, config.select)
+    if config.min_rounds and not config.patience:
+        raise UserError("stop.min_rounds: is of stop.patience, which is 0; set that too")
+    return EarlyStop(
+        config.metric,
+        config.patience,
+        config.target or None,
+        config.select,
+        config.min_rounds,
+        config.waits_for,
+    )

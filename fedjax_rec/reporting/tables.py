@@ -108,11 +108,32 @@ def _facts(summary: Mapping[str, Any]) -> list[str]:
         f"rounds: {rounds}{chosen}, clients: {summary.get('num_clients')}, "
         f"items: {summary.get('num_items')}"
     )
+    if said := stop_words(summary):
+        lines.append(said)
     if said := privacy_words(summary):
         lines.append(f"privacy: {said}")
         covers = (summary.get("privacy") or {}).get("not_covered") or []
         lines += [f"  not covered: {one}" for one in covers]
     return lines + list(summary.get("notes") or [])
+
+
+def stop_words(summary: Mapping[str, Any]) -> str:
+    """Why training ended where it did; empty where nothing could have ended it early.
+
+    >>> stop_words({"rounds": 40, "stop": {"ended_by": "patience", "patience_counted_from": 25,
+    ...     "metric": "ndcg@10", "popularity": 0.02}})
+    'stopped by patience in round 40; it counted from round 25 (ndcg@10 above Popularity: 0.0200)'
+    """
+    stop = summary.get("stop") or {}
+    if not stop:
+        return ""
+    floor, first = stop.get("popularity"), stop.get("patience_counted_from")
+    above = "" if floor is None else f" ({stop['metric']} above Popularity: {floor:.4f})"
+    if stop["ended_by"] == "rounds":
+        never = f"; patience never counted{above}" if floor is not None and first is None else ""
+        return f"not stopped early{never}"
+    since = f"; it counted from round {first}{above}" if stop["ended_by"] == "patience" else ""
+    return f"stopped by {stop['ended_by']} in round {summary.get('rounds')}{since}"
 
 
 def privacy_words(summary: Mapping[str, Any]) -> str:

@@ -63,7 +63,7 @@ from fedjax_rec.simulation.storage import (
 )
 from fedjax_rec.simulation.watchdog import Watchdog
 from fedjax_rec.simulation.weights import with_weights
-from fedjax_rec.simulation.yardstick import below_popularity, popularity_metrics
+from fedjax_rec.simulation.yardstick import below_popularity, patience_floor, popularity_metrics
 
 
 def simulate(
@@ -184,6 +184,7 @@ def _simulate(asked: Asked) -> Result:
     fixed = Fixed(frozen, data.clients)
     down, up = received(algorithm, state), jax.eval_shape(algorithm.template, state.shared)
     progress = Progress(Communication(asked.payload))
+    floor = patience_floor(data, evaluation, stop)
     intervals = [evaluation.every, *([asked.checkpoint.every] if output else [])]
     identity = asked.identity((state, clients), frozen)
     watchdog = Watchdog(notice, jax.devices()[: placement.num_devices])
@@ -222,7 +223,7 @@ def _simulate(asked: Asked) -> Result:
                     _refuse_lost(end * scorer.is_lost, identity, "score")
                     lines[-1] |= metrics
                     cost = promise.epsilon(progress.ledger)
-                    is_best = stop is not None and progress.judge(stop, metrics)
+                    is_best = stop is not None and progress.judge(stop, metrics, floor)
                 whole = partial(placement.whole, state, clients)
                 is_last = end == rounds or progress.is_stopped or interrupt.is_set()
                 storage.append(lines)
@@ -270,6 +271,8 @@ def _summary(
         "notes": list(filter(None, (below,))),
         **progress.summary(),
         "reported_round": progress.reported_round,
+        "stop": asked.stop
+        and progress.stopping(asked.stop, patience_floor(asked.data, asked.evaluation, asked.stop)),
         "num_clients": asked.data.num_clients,
         "num_items": asked.data.num_items,
         "data": identity["data"],

@@ -93,6 +93,9 @@ class EarlyStop:
     Attributes:
       metric: what is watched; smaller is better where it is an error (`rmse`).
       patience: stop after this many evaluations without a new best; 0 never does.
+      min_rounds: evaluations before this round do not count for patience.
+      waits_for: `popularity`: nor do those before a value is better than Popularity's, for
+        what starts slowly stands still there and goes on later; of rankings. `nothing`: all count.
       target: stop as soon as the metric reaches it; `None` never does.
       select: which items the metric is of: `validation`, or `test_as_released`: the best
         round is then chosen by the test metrics that it is reported with, as in the released
@@ -109,6 +112,8 @@ class EarlyStop:
     patience: int = 0
     target: float | None = None
     select: Select = "validation"
+    min_rounds: int = 0
+    waits_for: Literal["popularity", "nothing"] = "popularity"
 
     def __post_init__(self) -> None:
         """Refuses test metrics without their label, and the label without them."""

@@ -36,8 +36,9 @@ class Progress:
       round: rounds done.
       best_round: round with the best value of the stop metric; 0 before the first.
       best_value: that value; without meaning before.
-      num_stale: evaluations since then.
-      is_stopped: an early stop was reached.
+      num_stale: evaluations since then that count for patience.
+      first_counted: the first round whose evaluation could count; 0 before there is one.
+      ended_by: what ended training early: `patience`, `target`, or nothing yet.
       bad_updates: client updates left out because they were not finite.
       lost_round: the first round in which all updates were left out; 0 without one.
       first_loss: the loss of the first round that has one.
@@ -51,7 +52,8 @@ class Progress:
     best_round: int = 0
     best_value: float = float("-inf")
     num_stale: int = 0
-    is_stopped: bool = False
+    first_counted: int = 0
+    ended_by: str = ""
     client_updates: int = 0
     bad_updates: int = 0
     lost_round: int = 0
@@ -65,6 +67,11 @@ class Progress:
     seconds: dict[str, float] = field(
         default_factory=lambda: {"compile": 0.0, "train": 0.0, "evaluate": 0.0}
     )
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether an early stop was reached."""
+        return bool(self.ended_by)
 
     @property
     def reported_round(self) -> int:
@@ -162,17 +169,37 @@ class Progress:
         num_clients = round(float(seen["clients"].total + seen["bad_clients"].total))
         self.communication = self.communication.add(per_client, num_clients)
 
-    def judge(self, stop: EarlyStop, metrics: dict[str, float]) -> bool:
-        """Notes an evaluation; returns whether it is the best so far."""
+    def judge(self, stop: EarlyStop, metrics: dict[str, float], floor: float | None = None) -> bool:
+        """Notes an evaluation; returns whether it is the best so far.
+
+        Args:
+          stop: what is watched.
+          metrics: of this evaluation.
+          floor: patience counts nothing before a value is better; `None`: there is no such value.
+        """
         value = metrics[stop.metric]
         is_best = not self.best_round or is_better(stop.metric, value, self.best_value)
         if is_best:
             self.best_round, self.best_value, self.num_stale = self.round, value, 0
-        else:
-            self.num_stale += 1
-        reached = stop.target is not None and not is_better(stop.metric, stop.target, value)
-        self.is_stopped = reached or 0 < stop.patience <= self.num_stale
+        is_clear = floor is None or is_better(stop.metric, self.best_value, floor)
+        if is_clear and self.round >= stop.min_rounds:
+            self.first_counted = self.first_counted or self.round
+            self.num_stale += not is_best
+        if stop.target is not None and not is_better(stop.metric, stop.target, value):
+            self.ended_by = "target"
+        elif 0 < stop.patience <= self.num_stale:
+            self.ended_by = "patience"
         return is_best
+
+    def stopping(self, stop: EarlyStop, floor: float | None) -> dict[str, Any]:
+        """What `summary.json` says of an early stop: when it came, or what it waited for."""
+        return {
+            "metric": stop.metric,
+            "best": self.best_value if self.best_round else None,
+            "ended_by": self.ended_by or "rounds",
+            "popularity": floor,
+            "patience_counted_from": self.first_counted or None,
+        }
 
     def summary(self) -> dict[str, Any]:
         """The parts of `summary.json` that count."""

@@ -13,7 +13,7 @@ from fedjax_rec.base import Clients, Fixed, Part, ServerState, nothing_private
 from fedjax_rec.baselines import popularity
 from fedjax_rec.data import FederatedData
 from fedjax_rec.simulation.devices import Placement
-from fedjax_rec.simulation.plans import EvaluationPlan
+from fedjax_rec.simulation.plans import EarlyStop, EvaluationPlan
 from fedjax_rec.simulation.programs import Shared
 from fedjax_rec.simulation.scoring import Scorer
 
@@ -45,6 +45,29 @@ def popularity_metrics(data: FederatedData, plan: EvaluationPlan) -> dict[str, f
         scorer = Scorer(programs, data, plan, lambda line: None, one)
         known[plan] = scorer(state, clients, Fixed(Part({}, ()), data.clients))[0]
     return known[plan]
+
+
+def patience_floor(
+    data: FederatedData, plan: EvaluationPlan, stop: EarlyStop | None
+) -> float | None:
+    """Popularity's value of the watched metric, which must be beaten before patience counts.
+
+    It follows from the data and the terms alone, so a run that goes on finds the same.
+
+    Args:
+      data: as of `popularity_metrics`.
+      plan: of the run; the people who are asked while it trains are asked here.
+      stop: of the run.
+
+    Returns:
+      `None` where patience waits for nothing.
+    """
+    is_asked = stop is not None and stop.patience and stop.waits_for == "popularity"
+    if stop is None or not is_asked or plan.task != "ranking":
+        return None
+    people = plan.training_clients or plan.clients
+    metrics = popularity_metrics(data, replace(plan, clients=people, training_clients=0))
+    return metrics.get(stop.metric)
 
 
 def item_counts(data: FederatedData) -> npt.NDArray[np.float32]:

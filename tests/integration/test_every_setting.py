@@ -307,7 +307,11 @@ CASES = {
         {"stop.patience": 9},
         {"stop.metric": "test/ndcg@10"},
     ),
-    "stop.patience": Case(1, (rounds,), {"rounds": 4}),
+    "stop.patience": Case(1, (rounds,), {"rounds": 4, "stop.waits_for": "nothing"}),
+    "stop.min_rounds": Case(
+        4, (rounds,), {"rounds": 4, "stop.patience": 1, "stop.waits_for": "nothing"}
+    ),
+    "stop.waits_for": Case("nothing", (rounds,), {"rounds": 4, "stop.patience": 1}),
     "stop.target": Case(0.001, (rounds,), {"stop.metric": "valid/auc"}),
     "checkpoint.every": Case(3, (checkpoints,), {"rounds": 4}),
     "checkpoint.seconds": Case(1e6, (checkpoints,)),

@@ -143,7 +143,7 @@ def test_patience_goes_on_counting(tmp_path):
     still = fedmf_explicit(DATA.num_items, dim=2, server_optimizer=optax.sgd(1e-30))
     still = replace(still, client_update=_private_stands_still(still.client_update))
     changes = {
-        "stop": EarlyStop("valid/ndcg@5", patience=3),
+        "stop": EarlyStop("valid/ndcg@5", patience=3, waits_for="nothing"),
         "evaluation": EvaluationPlan(every=1, at_k=(5,)),
         "rounds": 9,
     }
