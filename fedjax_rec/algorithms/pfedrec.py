@@ -22,11 +22,13 @@ from fedjax_rec.base import (
     Private,
     Sampler,
     View,
+    is_zero,
     parametric,
 )
 from fedjax_rec.clients import by_role, local_training, trained_view
 from fedjax_rec.objectives import binary_cross_entropy, sampled, saturating_cross_entropy
 from fedjax_rec.optimizers import named_optimizer
+from fedjax_rec.transforms import mean
 
 
 @parametric
@@ -38,7 +40,8 @@ def pfedrec(
     batch_size: int = 256,
     local_epochs: int = 1,
     learning_rate: float = 0.1,
-    item_rate_factor: float = 80.0,
+    item_learning_rate: float = 1000.0,
+    item_rate_factor: float = 0.0,
     variant: Literal["clean", "as_released"] = "clean",
     is_sliced: bool = True,
     aggregate: AggregateTransform | None = None,
@@ -47,7 +50,7 @@ def pfedrec(
     """Personalised federated recommendation with two kinds of own parameters.
 
     Client u scores item i by `w_u . v_i + b_u`. On each batch it first moves (w_u, b_u) by
-    SGD at rate eta, then its copy of V at rate `eta * I * factor`, on new gradients. The
+    SGD at rate eta, then its copy of V at a rate of its own, on new gradients. The
     server averages the copies. Recommendations come from the client's own copy, after it
     has trained on the table it received; `test_global` are those of the table itself.
 
@@ -58,12 +61,15 @@ def pfedrec(
       batch_size: examples of a local step.
       local_epochs: passes over a client's items in a round, at least 1.
       learning_rate: eta.
-      item_rate_factor: the rate of V in units of `eta * I`.
+      item_learning_rate: of V. The default suits a mean by row, whatever the cohort and the
+        catalogue.
+      item_rate_factor: where above 0, the rate of V is `eta * I * factor` in place of
+        `item_learning_rate`, as in the released code, which takes the mean by client.
       variant: `as_released` has the published code's cross-entropy, whose slope vanishes at
         saturated probabilities, and negatives drawn with replacement; `clean` takes the
         loss of the logits, and negatives recur only once the client's pool is used up.
       is_sliced: False gives every client the whole table: the oracle of the slices.
-      aggregate: what happens to updates; `mean("client")` by default.
+      aggregate: what happens to updates; `mean("row")` by default.
       server_optimizer: `optax.sgd(1.0)` by default.
 
     Returns:
@@ -95,13 +101,15 @@ def pfedrec(
         with_replacement=variant == "as_released",
     )
     model, objective = _linear_heads(num_items, dim), sampled(sampler, losses[variant])
-    item_rate = learning_rate * num_items * item_rate_factor
+    item_rate = item_learning_rate
+    if not is_zero(item_rate_factor):
+        item_rate = learning_rate * num_items * item_rate_factor
     turns = [
         by_role(private=named_optimizer("sgd", learning_rate)),
         by_role(shared=named_optimizer("sgd", item_rate)),
     ]
     client_update = local_training(model, objective, turns)
-    algorithm = fedavg(model, objective, client_update, aggregate, server_optimizer)
+    algorithm = fedavg(model, objective, client_update, aggregate or mean("row"), server_optimizer)
     return replace(algorithm, adapt=trained_view(client_update), without_own=lambda view: view)
 
 

@@ -53,13 +53,13 @@ ABOUT = (
     "presets lists what can be run, fedjax-rec --version tells the version."
 )
 OWN_FLAGS: dict[str, set[str]] = {
-    "run": {"--no-resume", "--quiet", "--json"},
+    "run": {"--no-resume", "--quiet", "--json", "--tune"},
     "sweep": set(),
     "plan": {"--json"},
     "audit": {"--no-resume"},
 }
 OWN_OPTIONS = {
-    "run": {"--output", "--plugin", "--log"},
+    "run": {"--output", "--plugin", "--log", "--tune.trials", "--tune.minutes"},
     "sweep": {"--output", "--plugin", "--seeds", "--search", "--trials", "--metric", "--budget"},
     "plan": {"--memory", "--plugin"},
     "audit": {"--output", "--plugin", "--clients"},

@@ -37,6 +37,8 @@ options:
   --plugin FILE.py      others' code; may be given several times
   --quiet               print nothing but warnings and mistakes
   --json                print the summary as one JSON object, nothing else
+  --tune                first search rates and strengths on validation items
+  --tune.trials N, --tune.minutes MINUTES   its budget: 12 and 10 by default
   --rounds INT          rounds, that is server updates
   --seed INT            root of every random number of the run
 """

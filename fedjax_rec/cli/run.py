@@ -14,6 +14,7 @@ from fedjax_rec.cli.memory import refuse_impossible
 from fedjax_rec.cli.plugins import Plugins, load_plugins, refuse_missing_plugins
 from fedjax_rec.cli.process import hush_libraries, prepare_process
 from fedjax_rec.cli.telling import Told
+from fedjax_rec.cli.tune import Tuning, words_of
 from fedjax_rec.config import (
     RunConfig,
     first_difference,
@@ -25,6 +26,9 @@ from fedjax_rec.config import (
 from fedjax_rec.cpu import available_memory
 from fedjax_rec.errors import UserError
 from fedjax_rec.registry import LOGGERS
+
+TRIALS, MINUTES = 12, 10.0
+"""The budget of a search of which none is named."""
 
 NOT_COMPARED = ("preset", "rounds", "checkpoint", "execution")
 """What may differ when a run goes on: none of it changes a round's result."""
@@ -59,6 +63,15 @@ class Run:
     log: Annotated[tuple[str, ...], UseAppendAction, arg(metavar="NAME")] = ()
     """Logger that gets metrics as they come: csv, or a plug-in's; may be given several times."""
 
+    tune: Annotated[bool, FlagCreatePairsOff] = False
+    """First try settings on validation items, within the budget below, and take the best."""
+
+    tune_trials: Annotated[int | None, arg(name="tune.trials", metavar="N")] = None
+    """Of a search: how many settings are tried, the preset's own among them; 12 by default."""
+
+    tune_minutes: Annotated[float | None, arg(name="tune.minutes", metavar="MINUTES")] = None
+    """Of a search: no trial is started after so long; 10 by default."""
+
     plugin: Plugins = ()
     """Python file of others' code, or an installed plug-in; may be given several times."""
 
@@ -80,8 +93,15 @@ class Run:
         if not self.no_resume:
             refuse_missing_plugins(folder)
         told = Told(quiet=self.quiet, json=self.json)
-        config = resolve(config, told.notice)
         host_memory = available_memory()
+        if tuning := self._tuning(folder):
+            point = tuning.chosen(told, host_memory, no_resume=self.no_resume)
+            if point is None:
+                told.line("interrupted: saved; to go on:")
+                told.line(f"  {shlex.join(replace(self, no_resume=False).command())}")
+                return 130
+            config = load_preset(self.preset, [*self.overrides, *words_of(point)])
+        config = resolve(config, told.notice)
         earlier = earlier_config(folder, config, no_resume=self.no_resume)
         if earlier is not None:
             config = as_before(config, earlier)
@@ -97,6 +117,19 @@ class Run:
             tell_settings()
         with only_run_in(folder):
             return self._train(experiment, folder, told, loggers, is_going_on=earlier is not None)
+
+    def _tuning(self, folder: Path) -> Tuning | None:
+        """The search that comes first, if one is asked for."""
+        budget = self.tune_trials, self.tune_minutes
+        if not self.tune and budget == (None, None):
+            return None
+        trials, minutes = (
+            default if given is None else given
+            for given, default in zip(budget, (TRIALS, MINUTES), strict=True)
+        )
+        return Tuning(
+            self.preset, self.overrides, folder, int(trials), float(minutes), tuple(self.plugin)
+        )
 
     def _train(
         self,
@@ -136,6 +169,9 @@ class Run:
         words += ["--quiet"] if self.quiet else []
         words += ["--json"] if self.json else []
         words += [word for name in self.log for word in ("--log", name)]
+        words += ["--tune"] if self.tune else []
+        words += [] if self.tune_trials is None else ["--tune.trials", str(self.tune_trials)]
+        words += [] if self.tune_minutes is None else ["--tune.minutes", str(self.tune_minutes)]
         words += [word for plugin in self.plugin for word in ("--plugin", plugin)]
         return [*words, *self.overrides]
 

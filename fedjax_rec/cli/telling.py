@@ -31,6 +31,11 @@ class Told:
         """Prints a line that the user must see."""
         print(text, file=sys.stderr if self.json or self.quiet else sys.stdout)
 
+    def progress_line(self, text: str) -> None:
+        """Prints a line that is worth reading and may be left out."""
+        if not self.quiet:
+            print(text, file=sys.stderr if self.json else sys.stdout, flush=True)
+
     @contextmanager
     def progress(self) -> Iterator[Callable[["Report"], None]]:
         """Shows reports as they come, where it is not quiet."""
