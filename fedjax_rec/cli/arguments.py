@@ -13,6 +13,7 @@ from fedjax_rec.cli.algorithms import Algorithms
 from fedjax_rec.cli.audit import Audit
 from fedjax_rec.cli.check import Check
 from fedjax_rec.cli.compare import Compare
+from fedjax_rec.cli.completion import Completion
 from fedjax_rec.cli.data import Data
 from fedjax_rec.cli.export import Export
 from fedjax_rec.cli.help import SHORT, section_help, short_help, topic_of, with_options
@@ -41,6 +42,7 @@ VERBS: dict[str, Any] = {
     "audit": Audit,
     "check": Check,
     "new": New,
+    "completion": Completion,
 }
 ACTIONS = {
     "data": ("list", "get", "describe"),
