@@ -46,7 +46,7 @@ METHODS: dict[str, tuple[str, Trials]] = {
     "FedRep": on_fedavg("fedrep", grid(model=("gmf",), **RATES)),
     "Ditto": on_fedavg("ditto", grid(strength=(1e-3, 4e-3), **ITEM_RATES)),
     "FedMF": (
-        "ml-100k/fedmf",
+        "ml-100k/fedmf_by_client",
         grid(user_learning_rate=(1.0, 3.0), item_learning_rate=(400.0, 800.0, 1600.0, 3200.0)),
     ),
     "FedMF by BPR": (
@@ -71,7 +71,7 @@ METHODS: dict[str, tuple[str, Trials]] = {
         grid(regularization=(3.0, 10.0), server__learning_rate=(0.01, 0.03, 0.1, 0.3)),
     ),
     "PFedRec": (
-        "ml-100k/pfedrec",
+        "ml-100k/pfedrec_by_client",
         grid(learning_rate=(0.05, 0.1), item_rate_factor=(10.0, 20.0, 40.0, 80.0)),
     ),
     "FedRAP": (

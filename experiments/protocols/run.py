@@ -15,7 +15,9 @@ ROWS = {
     ("fedmf", "train"): ("FedMF", "`train`"),
     ("fedmf", "heldout"): ("FedMF", "`heldout`"),
 }
-"""Preset and what its negatives avoid -> how the row begins."""
+"""Model and what its negatives avoid -> how the row begins."""
+
+PRESETS = {"popularity": "ml-100k/popularity", "fedmf": "ml-100k/fedmf_by_client"}
 
 COLUMNS = list(itertools.product(CANDIDATES, TIES))
 
@@ -37,5 +39,5 @@ if __name__ == "__main__":
         for candidates, ties in COLUMNS:
             options = ("--split.ties", ties, "--negatives.exclude", exclude)
             name = "-".join((model, exclude, candidates, ties))
-            cells.run(name, f"ml-100k/{model}", *options, "--evaluate.candidates", candidates)
+            cells.run(name, PRESETS[model], *options, "--evaluate.candidates", candidates)
     cells.write_readme(f"{table(cells.found)}\n\nRan on: {machine(cells.found)}")

@@ -15,15 +15,19 @@ from fedjax_rec.data import load
 from fedjax_rec.evaluation.personal import scores_of, without_own
 from fedjax_rec.simulation import Execution, build, pad_cohort
 from fedjax_rec.testing import assert_same_movement
+from fedjax_rec.transforms import mean
 
 DATA = load("synthetic", num_users=9, num_items=50, mean_events=12, seed=3)
 LONGEST = LengthClass.covering(DATA.clients.classes)
 OPTIONS = {"dim": 4, "num_negatives": 2, "batch_size": 6, "local_epochs": 2}
+COHORT = [6, 0, 3, 8]
 RATE, FACTOR = 0.1, 0.3  # the table's rate is 1.5
 
 
 def make(**options):
-    return pfedrec(DATA.num_items, **OPTIONS, item_rate_factor=FACTOR, **options)
+    """As in the released code: a rate in units of `eta * I`, and the mean by client."""
+    released = {"item_rate_factor": FACTOR, "aggregate": mean("client")}
+    return pfedrec(DATA.num_items, **OPTIONS | released | options)
 
 
 @cache
@@ -81,24 +85,23 @@ def train(table, head, examples, variant):
 def test_a_round_equals_plain_loops(variant):
     algorithm = make(variant=variant)
     _, state, clients, fixed = start()
-    cohort = [6, 0, 3, 8]
-    new_state, new_clients, _ = step(algorithm, cohort)
+    new_state, new_clients, _ = step(algorithm, COHORT)
     table = np.asarray(state.shared.rows["item"], np.float64)
     first, heads = np.asarray(fixed.frozen.dense, np.float64), np.asarray(clients.private.dense)
     tables = []
-    for client in cohort:
+    for client in COHORT:
         mine, head = train(table, first + heads[client], examples_of(algorithm, client), variant)
         tables.append(mine)
         np.testing.assert_allclose(new_clients.private.dense[client], head - first, atol=2e-6)
     np.testing.assert_allclose(new_state.shared.rows["item"], np.mean(tables, axis=0), atol=2e-6)
-    still = np.setdiff1d(np.arange(DATA.num_clients), cohort)
+    still = np.setdiff1d(np.arange(DATA.num_clients), COHORT)
     np.testing.assert_array_equal(new_clients.private.dense[still], heads[still])
 
 
 def test_with_one_batch_a_client_it_is_fedrep():
     """The head's only step comes before the table's only step, as there."""
     options = OPTIONS | {"batch_size": 1000, "local_epochs": 1}
-    whole = pfedrec(DATA.num_items, **options, item_rate_factor=FACTOR)
+    whole = make(**options)
     rates = {
         "private": optax.sgd(RATE),
         "shared": optax.sgd(RATE * DATA.num_items * FACTOR),
@@ -110,6 +113,20 @@ def test_with_one_batch_a_client_it_is_fedrep():
     )
     assert_same_movement(state.shared, other.shared, one.shared, "the limit", 1e-6)
     assert_same_movement(clients.private, heads.private, own.private, "the limit", 1e-6)
+
+
+def test_by_default_the_rate_is_one_number_and_rows_are_means_over_who_changed_them():
+    released, default = make(), make(item_rate_factor=0.0, aggregate=None, item_learning_rate=1.5)
+    state = start()[1]
+    table = np.asarray(state.shared.rows["item"])
+    changes = [
+        np.asarray(step(released, [client])[0].shared.rows["item"]) - table for client in COHORT
+    ]
+    touched = sum((change != 0).any(axis=1) for change in changes)
+    assert len(np.unique(touched)) > 2
+    expected = np.sum(changes, axis=0) / np.maximum(touched, 1)[:, None]
+    found = np.asarray(step(default, COHORT)[0].shared.rows["item"]) - table
+    np.testing.assert_allclose(found, expected, atol=2e-6)
 
 
 def test_a_client_is_judged_by_the_table_that_it_would_train_next():

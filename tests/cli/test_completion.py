@@ -51,7 +51,11 @@ def test_verbs(complete):
 @pytest.mark.parametrize("verb", ["run", "sweep", "plan"])
 def test_presets(complete, verb):
     assert complete(verb, "") == preset_names()
-    assert complete(verb, "ml-100k/fedmf_") == ["ml-100k/fedmf_bpr", "ml-100k/fedmf_explicit"]
+    assert complete(verb, "ml-100k/fedmf_") == [
+        "ml-100k/fedmf_bpr",
+        "ml-100k/fedmf_by_client",
+        "ml-100k/fedmf_explicit",
+    ]
     assert complete(verb, "--seed", "3", "ml-1m-2999/h") == ["ml-1m-2999/hstu"]
 
 
