@@ -40,7 +40,7 @@ def pfedrec(
     batch_size: int = 256,
     local_epochs: int = 1,
     learning_rate: float = 0.1,
-    item_learning_rate: float = 1000.0,
+    item_learning_rate: float = 3000.0,
     item_rate_factor: float = 0.0,
     variant: Literal["clean", "as_released"] = "clean",
     is_sliced: bool = True,
