@@ -108,7 +108,7 @@ class Tuning:
         if config.server.optimizer != "sgd":
             settings["server.learning_rate"] = config.server.learning_rate
         axes = [
-            Axis(key, low=f"{value / SPAN:.3g}", high=f"{value * SPAN:.3g}")
+            Axis(key, low=_number(value / SPAN), high=_number(value * SPAN))
             for key, value in settings.items()
             if isinstance(value, float) and value > 0 and key.endswith(TUNED) and key not in given
         ]
@@ -125,7 +125,9 @@ class Tuning:
 
         configs = {cell: self._config(*cell.overrides) for cell in cells}
         console = open_console(is_stderr=True)
-        return SweepRuns(configs, self.overrides, self.plugins, console, host_memory)
+        runs = SweepRuns(self.overrides, self.plugins, console, host_memory)
+        runs.look(configs)
+        return runs
 
     def _run(self, cells: Sequence[Cell], runs: "SweepRuns") -> bool:
         """Runs trials until the budget is spent; whether no Ctrl-C came."""
@@ -189,6 +191,15 @@ def words_of(point: Point) -> tuple[str, ...]:
     ('--algorithm.dim', '8')
     """
     return tuple(word for key, value in point for word in (f"--{key}", value))
+
+
+def _number(value: float) -> str:
+    """A number with a point: between whole ones no logarithm is drawn.
+
+    >>> _number(375.0), _number(0.0125)
+    ('375.0', '0.0125')
+    """
+    return str(float(f"{value:.3g}"))
 
 
 def _seconds(summary: Mapping[str, Any]) -> float:

@@ -6,6 +6,7 @@ import tomllib
 import pytest
 
 from fedjax_rec.cli import main
+from fedjax_rec.cli.telling import Told
 from fedjax_rec.cli.tune import Tuning
 
 SMALL = ["synthetic/fedmf", "--data.num_users", "60", "--data.num_items", "50", "--rounds", "4"]
@@ -126,3 +127,24 @@ def test_what_cannot_be_searched_is_refused_in_one_line(words, said, tmp_path, c
 def test_a_baseline_without_rates_has_nothing_to_tune(tmp_path, capsys):
     said = refusal(capsys, tmp_path, "--tune", preset=["ml-100k/popularity"])
     assert "popularity has no rate or strength" in said
+
+
+def test_rates_are_drawn_by_their_logarithm_around_the_presets_own(tmp_path):
+    told = Told(quiet=True, json=False)
+    tuning = Tuning("ml-100k/pfedrec", (), tmp_path, 5, 1.0, ())
+    axes = {axis.key: axis for axis in tuning._axes(told)}
+    assert list(axes) == ["algorithm.learning_rate", "algorithm.item_learning_rate"]
+    assert (
+        axes["algorithm.item_learning_rate"].low,
+        axes["algorithm.item_learning_rate"].high,
+    ) == (
+        "375.0",
+        "24000.0",
+    )
+    assert not any(axis.is_whole for axis in axes.values())
+    adam = Tuning("ml-100k/fcf", (), tmp_path, 5, 1.0, ())
+    assert [axis.key for axis in adam._axes(told)] == [
+        "algorithm.alpha",
+        "algorithm.regularization",
+        "server.learning_rate",
+    ]
