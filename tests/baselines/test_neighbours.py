@@ -9,20 +9,20 @@ import pytest
 
 from fedjax_rec.base import Fixed, LengthClass
 from fedjax_rec.baselines import ease, item_knn, neighbours
-from fedjax_rec.baselines.pooled_histories import Histories, co_occurrences
+from fedjax_rec.baselines.pooled_histories import DENSE_FROM, Histories, co_occurrences
 from fedjax_rec.data import client_data, from_events, leave_one_out
 from fedjax_rec.evaluation.personal import scores_of
 from fedjax_rec.simulation import Execution, build, pad_cohort
 
-SIZES = {"fewer people": (11, 14), "fewer items": (17, 9), "sparse": (40, 400)}
-"""Of people and items. In the sparse set pairs are counted one by one, elsewhere by products."""
+SIZES = {"fewer people": (11, 14), "fewer items": (17, 9), "sparse": (100, 3000)}
+"""Of people and items. In the sparse set the pairs of most people are counted one by one."""
 
 
 def events_of(num_users: int, num_items: int) -> Any:
-    """Some with repeats, and one person who has four times as much as most."""
+    """Some with repeats, and one person who has eight times as much as most."""
     rng = np.random.default_rng(1)
     users = np.append(np.arange(num_users), rng.integers(0, num_users, 8 * num_users))
-    users = np.append(users, np.zeros(24, int))
+    users = np.append(users, np.zeros(64, int))
     items = np.append(
         np.arange(num_users) % num_items, rng.integers(0, num_items, len(users) - num_users)
     )
@@ -128,6 +128,9 @@ def test_co_occurrences_are_rows_of_the_gram_matrix(size: tuple[int, int], place
         "end": (num_items - 3, 3),
         "whole": (0, num_items),
     }[place]
+    is_sparse = [length.num_events * DENSE_FROM <= num_items for length in data.classes]
+    assert (True in is_sparse) == (size == SIZES["sparse"])
+    assert False in is_sparse
     found = jax.jit(co_occurrences, static_argnums=2)(Histories(data, is_there), begin, rows)
     np.testing.assert_array_equal(found, (x.T @ x)[begin : begin + rows])
 
