@@ -41,7 +41,19 @@ def test_every_cell_of_fedrecon_is_what_its_name_says():
 
 
 @pytest.mark.parametrize(
-    "name", ["fedrecon", "leaderboard", "leaks", "low_rank", "ncf", "personal_tables", "ratings"]
+    "name",
+    [
+        "fedrecon",
+        "leaderboard",
+        "leaks",
+        "low_rank",
+        "ncf",
+        "personal_tables",
+        "privacy_utility",
+        "ratings",
+        "sequences",
+        "transfer",
+    ],
 )
 def test_the_table_of_an_experiment_is_made_from_its_cells(name):
     folder = ROOT / "experiments" / name
@@ -74,7 +86,8 @@ def test_every_cell_ran_under_the_protocol_that_its_name_says():
         protocol = cell["protocol"]
         fields = ("negatives_exclude", "candidates", "time_ties")
         preset = cell["command"].split()[2]
-        assert name == "-".join([preset.split("/")[1], *(protocol[field] for field in fields)])
+        method = preset.split("/")[1].removesuffix("_by_client")
+        assert name == "-".join([method, *(protocol[field] for field in fields)])
         assert cell["environment"]["git"]["is_dirty"] is False
 
 
