@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,7 @@ class Cells:
         *options: str,
         seconds: float | None = None,
         by_round: Sequence[str] = (),
+        more: Callable[[Path], dict[str, Any]] = lambda folder: {},
     ) -> None:
         """Runs a cell unless it is stored.
 
@@ -59,6 +60,7 @@ class Cells:
           *options: that follow it.
           seconds: the longest it may take; over that, the cell says so.
           by_round: metrics of every evaluation that are kept too.
+          more: what else is kept, from the run's folder.
         """
         command = ["fedjax-rec", "run", preset, *options]
         if self.found.get(name, {}).get("command") == " ".join(command):
@@ -84,7 +86,7 @@ class Cells:
             lines = (folder / "metrics.jsonl").read_text().splitlines()
             evaluations = [line for line in map(json.loads, lines) if by_round[0] in line]
             record["by_round"] = {key: [line[key] for line in evaluations] for key in by_round}
-        self._store(name, command, record)
+        self._store(name, command, record | more(folder))
 
     def _store(self, name: str, command: Sequence[str], record: dict[str, Any]) -> None:
         # several calls may make cells of a table at once: keep what the others stored

@@ -13,7 +13,7 @@ from fedjax_rec.errors import UserError, did_you_mean
 from fedjax_rec.models import MODELS
 from fedjax_rec.objectives import OBJECTIVES, LossName
 from fedjax_rec.optimizers import named_optimizer
-from fedjax_rec.text import text_tower
+from fedjax_rec.text import llm_ranker, text_tower
 
 MODELS.register(
     "text_tower",
@@ -21,6 +21,15 @@ MODELS.register(
     local_optimizer="adam",
     user_learning_rate=0.05,
     item_learning_rate=0.01,
+    dense_learning_rate=0.001,
+)
+MODELS.register(
+    "llm_ranker",
+    llm_ranker,
+    objective="labels",
+    local_optimizer="adam",
+    user_learning_rate=None,  # nothing is private, and no item has a vector
+    item_learning_rate=None,
     dense_learning_rate=0.001,
 )
 

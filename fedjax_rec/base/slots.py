@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
+import jax
+
 from fedjax_rec.base.histories import History, Inputs
 from fedjax_rec.base.parts import Array, Key, Part, Private, PyTree, RowIds, View, nothing_private
 
@@ -22,11 +24,19 @@ class Weights:
       load: `() -> Part`, host arrays (a memory map will do); a part of `Fixed.frozen`.
       source: where they come from: a package and version, or a file.
       sha256: of what was read. A run goes on with, and is loaded with, the same alone.
+      shapes: `() -> Part` of `jax.ShapeDtypeStruct`, what `load` would give, where that is known
+        without reading it; `None`: it is read for its shapes.
     """
 
     load: Callable[[], Part]
     source: str
     sha256: str
+    shapes: Callable[[], Part] | None = None
+
+    def like(self) -> Part:
+        """What `load` gives, as `jax.ShapeDtypeStruct`."""
+        shapes: Part = jax.eval_shape(self.load) if self.shapes is None else self.shapes()
+        return shapes
 
 
 @dataclass(frozen=True)

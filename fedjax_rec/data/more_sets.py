@@ -1,6 +1,6 @@
 """Data sets without times, or with a split that came with them, as papers have published them."""
 
-from fedjax_rec.data.named import AMAZON_TERMS, DataSet
+from fedjax_rec.data.named import AMAZON_TERMS, GROUPLENS_CITATION, GROUPLENS_TERMS, DataSet
 
 _LIGHTGCN = (
     "Xiangnan He et al. 2020. LightGCN: Simplifying and Powering Graph Convolution Network for "
@@ -21,6 +21,10 @@ _CASEREC = (
 _MINIONEREC = (
     "Xiaoyu Kong et al. 2025. MiniOneRec: An Open-Source Framework for Scaling Generative "
     "Recommendation. https://arxiv.org/abs/2510.24431"
+)
+_TALLREC = (
+    "Keqin Bao et al. 2023. TALLRec: An Effective and Efficient Tuning Framework to Align Large "
+    "Language Model with Recommendation. RecSys 2023. https://doi.org/10.1145/3604915.3608857"
 )
 _KAGGLE = "repackaged from Kaggle: terms as posted there, please cite, no redistribution"
 _ANIME = "99882032ba25342e7e15e9669f93d596ae1ce1d95ed40dd6199b27e943f9a925"
@@ -158,6 +162,21 @@ MORE_SETS = (
             "Office_Products_5_2016-10-2018-11.csv.gz": (
                 "6eb4c716959c747ff9f72b62946c1e8de1054d3da2175cbabda1cb6933b91d73"
             )
+        },
+    ),
+    DataSet(
+        name="tallrec-movie",
+        summary="prompts of TALLRec on films of MovieLens 100K: liked, disliked, and a Yes or No",
+        statistics={"users": 29, "items": 2_000, "events": 2_000},
+        wheel=None,
+        citation=f"{_TALLREC} {GROUPLENS_CITATION}",
+        terms=GROUPLENS_TERMS,
+        folder="tallrec/movie",
+        member="valid.json",
+        layout="tallrec",
+        files={
+            "valid.json.gz": "79444994dfd2917f972cd63d099ad8dbef4d9027622c808292d49e9a66736ac7",
+            "test.json.gz": "899bddc82473194e40a41396e19eafb718e949c989048774fae3a860295adaeb",
         },
     ),
 )

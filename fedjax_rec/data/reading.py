@@ -13,7 +13,7 @@ from fedjax_rec.data.generator import synthetic
 from fedjax_rec.data.interactions import Interactions
 from fedjax_rec.data.obtain import find, show_terms_once, tell_other_copies
 from fedjax_rec.data.registry import DATASETS, SYNTHETIC, DataSet
-from fedjax_rec.data.sources import Columns, Features, read_features, read_path
+from fedjax_rec.data.sources import Columns, Features, lists_features, read_features, read_path
 from fedjax_rec.data.subsets import some_users
 from fedjax_rec.errors import UserError, did_you_mean
 
@@ -146,19 +146,30 @@ def _filtered(
     return interactions
 
 
-def features_of(name: str, *, path: str = "") -> tuple[Features, Features]:
+def features_of(
+    name: str, *, path: str = "", layout: str = "", has_titles: bool = False
+) -> tuple[Features, Features] | None:
     """What is known of the people and of the items of a data set that `read` reads.
 
     Args:
       name: as of `read`.
       path: likewise.
+      layout: likewise.
+      has_titles: titles will do where its format lists nothing else.
+
+    Returns:
+      `None` where titles do.
 
     Raises:
       UserError: nothing is known of them, or a malformed file.
     """
     if name == SYNTHETIC.name or not (path or name in DATASETS):
         raise UserError(f"{name}: nothing is known of its people and items; use ml-100k")
-    return read_features(find(DATASETS.get(name) or _unnamed(name), path), name)
+    dataset = DATASETS.get(name) or _unnamed(name)
+    place = find(dataset, path), name, layout or dataset.layout
+    if has_titles and not lists_features(*place):
+        return None
+    return read_features(*place)
 
 
 def _unnamed(name: str) -> DataSet:

@@ -1,4 +1,4 @@
-"""Records that silos hold: one rating each, with what is known of the person and the film."""
+"""Records that silos hold: a rating with what is known of person and film, or a prompt."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -81,14 +81,17 @@ def load_records(
     positive_from: float = 4.0,
     repeats: Repeats = "first",
     path: str = "",
+    layout: str = "",
     filters: Filters = Filters(),
     notice: Callable[[str], None] = print_notice,
 ) -> FederatedData:
-    """Draws records from the ratings of a data set and deals them to silos; one is one client.
+    """Draws records from the events of a data set and deals them to silos; one is one client.
 
-    A record is a rating: its label is 1 where the value is at least `positive_from`, else 0,
-    and its features are those of the person (age in hundreds of years, whether male) and of
-    the film (a flag for each genre). Ratings are drawn without replacement, by their hash.
+    A record is an event: its label is 1 where the value is at least `positive_from`, else 0.
+    That of a rating has for features those of the person (age in hundreds of years, whether
+    male) and of the film (a flag for each genre); that of a prompt has its text, for a title.
+    Events are drawn without replacement, by their hash; where the files say which are tested,
+    tested ones among these and the others among the rest.
     Records are numbered as items are elsewhere: each is an event of its own number, with the
     label as its value. No record is in two silos, or both trained on and held out; people and
     films may be.
@@ -100,46 +103,84 @@ def load_records(
       repeats: which of a person's ratings of one film is a record, see `hold_out`; under `keep`
         all are, and one may be trained on while another is held out.
       path: as of `load`.
+      layout: likewise.
       filters: likewise.
       notice: likewise.
 
     Returns:
-      Clients that are silos, with the `features` of every record, held-out ones included.
-      Each held-out record is asked of one silo.
+      Clients that are silos, with the `features` of every record, held-out ones included, or with
+      its title. Each held-out record is asked of one silo.
 
     Raises:
-      UserError: too few ratings, or nothing is known of people and items.
+      UserError: too few events, none of them positive, or nothing is known of people and items.
     """
     merging = check_rules(rules.holdout, rules.validation, "hash", rules.seed, repeats=repeats)
     events, num_repeats = merge_repeats(
-        read(name, path=path, filters=filters, notice=notice), merging
+        read(name, path=path, layout=layout, filters=filters, notice=notice), merging
     )
     if num_repeats:
         notice(repeats_in_words(name, num_repeats, repeats))
-    num_records = rules.num_train + rules.num_held_out
-    if num_records > events.num_events:
-        raise UserError(
-            f"{name}: {rules.num_train} records of silos and {rules.num_held_out} held-out ones "
-            f"are more than its {events.num_events} ratings; lower silos.size or silos.test"
-        )
-    people, films = features_of(name, path=path)
-    order = np.lexsort((events.times, hash_events(events, rules.seed)))
-    drawn = pick(events, order[:num_records])
-    features = (
-        people.of(events.user_labels)[drawn.users],
-        films.of(events.item_labels)[drawn.items],
-    )
+    drawn = pick(events, _drawn(events, rules))
     labels = (drawn.values >= positive_from).astype(np.float32)
+    if not labels.any():
+        raise UserError(
+            f"{name}: no record has a value of {positive_from:g} or more; lower silos.positive_from"
+        )
+    known = features_of(
+        name, path=path, layout=layout, has_titles=events.item_titles is not None
+    )
+    features = known and np.concatenate(
+        [
+            known[0].of(events.user_labels)[drawn.users],
+            known[1].of(events.item_labels)[drawn.items],
+        ],
+        axis=1,
+    )
     silo, purpose = _dealt(drawn, labels, rules)
     records = _as_events(drawn, labels, np.zeros_like(silo) if rules.is_pooled else silo)
+    if features is None and drawn.item_titles is not None:
+        titles = tuple(drawn.item_titles[item] for item in drawn.items)
+        records = replace(records, item_titles=titles)
     split = replace(
         _split(records, purpose, rules),
         repeats=repeats if num_repeats else None,
         num_repeats=num_repeats,
     )
-    return FederatedData(
-        name, client_data(split), split, "train", features=np.concatenate(features, axis=1)
-    )
+    return FederatedData(name, client_data(split), split, "train", features=features)
+
+
+def _drawn(events: Interactions, rules: Silos) -> NDArray[np.intp]:
+    """Which events are records: those to train on, then those held out, as `_purpose` has them."""
+    order = np.lexsort((events.times, hash_events(events, rules.seed)))
+    by_file = events.file_split
+    if by_file is None:
+        _refuse_few(events, len(order), rules.num_train + rules.num_held_out, "")
+        return order[: rules.num_train + rules.num_held_out]
+    if rules.holdout != "common_records":
+        raise UserError(
+            f"{events.name}: its files say what is tested, which no silo holds; set "
+            "split.holdout to common_records"
+        )
+    rest, tested = order[~by_file.is_held[order]], order[by_file.is_test[order]]
+    validated = rest[rules.num_train :]
+    if by_file.is_valid is not None:
+        validated = order[by_file.is_valid[order]]
+    num_valid = rules.num_held_out - rules.num_test
+    _refuse_few(events, len(rest), rules.num_train, "to train on ")
+    _refuse_few(events, len(tested), rules.num_test, "to test ")
+    _refuse_few(events, len(validated), num_valid, "to validate ")
+    held = tested[: rules.num_test]
+    if num_valid:
+        held = np.stack([held, validated[:num_valid]], axis=1).ravel()
+    return np.concatenate([rest[: rules.num_train], held])
+
+
+def _refuse_few(events: Interactions, num_events: int, num_records: int, what: str) -> None:
+    if num_records > num_events:
+        raise UserError(
+            f"{events.name}: {num_records} records {what}are more than the {num_events} that it "
+            "has; lower silos.size or silos.test"
+        )
 
 
 def _dealt(

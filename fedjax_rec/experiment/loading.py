@@ -11,8 +11,8 @@ from fedjax_rec.errors import UserError
 SIZES = ("num_users", "num_items", "mean_events", "seed")
 """Options of generated data; 0 stands for the generator's own default."""
 
-OF_FILES = ("layout", "user", "item", "rating", "time", "separator", "other")
-"""What is said of a file of the user's own."""
+OF_COLUMNS = ("user", "item", "rating", "time", "separator", "other")
+"""What is said of the columns of a file of the user's own."""
 
 
 def load_data(config: RunConfig, notice: Callable[[str], None] = print_notice) -> FederatedData:
@@ -74,7 +74,7 @@ def filters_of(data: DataConfig) -> Filters:
 
 def _load_records(config: RunConfig, notice: Callable[[str], None]) -> FederatedData:
     silos, split, data = config.silos, config.split, config.data
-    for name in OF_FILES:
+    for name in OF_COLUMNS:
         if getattr(data, name):
             raise UserError(
                 f"data.{name}: silos take records of data whose people and items are described; "
@@ -96,6 +96,7 @@ def _load_records(config: RunConfig, notice: Callable[[str], None]) -> Federated
         positive_from=silos.positive_from,
         repeats=data.repeats,
         path=data.path,
+        layout=data.layout,
         filters=filters_of(data),
         notice=notice,
     )

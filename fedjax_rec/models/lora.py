@@ -170,7 +170,7 @@ class _Parts:
 
     def __init__(self, model: Model, paths: str, trained: str, rank: int) -> None:
         shared, drawn = jax.eval_shape(model.init, jax.random.key(0))
-        loaded = jax.eval_shape(model.weights.load) if model.weights else empty()
+        loaded = model.weights.like() if model.weights else empty()
         self.shared = leaves_of(shared.dense)
         self.frozen = leaves_of(drawn.dense) | leaves_of(loaded.dense)
         known = self.shared | self.frozen
@@ -232,8 +232,12 @@ class _Parts:
 def _within(weights: Weights) -> Weights:
     """The weights at the place where the adapted model keeps what its base has frozen."""
 
-    def load() -> Part:
-        loaded = weights.load()
-        return loaded._replace(dense={"own": loaded.dense})
+    def within(read: Callable[[], Part]) -> Callable[[], Part]:
+        def moved() -> Part:
+            found = read()
+            return found._replace(dense={"own": found.dense})
 
-    return replace(weights, load=load)
+        return moved
+
+    shapes = weights.shapes and within(weights.shapes)
+    return replace(weights, load=within(weights.load), shapes=shapes)

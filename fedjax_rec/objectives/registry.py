@@ -3,6 +3,7 @@
 from fedjax_rec.base import Objective, Sampler
 from fedjax_rec.objectives.explicit import ratings
 from fedjax_rec.objectives.implicit import with_history
+from fedjax_rec.objectives.losses import binary_cross_entropy
 from fedjax_rec.objectives.named import LossName, implicit
 from fedjax_rec.objectives.next_item import masked_item, next_item
 from fedjax_rec.objectives.sampled_items import sampled_item
@@ -79,6 +80,28 @@ def squared_ratings(
     2
     """
     return ratings(num_items, local_epochs=local_epochs, batch_size=batch_size, is_sliced=is_sliced)
+
+
+@OBJECTIVES.named("labels")
+def labels_of_records(
+    num_items: int,
+    *,
+    batch_size: int = 256,
+    local_epochs: int = 1,
+    is_sliced: bool = True,
+) -> Objective:
+    """A client's own labels, 0 or 1, by binary cross-entropy of scores taken as logits.
+
+    >>> labels_of_records(90, local_epochs=2).rating_epochs
+    2
+    """
+    return ratings(
+        num_items,
+        binary_cross_entropy,
+        local_epochs=local_epochs,
+        batch_size=batch_size,
+        is_sliced=is_sliced,
+    )
 
 
 OBJECTIVES.register("next_item", next_item)

@@ -34,7 +34,6 @@ from fedjax_rec.simulation.execution import Execution
 from fedjax_rec.simulation.lapack import MayHangError
 from fedjax_rec.simulation.programs import Shared
 from fedjax_rec.simulation.rounds import draw_cohorts
-from fedjax_rec.simulation.weights import with_weights
 from fedjax_rec.tree import joined
 
 
@@ -143,8 +142,9 @@ def initial_shapes(algorithm: FederatedAlgorithm, num_clients: int) -> Initial:
     """The shapes of what a run begins with."""
     init = build(algorithm).init
     state, clients, drawn = jax.eval_shape(lambda: init(jax.random.key(0), num_clients))
-    weights = jax.eval_shape(lambda: with_weights(algorithm.model, empty()))
-    return Initial(state, clients, joined(drawn, weights))
+    weights = algorithm.model.weights
+    frozen = joined(drawn, weights.like()) if weights else drawn
+    return Initial(state, clients, frozen)
 
 
 def at_rest(algorithm: FederatedAlgorithm, data: FederatedData) -> AtRest:

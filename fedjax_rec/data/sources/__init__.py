@@ -33,6 +33,7 @@ __all__ = [
     "Layout",
     "holds_data",
     "known_layouts",
+    "lists_features",
     "read_features",
     "read_path",
     "split_member",
@@ -66,17 +67,23 @@ def read_path(
     return form.read(files, member, name)
 
 
-def read_features(path: Path, name: str) -> tuple[Features, Features]:
+def lists_features(path: Path, name: str, layout: str = "") -> bool:
+    """Whether files of this format say more of people and items than what these are called."""
+    return _locate(path, name, layout)[0].features is not None
+
+
+def read_features(path: Path, name: str, layout: str = "") -> tuple[Features, Features]:
     """What the files of a data set know of its people and of its items.
 
     Args:
       path: as of `read_path`.
       name: the data set's name.
+      layout: as of `read_path`.
 
     Raises:
       UserError: as `read_path`; or there are no such files, or malformed ones.
     """
-    form, files, member = _locate(path, name)
+    form, files, member = _locate(path, name, layout)
     if form.features is None:
         listed = " or ".join(form.pattern for form in formats() if form.features)
         raise UserError(

@@ -12,6 +12,7 @@ from fedjax_rec.data.sources.files import Files
 from fedjax_rec.data.sources.layouts import Layout
 from fedjax_rec.data.sources.minionerec import read_minionerec
 from fedjax_rec.data.sources.ncf import read_ncf
+from fedjax_rec.data.sources.tallrec import read_tallrec
 from fedjax_rec.registry import READERS
 
 MOVIELENS_HEADER = b"userid,movieid,rating,timestamp"
@@ -70,6 +71,7 @@ FORMATS = {
     "json_lists": _of(layouts.JSON_LISTS),
     "caserec": _of(layouts.CASEREC),
     "minionerec": Format("", read_minionerec),
+    "tallrec": Format("", read_tallrec),
 }
 """The package's own formats by name; of several that a file may be in, the first reads it."""
 
