@@ -38,6 +38,12 @@ class Weights:
         shapes: Part = jax.eval_shape(self.load) if self.shapes is None else self.shapes()
         return shapes
 
+    def placed(self, place: Callable[[Part], Part]) -> "Weights":
+        """The same where another model keeps them, for what changes a model."""
+        load, shapes = self.load, self.shapes
+        told = None if shapes is None else lambda: place(shapes())
+        return replace(self, load=lambda: place(load()), shapes=told)
+
 
 @dataclass(frozen=True)
 class ItemSide:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -20,7 +21,6 @@ from fedjax_rec.base import (
     PyTree,
     Task,
     View,
-    Weights,
     empty,
 )
 from fedjax_rec.tree import joined, leaves_read
@@ -109,7 +109,7 @@ def own_copies(
         private = kept(view, own, after.private)
         return after._replace(shared=shared, private=private, frozen=view.frozen)
 
-    weights = model.weights and _paired_weights(model.weights)
+    weights = model.weights and model.weights.placed(partial(_paired, empty()))
     side = None if _encodes_by_own(model, is_own, encodes_alone) else _side(model, inside)
     return replace(
         algorithm,
@@ -153,7 +153,7 @@ def _encodes_by_own(model: Model, is_own: IsOwn, is_wanted: bool) -> bool:
     if model.item_side is None:
         return False
     shared, drawn = jax.eval_shape(model.init, jax.random.key(0))
-    weights = jax.eval_shape(model.weights.load) if model.weights else empty()
+    weights = model.weights.like() if model.weights else empty()
     parts = shared, joined(drawn, weights)
     is_read = leaves_read(model.item_side.encode, *parts)
     paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(parts[0])]
@@ -195,10 +195,6 @@ def _paired(own: Part, rest: Part) -> Part:
     tables = sorted(own.rows.keys() | rest.rows.keys())
     rows = {table: (own.rows.get(table), rest.rows.get(table)) for table in tables}
     return Part(rows, (own.dense, rest.dense))
-
-
-def _paired_weights(weights: Weights) -> Weights:
-    return replace(weights, load=lambda: _paired(empty(), weights.load()))
 
 
 def _unpaired(both: Part) -> tuple[Part, Part]:

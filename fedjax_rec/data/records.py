@@ -126,9 +126,7 @@ def load_records(
         raise UserError(
             f"{name}: no record has a value of {positive_from:g} or more; lower silos.positive_from"
         )
-    known = features_of(
-        name, path=path, layout=layout, has_titles=events.item_titles is not None
-    )
+    known = features_of(name, path=path, layout=layout, has_titles=events.item_titles is not None)
     features = known and np.concatenate(
         [
             known[0].of(events.user_labels)[drawn.users],
@@ -154,8 +152,14 @@ def _drawn(events: Interactions, rules: Silos) -> NDArray[np.intp]:
     order = np.lexsort((events.times, hash_events(events, rules.seed)))
     by_file = events.file_split
     if by_file is None:
-        _refuse_few(events, len(order), rules.num_train + rules.num_held_out, "")
-        return order[: rules.num_train + rules.num_held_out]
+        num_records = rules.num_train + rules.num_held_out
+        if num_records > len(order):
+            raise UserError(
+                f"{events.name}: {rules.num_train} records of silos and {rules.num_held_out} "
+                f"held-out ones are more than its {len(order)} ratings; lower silos.size or "
+                "silos.test"
+            )
+        return order[:num_records]
     if rules.holdout != "common_records":
         raise UserError(
             f"{events.name}: its files say what is tested, which no silo holds; set "
@@ -166,21 +170,17 @@ def _drawn(events: Interactions, rules: Silos) -> NDArray[np.intp]:
     if by_file.is_valid is not None:
         validated = order[by_file.is_valid[order]]
     num_valid = rules.num_held_out - rules.num_test
-    _refuse_few(events, len(rest), rules.num_train, "to train on ")
-    _refuse_few(events, len(tested), rules.num_test, "to test ")
-    _refuse_few(events, len(validated), num_valid, "to validate ")
+    asked = {"train on": (rest, rules.num_train), "test": (tested, rules.num_test)}
+    for what, (there, number) in (asked | {"validate": (validated, num_valid)}).items():
+        if number > len(there):
+            raise UserError(
+                f"{events.name}: {number} records to {what} are more than the {len(there)} that "
+                "it has; lower silos.size or silos.test"
+            )
     held = tested[: rules.num_test]
     if num_valid:
         held = np.stack([held, validated[:num_valid]], axis=1).ravel()
     return np.concatenate([rest[: rules.num_train], held])
-
-
-def _refuse_few(events: Interactions, num_events: int, num_records: int, what: str) -> None:
-    if num_records > num_events:
-        raise UserError(
-            f"{events.name}: {num_records} records {what}are more than the {num_events} that it "
-            "has; lower silos.size or silos.test"
-        )
 
 
 def _dealt(

@@ -223,5 +223,5 @@ def refuse_negatives(name: str, algorithm: FederatedAlgorithm) -> None:
     if algorithm.objective.sampler is not None:
         raise UserError(
             f"algorithm {name}: draws negatives among items, and records have labels; use "
-            "fedavg_records, majority, or a model with the objective labels, or set silos.number to 0"
+            "fedavg_records or majority, set algorithm.objective to labels, or silos.number to 0"
         )

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -17,7 +16,6 @@ from fedjax_rec.base import (
     Part,
     PyTree,
     View,
-    Weights,
     empty,
     is_concrete,
     nothing_private,
@@ -121,7 +119,7 @@ def lora(
     return model.with_score(
         score,
         init=init,
-        weights=model.weights and _within(model.weights),
+        weights=model.weights and model.weights.placed(_within),
         is_row_wise=model.is_row_wise,
         factors=model.factors and factors,
         item_side=model.item_side and ItemSide(encode, score_encoded),
@@ -229,15 +227,6 @@ class _Parts:
                 )
 
 
-def _within(weights: Weights) -> Weights:
+def _within(loaded: Part) -> Part:
     """The weights at the place where the adapted model keeps what its base has frozen."""
-
-    def within(read: Callable[[], Part]) -> Callable[[], Part]:
-        def moved() -> Part:
-            found = read()
-            return found._replace(dense={"own": found.dense})
-
-        return moved
-
-    shapes = weights.shapes and within(weights.shapes)
-    return replace(weights, load=within(weights.load), shapes=shapes)
+    return loaded._replace(dense={"own": loaded.dense})

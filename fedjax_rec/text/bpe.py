@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import pairwise
 
 WORDS = re.compile(r"'(?:[stmd]|re|ve|ll)| ?[^\W_]+| ?(?:[^\s\w]|_)+|\s+(?!\S)|\s+")
 """Words, with the blank in front of one; of texts without digits."""
@@ -23,7 +24,8 @@ def byte_pair_tokens(
       units", on the bytes of Radford et al. (2019), "Language models are unsupervised multitask
       learners", section 2.2; digits apart as SmolLM2's tokenizer has them.
 
-    >>> tokens = byte_pair_tokens({"t": 0, "o": 1, "to": 2, "Ġto": 3, "Ġ": 4, "1": 5}, ["t o", "Ġ to"])
+    >>> pieces = {"t": 0, "o": 1, "to": 2, "Ġto": 3, "Ġ": 4, "1": 5}
+    >>> tokens = byte_pair_tokens(pieces, ["t o", "Ġ to"])
     >>> tokens("to to11"), tokens("o 1")
     ([2, 3, 5, 5], [1, 4, 5])
     """
@@ -34,7 +36,7 @@ def byte_pair_tokens(
     def of_word(word: str) -> tuple[int, ...]:
         pieces = [letter[byte] for byte in word.encode()]
         while len(pieces) > 1:
-            pairs = list(zip(pieces, pieces[1:], strict=False))
+            pairs = list(pairwise(pieces))
             first = min(pairs, key=lambda pair: rank.get(pair, len(rank)))
             if first not in rank:
                 break

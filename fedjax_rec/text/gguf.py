@@ -50,6 +50,8 @@ def read_gguf(
                 raise ValueError(f"{origin}: {name} has numbers of the unknown form {form}")
             dtype, decoded = FORMS[form]
             count = int(np.prod(shape)) // (1 if form == 0 else GROUP)
+            if (end := start + offset + count * dtype.itemsize) > len(content):
+                raise ValueError(f"{origin}: cut short, for {name} should end at byte {end}")
             groups = np.frombuffer(content, dtype, count, start + offset)
             tensors[name] = decoded(groups).reshape(shape)
     except struct.error as error:
@@ -89,10 +91,6 @@ class _Reader:
         return self.next(NUMBERS[kind])
 
 
-def _as_they_are(groups: NDArray[Any]) -> NDArray[np.float32]:
-    return groups
-
-
 def _of_four_bits(groups: NDArray[Any]) -> NDArray[np.float32]:
     halves = np.concatenate([groups["q"] & 15, groups["q"] >> 4], axis=1)
     scale, least = (groups[name].astype(np.float32)[:, None] for name in ("d", "m"))
@@ -104,7 +102,7 @@ def _of_eight_bits(groups: NDArray[Any]) -> NDArray[np.float32]:
 
 
 FORMS: dict[int, tuple[Any, Callable[[NDArray[Any]], NDArray[np.float32]]]] = {
-    0: (np.dtype("<f4"), _as_they_are),
+    0: (np.dtype("<f4"), np.asarray),
     3: (np.dtype([("d", "<f2"), ("m", "<f2"), ("q", "u1", GROUP // 2)]), _of_four_bits),
     8: (np.dtype([("d", "<f2"), ("q", "i1", GROUP)]), _of_eight_bits),
 }

@@ -256,7 +256,11 @@ def _params(tensors: Mapping[str, np.ndarray], config: "LlamaConfig") -> PyTree:
         layers[name] = {"scale" if is_norm else "kernel": stacked}
     head = {"head": tensors["lm_head.weight"]} if config.has_head else {}
     norm = {"scale": tensors["model.norm.weight"]}
-    return {"embedding": tensors["model.embed_tokens.weight"], "layers": layers, "norm": norm} | head
+    return {
+        "embedding": tensors["model.embed_tokens.weight"],
+        "layers": layers,
+        "norm": norm,
+    } | head
 
 
 def _tokenizer(file: Path) -> Tokens:

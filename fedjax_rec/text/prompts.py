@@ -107,6 +107,11 @@ class Prompts:
                     "before it, so that no token answers"
                 )
             numbers.append(told[len(before)])
+        if numbers[0] == numbers[1]:
+            raise UserError(
+                f"base {self._base.source!r}: its tokenizer begins {' and '.join(ANSWERS)} with "
+                "one and the same token, so that none answers"
+            )
         table = params["head"] if self._base.config.has_head else params["embedding"]
         return np.asarray(table[np.array(numbers)])
 

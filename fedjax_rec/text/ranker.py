@@ -80,7 +80,7 @@ def llm_ranker(
             is_rematerialised=is_rematerialised,
             dtype=dtype,
         )
-        logits = read @ kept["base"]["head"].astype(jnp.float32).T
+        logits: Array = read @ kept["base"]["head"].astype(jnp.float32).T
         return logits[:, 0] - logits[:, 1]
 
     def score(view: View, inputs: Inputs) -> Array:
@@ -89,7 +89,8 @@ def llm_ranker(
     def encode(shared: Part, frozen: Part) -> PyTree:
         number = frozen.rows["item"]
         blocks = jnp.pad(number, (0, -num_items % BLOCK)).reshape(-1, BLOCK)
-        return jax.lax.map(lambda block: odds(frozen, block), blocks).reshape(-1)[:num_items]
+        found = jax.lax.map(lambda block: odds(frozen, block), blocks)
+        return found.reshape(-1)[:num_items]
 
     def score_encoded(view: View, inputs: Inputs, encoded: PyTree) -> Array:
         return gather(encoded, inputs.ids)

@@ -44,9 +44,9 @@ class Window:
 
     @classmethod
     def of(cls, text: str) -> "Window | None":
-        """The window of a prompt; `None` where it is worded otherwise.
+        r"""The window of a prompt; `None` where it is worded otherwise.
 
-        >>> Window.of('User Preference: "Dave", "Heat"\\nUser Unpreference: \\n'
+        >>> Window.of('User Preference: "Dave", "Heat"\nUser Unpreference: \n'
         ...           'Whether the user will like the target movie "Toys"?')
         Window(liked=('Dave', 'Heat'), disliked=(), target='Toys')
         """
@@ -88,7 +88,9 @@ def read_tallrec(files: Files, member: str, name: str) -> Interactions:
       UserError: no such files, or one without the fields or with another answer.
     """
     found = [
-        (part, place) for part in PARTS if (place := files.beside(member, f"{part}.json")) is not None
+        (part, place)
+        for part in PARTS
+        if (place := files.beside(member, f"{part}.json")) is not None
     ]
     if not found:
         raise UserError(f"{files.label(member)}: is none of {', '.join(PARTS)}.json; name one")
