@@ -68,8 +68,8 @@ def _chunk_size(this: Round, length: LengthClass, store: Clients, capacity: int)
     What all of them read alike is there once, however many they are: whole frozen tables, and
     what is frozen or the server's and no item's. Where that base is larger than what a client
     has of its own, reading it for several clients at once pays, and no cache holds it anyway.
-    Nor is a chunk larger than the class's share of the cohort: places that stay empty are
-    computed too.
+    Nor is a chunk larger than the class's share of a device's share of the cohort: places that
+    stay empty are computed too.
 
     Args:
       capacity: of the cohort.
@@ -89,8 +89,8 @@ def _chunk_size(this: Round, length: LengthClass, store: Clients, capacity: int)
     is_cpu = jax.default_backend() == "cpu"
     is_cached = is_cpu and base_bytes <= own_bytes
     fitting = (CACHE_BYTES if is_cached else MEMORY_BYTES) // max(2 * own_bytes, 1)
-    num_clients = this.fixed.data.classes[-1].stop
-    share = -(-capacity * (length.stop - length.start) // num_clients)
+    places = this.fixed.data.classes[-1].stop * this.execution.num_devices
+    share = -(-capacity * (length.stop - length.start) // places)
     return int(min(max(fitting, 1), LARGEST_CHUNK[is_cpu], max(share, 1)))
 
 
