@@ -1,6 +1,9 @@
 """GGUF files against files written by hand, and pieces of words against joins made by hand."""
 
+import json
 import struct
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +12,7 @@ import pytest
 from fedjax_rec.errors import UserError
 from fedjax_rec.text import byte_pair_tokens, language_model, read_gguf
 from fedjax_rec.text.bpe import words_of
-from tests.text.decoders import MERGES, vocabulary
+from tests.text.decoders import MERGES, vocabulary, write_decoder
 
 
 def text(word: str) -> bytes:
@@ -138,6 +141,30 @@ def test_smollm2_reads_prompts_as_the_reference_tokenizer_does() -> None:
     ]
     for one in texts:
         assert base.tokens(one) == reference.encode(one).ids
+
+
+def test_another_tokenizer_is_read_by_the_package_and_asked_for_where_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_decoder(tmp_path)
+    told = json.loads((folder / "tokenizer.json").read_text())
+    told["pre_tokenizer"] = {
+        "type": "ByteLevel",
+        "add_prefix_space": False,
+        "trim_offsets": True,
+        "use_regex": True,
+    }
+    told |= {"version": "1.0", "added_tokens": [], "normalizer": None, "post_processor": None}
+    (folder / "tokenizer.json").write_text(json.dumps(told))
+    with monkeypatch.context() as patched:
+        patched.setitem(sys.modules, "tokenizers", None)
+        with pytest.raises(UserError, match=r"pip install 'fedjax-rec\[text\]'"):
+            language_model(str(folder))
+    pytest.importorskip("tokenizers")
+    tokens = language_model(str(folder)).tokens
+    assert tokens is not None
+    name = {number: piece for piece, number in vocabulary().items()}
+    assert [name[one] for one in tokens("like 1")] == ["like", "Ġ", "1"]
 
 
 def _facts() -> Any:
