@@ -47,7 +47,7 @@ def kept_by_person(folder: Path) -> dict[str, Any]:
 def run(cells: Cells, tables: list[str]) -> None:
     """Runs what is not stored."""
     if "ranker" in tables:
-        cells.run("ranker/smollm2", "tallrec-movie/smollm2_lora", more=told)
+        cells.run("ranker/smollm2", "tallrec-movie/smollm2_lora", "--rounds", "2", more=told)
     if "cold" in tables:
         for seed in SEEDS:
             for row, options in COLD.items():

@@ -219,7 +219,7 @@ def _simulate(asked: Asked) -> Result:
                 is_best, cost = False, None
                 if end % evaluation.every == 0 or end == rounds:
                     with progress.clock("evaluate"), watchdog.waiting_for("the evaluation"):
-                        metrics, _ = scorer(state, clients, placed, is_final=False)
+                        metrics, _ = scorer(state, clients, placed, is_final=False, round=end)
                     _refuse_lost(end * scorer.is_lost, identity, "score")
                     lines[-1] |= metrics
                     cost = promise.epsilon(progress.ledger)
@@ -239,7 +239,8 @@ def _simulate(asked: Asked) -> Result:
     finally:
         storage.close()
     with watchdog.waiting_for("the last evaluation"):
-        metrics, per_client = scorer(placement.everywhere(state), placement.spread(clients), placed)
+        parts = placement.everywhere(state), placement.spread(clients)
+        metrics, per_client = scorer(*parts, placed, round=reported)
     summary = _summary(asked, progress, identity, metrics, per_client)
     summary["evaluation"] = scorer.num_people
     if output and not is_interrupted:

@@ -11,7 +11,8 @@ from fedjax_rec.cli import main
 from fedjax_rec.config import load_preset
 from fedjax_rec.errors import UserError
 from fedjax_rec.experiment import Experiment, build
-from fedjax_rec.simulation import Result
+from fedjax_rec.simulation import Result, evaluate
+from fedjax_rec.simulation.scoring import Scorer
 
 
 def words(folder: str, *more: str) -> list[str]:
@@ -150,3 +151,25 @@ def test_algorithms_of_records_need_silos(tmp_path: Any, rated_folder: str) -> N
     )
     with pytest.raises(UserError, match=r"is of silos that hold records; set silos\.number"):
         build(load_preset(str(path)))
+
+
+def test_what_was_asked_of_the_last_round_is_not_asked_again(
+    rated_folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[bool] = []
+    ask = Scorer.evaluations
+
+    def counted(self: Scorer, *args: Any, is_final: bool = True) -> Any:
+        calls.append(is_final)
+        return ask(self, *args, is_final=is_final)
+
+    monkeypatch.setattr(Scorer, "evaluations", counted)
+    experiment, result = run(rated_folder, "--evaluate.every", "2")
+    assert calls == [False, False]
+    again = evaluate(experiment.algorithm, experiment.data, result, experiment.evaluation)["test"]
+    found = result.summary["metrics"]
+    assert {f"test/{name}": value for name, value in again.metrics.items()} == pytest.approx(found)
+    np.testing.assert_allclose(result.per_client["log_loss"], again.per_client["log_loss"])
+    calls.clear()
+    run(rated_folder, "--evaluate.every", "2", "--evaluate.training_clients", "1")
+    assert calls == [False, False, True], "fewer people were asked while the run trained"
