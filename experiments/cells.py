@@ -88,6 +88,10 @@ class Cells:
             record["by_round"] = {key: [line[key] for line in evaluations] for key in by_round}
         self._store(name, command, record | more(folder))
 
+    def note(self, name: str, record: dict[str, Any]) -> None:
+        """Stores what was found in several cells' folders together."""
+        self._store(name, [], record)
+
     def _store(self, name: str, command: Sequence[str], record: dict[str, Any]) -> None:
         # several calls may make cells of a table at once: keep what the others stored
         home = os.open(self.home, os.O_RDONLY)

@@ -10,14 +10,52 @@ from numpy.typing import NDArray
 from fedjax_rec.attacks.auc import area_under_curve
 from fedjax_rec.data import read
 from fedjax_rec.data.sources.tallrec import Window
+from fedjax_rec.experiment import open_run
 
 Numbers = NDArray[np.floating]
 DRAWS = 2000
 BLOCK = 8
+METHODS = ("counts", "mean", "before", "after")
 
 
 def told(folder: Path) -> dict[str, Any]:
-    """The tested prompts of a finished run: label, person, counts, and scores by method.
+    """What a finished run says of its tested prompts together; nothing of one alone is kept.
+
+    Returns:
+      `num_prompts`, `num_people`, `base_rate`, `counts_on_all`, and by method of `prompts_of` the
+      number and interval of each statistic.
+    """
+    run = open_run(folder)
+    mean, counts_everywhere = model_free(run.data.name)
+    known = {name: np.array(values) for name, values in prompts_of(run, mean).items()}
+    label, counts, person = known["label"], known["counts"], known["person"]
+    alone = np.arange(len(label))
+    methods = {}
+    for name in METHODS:
+        scores = known[name].astype(float)
+        methods[name] = {
+            "auc": _with_interval(auc, scores, label, counts, alone),
+            "within": _with_interval(auc_within, scores, label, counts, alone),
+            "within_over_people": _with_interval(auc_within, scores, label, counts, person),
+        }
+    return {
+        "methods": methods,
+        "num_prompts": len(label),
+        "num_people": len(np.unique(person)),
+        "base_rate": float(label.mean()),
+        "counts_on_all": counts_everywhere,
+    }
+
+
+def _with_interval(
+    statistic: Callable[[Numbers, Numbers, Numbers], float], *arrays: Numbers
+) -> list[float]:
+    value = statistic(*arrays[:3])
+    return [round(one, 4) for one in (value, *interval(statistic, *arrays))]
+
+
+def prompts_of(run: Any, mean: dict[str, float]) -> dict[str, list[float]]:
+    """The tested prompts of a run: label, person, counts, and scores by method.
 
     `before` is the frozen language model, `after` what the run reports. `counts` is how many of
     the ten titles were liked, and `mean` how often prompts that nobody tests say Yes to the title
@@ -27,9 +65,7 @@ def told(folder: Path) -> dict[str, Any]:
     import jax.numpy as jnp
 
     from fedjax_rec.base import Inputs, View, empty, nothing_private
-    from fedjax_rec.experiment.opened import open_run
 
-    run = open_run(folder)
     asked = run.data.split.test
     is_real = asked.items < run.data.num_items
     items, labels = asked.items[is_real], asked.values[is_real]
@@ -46,18 +82,14 @@ def told(folder: Path) -> dict[str, Any]:
         found = [np.asarray(score(shared, run.frozen, block)) for block in padded]
         return [round(float(one), 4) for one in np.concatenate(found)[: len(items)]]
 
-    mean, counts_everywhere = model_free(run.data.name)
     frozen = jax.tree.map(jnp.zeros_like, run.state.shared)  # factors of 0 add nothing
     return {
-        "prompts": {
-            "label": [int(label) for label in labels],
-            "person": [int(run.items[item].split("/")[0]) for item in items],
-            "counts": [len(window.liked) for window in windows],
-            "mean": [mean.get(window.target, 0.5) for window in windows],
-            "before": scores(frozen),
-            "after": scores(run.state.shared),
-        },
-        "counts_on_all": counts_everywhere,
+        "label": [int(label) for label in labels],
+        "person": [int(run.items[item].split("/")[0]) for item in items],
+        "counts": [len(window.liked) for window in windows],
+        "mean": [mean.get(window.target, 0.5) for window in windows],
+        "before": scores(frozen),
+        "after": scores(run.state.shared),
     }
 
 

@@ -4,13 +4,15 @@
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from experiments.cells import Cells, machine, markdown, seconds
-from experiments.large_models.ranker import auc, auc_within, interval, told
+from experiments.large_models.ranker import told
 from fedjax_rec.reporting.significance import difference
 
 SEEDS = (0, 1, 2)
@@ -21,8 +23,8 @@ UNTRAINED = ("--algorithm.user_learning_rate", "1e-12", "--algorithm.dense_learn
 
 COLD = {
     "federated LoRA, upper two layers": SHORT,
-    "frozen tower, projection trained": ("--algorithm.paths=", *SHORT),
     "random order": ("--algorithm.paths=", *UNTRAINED, "--rounds", "1"),
+    "frozen tower, projection trained": ("--algorithm.paths=", *SHORT),
 }
 """Row -> what differs from `ml-100k/minilm_cold`."""
 
@@ -37,13 +39,6 @@ METHODS = {
 PUBLISHED = "LLaMA-7B, TALLRec, 64 / 256 shots, as published"
 
 
-def kept_by_person(folder: Path) -> dict[str, Any]:
-    """NDCG@10 of every person, `None` where nothing is held out."""
-    with np.load(folder / "per_client.npz") as values:
-        own = values["ndcg@10"]
-    return {"by_person": [None if np.isnan(one) else round(float(one), 4) for one in own]}
-
-
 def run(cells: Cells, tables: list[str]) -> None:
     """Runs what is not stored."""
     if "ranker" in tables:
@@ -53,7 +48,8 @@ def run(cells: Cells, tables: list[str]) -> None:
             for row, options in COLD.items():
                 words = (*options, "--seed", str(seed)) if seed else options
                 name = f"cold/{row}/{seed}"
-                cells.run(name, "ml-100k/minilm_cold", *words, more=kept_by_person)
+                cells.run(name, "ml-100k/minilm_cold", *words)
+            tell_differences(cells, seed)
 
 
 def ranker(cells: dict[str, Any]) -> str:
@@ -61,30 +57,31 @@ def ranker(cells: dict[str, Any]) -> str:
     cell = cells.get("ranker/smollm2")
     if cell is None:
         return ""
-    known = {name: np.array(values) for name, values in cell["prompts"].items()}
-    label, counts = known["label"], known["counts"]
-    alone = np.arange(len(label))
     rows = []
     for row, name in METHODS.items():
-        scores = known[name].astype(float)
-        whole, within = (
-            f"{statistic(scores, label, counts):.3f} "
-            f"({words(interval(statistic, scores, label, counts, alone))})"
-            for statistic in (auc, auc_within)
-        )
-        by_person = words(interval(auc_within, scores, label, counts, known["person"]))
-        rows.append([row, whole, within, by_person])
+        said = cell["methods"][name]
+        whole, within = (with_interval(said[key]) for key in ("auc", "within"))
+        rows.append([row, whole, within, words(said["within_over_people"][1:])])
     rows.append([PUBLISHED, "0.675 / 0.720", "-", "-"])
     heads = ["method", "AUC", "AUC within equal counts", "of that, over people"]
     note = (
-        f"{len(label)} prompts of {len(np.unique(known['person']))} people, base rate "
-        f"{label.mean():.3f}; intervals of 95 % over prompts. On all tested prompts the counts "
-        f"alone have {cell['counts_on_all']:.3f}. Run: {seconds(cell)}."
+        f"{cell['num_prompts']} prompts of {cell['num_people']} people, base rate "
+        f"{cell['base_rate']:.3f}; intervals of 95 % over prompts. On all tested prompts "
+        f"the counts alone have {cell['counts_on_all']:.3f}. Run: {seconds(cell)}."
     )
     return f"{markdown(heads, rows)}\n\n{note}"
 
 
-def words(interval: tuple[float, float]) -> str:
+def with_interval(said: Sequence[float]) -> str:
+    """A number and its interval in words.
+
+    >>> with_interval([0.3, 0.25, 0.5])
+    '0.300 (0.250 to 0.500)'
+    """
+    return f"{said[0]:.3f} ({words(said[1:])})"
+
+
+def words(interval: Sequence[float]) -> str:
     """An interval in words.
 
     >>> words((0.25, 0.5))
@@ -109,7 +106,7 @@ def cold(cells: dict[str, Any]) -> str:
             [
                 row,
                 f"{np.mean(gains):.4f}{spread}",
-                against(found, by_row[next(iter(COLD))]) if rows else "-",
+                against(cells.get(f"cold/first less {row}")),
                 str(found[0]["reported_round"]),
                 str(len(found)),
                 seconds(found[0]),
@@ -119,23 +116,58 @@ def cold(cells: dict[str, Any]) -> str:
     return markdown(heads, rows) if rows else ""
 
 
-def against(found: list[dict[str, Any]], first: list[dict[str, Any]]) -> str:
-    """The mean difference with the middle 95 % over draws of people and of seeds, paired."""
-    both = [np.array([cell["by_person"] for cell in one], float) for one in (first, found)]
-    num = min(map(len, both))
-    gaps = (both[0][:num] - both[1][:num])[:, ~np.isnan(both[0][0])]
+def tell_differences(cells: Cells, last: int) -> None:
+    """Stores how the first row differs from each other one, over the seeds up to the last.
+
+    People's own values stay in the runs' folders.
+    """
+    first, *others = COLD
+    for row in others:
+        names = [[f"cold/{one}/{seed}" for seed in range(last + 1)] for one in (first, row)]
+        folders = [[Path("runs/large_models") / name for name in each] for each in names]
+        if all((folder / "per_client.npz").exists() for each in folders for folder in each):
+            of_rows = [np.stack([of_people(folder) for folder in each]) for each in folders]
+            cells.note(f"cold/first less {row}", {"seeds": last + 1, **apart(*of_rows)})
+
+
+def of_people(folder: Path) -> NDArray[np.float64]:
+    """NDCG@10 of every person of a run, NaN where nothing is held out."""
+    with np.load(folder / "per_client.npz") as values:
+        return np.asarray(values[GAIN], np.float64)
+
+
+def apart(first: NDArray[np.float64], other: NDArray[np.float64]) -> dict[str, Any]:
+    """The mean difference with the middle 95 % over draws of people and of seeds, paired.
+
+    Args:
+      first: `[seeds, people]`.
+      other: likewise.
+    """
+    gaps = (first - other)[:, ~np.isnan(first[0])]
     draw = np.random.default_rng(0)
+    num, people = gaps.shape
     means = [
-        gaps[draw.integers(0, num, num)][:, draw.integers(0, gaps.shape[1], gaps.shape[1])].mean()
+        gaps[draw.integers(0, num, num)][:, draw.integers(0, people, people)].mean()
         for _ in range(2000)
     ]
-    low, high = np.percentile(means, [2.5, 97.5])
-    test = difference(*both)
-    p = f", p {test.p:.3f}" if test is not None else ""
-    return f"{gaps.mean():.4f} ({low:.4f} to {high:.4f}{p})"
+    test = difference(first, other)
+    return {
+        "mean": float(gaps.mean()),
+        "interval": np.percentile(means, [2.5, 97.5]).tolist(),
+        "p": None if test is None else test.p,
+    }
 
 
-def tables(cells: dict[str, Any]) -> str:
+def against(said: dict[str, Any] | None) -> str:
+    """A difference in words."""
+    if said is None:
+        return "-"
+    low, high = said["interval"]
+    p = "" if said["p"] is None else f", p {said['p']:.3f}"
+    return f"{said['mean']:.4f} ({low:.4f} to {high:.4f}{p})"
+
+
+def table(cells: dict[str, Any]) -> str:
     """All tables."""
     return "\n\n".join(filter(None, [ranker(cells), cold(cells), f"Ran on: {machine(cells)}"]))
 
@@ -143,4 +175,4 @@ def tables(cells: dict[str, Any]) -> str:
 if __name__ == "__main__":
     cells = Cells(Path(__file__).parent)
     run(cells, sys.argv[1:] or ["ranker", "cold"])
-    cells.write_readme(tables(cells.found))
+    cells.write_readme(table(cells.found))

@@ -44,6 +44,7 @@ def test_every_cell_of_fedrecon_is_what_its_name_says():
     "name",
     [
         "fedrecon",
+        "large_models",
         "leaderboard",
         "leaks",
         "low_rank",

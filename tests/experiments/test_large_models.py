@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.large_models.ranker import auc, auc_within, interval, model_free, told
-from experiments.large_models.run import against
+from experiments.large_models.ranker import auc, auc_within, interval, model_free, prompts_of, told
+from experiments.large_models.run import against, apart, of_people
 from fedjax_rec.cli import main
 from fedjax_rec.data import DATASETS
 from fedjax_rec.data.obtain import is_there
+from fedjax_rec.experiment import open_run
+from fedjax_rec.simulation.records import write_per_client
 from tests.text.test_llm_runs import words
 
 DRAW = np.random.default_rng(0)
@@ -40,11 +42,18 @@ def test_an_interval_over_few_clusters_is_wider_than_over_prompts() -> None:
 
 
 def test_a_difference_is_paired_over_people_and_seeds() -> None:
-    base = DRAW.random((3, 200))
-    cells = [[{"by_person": [*row, None]} for row in base + gap] for gap in (0.01, 0.0)]
-    mean, rest = against(cells[1], cells[0]).split(" (")
-    assert mean == "0.0100"
-    assert rest.startswith("0.0100 to 0.0100")  # people differ much more than the two methods
+    other = np.concatenate([DRAW.random((3, 200)), np.full((3, 1), np.nan)], axis=1)
+    found = apart(other + 0.01, other)
+    assert found["mean"] == pytest.approx(0.01)
+    # people differ much more than the two methods
+    assert found["interval"] == pytest.approx([0.01, 0.01])
+    assert against(found).startswith("0.0100 (0.0100 to 0.0100")
+
+
+def test_people_are_read_as_a_run_leaves_them(tmp_path: Path) -> None:
+    values = np.array([0.25, np.nan], np.float32)
+    write_per_client(tmp_path, {"ndcg@10": values, "auc": np.ones(2, np.float32)})
+    np.testing.assert_array_equal(of_people(tmp_path), values)
 
 
 @pytest.mark.slow
@@ -54,7 +63,13 @@ def test_what_is_told_of_a_run_is_what_it_scored(
     monkeypatch.setattr("experiments.large_models.ranker.model_free", lambda name: ({}, 0.5))
     own = (*words(tmp_path), "--algorithm.dense_learning_rate", "0.05", "--rounds", "2")
     assert main(["run", *own, "--output", str(tmp_path / "run")]) == 0
-    found = told(tmp_path / "run")["prompts"]
+    said = told(tmp_path / "run")
+    assert said["num_prompts"] == 7
+    found = prompts_of(open_run(tmp_path / "run"), {})
+    for name, statistic in (("auc", auc), ("within", auc_within)):
+        scores, label, counts = (np.array(found[key]) for key in ("after", "label", "counts"))
+        expected = statistic(scores, label, counts)
+        assert said["methods"]["after"][name][0] == pytest.approx(expected, abs=1e-4, nan_ok=True)
     assert {len(values) for values in found.values()} == {7}
     after, label = np.array(found["after"]), np.array(found["label"])
     loss = np.mean(np.log1p(np.exp((1 - 2 * label) * after)))
