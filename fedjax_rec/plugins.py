@@ -215,16 +215,22 @@ def _told(error: Exception, where: str) -> str:
 def plugins_used(words: Iterable[str]) -> list[Plugin]:
     """The loaded plug-ins that a run depends on: those named by path, and what it names.
 
+    One that brings nothing but loggers looks on, and no run depends on it.
+
     Args:
       words: every name in the configuration.
     """
     named = set(words)
-    return [
-        plugin
-        for plugin in _loaded.values()
-        if not plugin.is_installed
-        or any(slot in ALWAYS_USED or name in named for slot, name in plugin.registered())
-    ]
+
+    def is_used(plugin: Plugin) -> bool:
+        brought = plugin.registered()
+        if brought and all(slot == "logger" for slot, _ in brought):
+            return False
+        return not plugin.is_installed or any(
+            slot in ALWAYS_USED or name in named for slot, name in brought
+        )
+
+    return [plugin for plugin in _loaded.values() if is_used(plugin)]
 
 
 def refuse_missing(records: Iterable[Record], where: str) -> None:

@@ -63,7 +63,7 @@ def settled(config: RunConfig, notice: Callable[[str], None]) -> RunConfig:
     divisor, and the last round in place of the best one by validation.
 
     >>> from fedjax_rec.config import load_preset
-    >>> config = load_preset("ml-100k/fedmf", ["--privacy.epsilon", "8"])
+    >>> config = load_preset("ml-100k/fedmf_by_client", ["--privacy.epsilon", "8"])
     >>> settled(config, print).cohort.sampler
     privacy: cohort.sampler is poisson in place of all: a random cohort hides who takes part
     privacy: stop.patience is 0 in place of 5: a round chosen on clients' items would tell of them

@@ -38,7 +38,7 @@ def test_the_plug_in_for_tensorboard_gets_every_number(tmp_path, monkeypatch):
     try:
         assert main([*words, "--plugin", str(tmp_path / "boards.py")]) == 0
     finally:
-        forget_plugin("boards")
+        forget_plugin("boards.py")
     lines = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
     scalars = [
         (key, value, line["round"])

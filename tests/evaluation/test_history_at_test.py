@@ -87,13 +87,13 @@ def forward(shared: Any, items: list[int]) -> Any:
     items = items[-MAX_LENGTH:]
     x = np.sqrt(DIM) * table[items] + dense["positions"][MAX_LENGTH - len(items) :]
     block = jax.tree.map(lambda leaf: leaf[0], dense["blocks"])
-    normed, heads = norm(x, block["LayerNorm_0"]), block["attention"]
-    query, key, value = (normed @ heads[name]["kernel"] for name in ("query", "key", "value"))
-    weights = np.exp(query[-1] @ key.T / np.sqrt(DIM))
-    x = x[-1] + weights / weights.sum() @ value
+    asked, heads = norm(x[-1], block["LayerNorm_0"]), block["attention"]
+    key, value = (x @ heads[name]["kernel"] for name in ("key", "value"))
+    weights = np.exp(asked @ heads["query"]["kernel"] @ key.T / np.sqrt(DIM))
+    z = norm(asked + weights / weights.sum() @ value, block["LayerNorm_1"])
     first, second = block["inner"], block["outer"]
-    hidden = norm(x, block["LayerNorm_1"]) @ first["kernel"] + first["bias"]
-    x = x + np.maximum(hidden, 0) @ second["kernel"] + second["bias"]
+    hidden = z @ first["kernel"] + first["bias"]
+    x = z + np.maximum(hidden, 0) @ second["kernel"] + second["bias"]
     return norm(x, dense["LayerNorm_0"]) @ table.T
 
 
