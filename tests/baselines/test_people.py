@@ -37,7 +37,9 @@ NUM_PEOPLE = 12
 
 @pytest.fixture(scope="module")
 def data() -> Any:
-    return load("synthetic", num_users=NUM_PEOPLE, num_items=80, mean_events=14, size_sigma=1.2, seed=1)
+    return load(
+        "synthetic", num_users=NUM_PEOPLE, num_items=80, mean_events=14, size_sigma=1.2, seed=1
+    )
 
 
 def model_of(data: Any) -> Any:
@@ -122,7 +124,9 @@ class Asked(NamedTuple):
 
 def test_every_batch_has_its_share_of_each_length_and_everybody_comes_once(data: Any) -> None:
     counts = np.diff(np.asarray(data.clients.offsets))
-    own = replace(data.clients, items=jnp.repeat(jnp.arange(NUM_PEOPLE), counts))  # each one's own number
+    own = replace(
+        data.clients, items=jnp.repeat(jnp.arange(NUM_PEOPLE), counts)
+    )  # each one's own number
     objective = Objective(
         lambda key, history: ({}, history.items[0]),
         batch=lambda person, step: Asked(person),
