@@ -14,12 +14,9 @@ from fedjax_rec.base import (
     SERVER,
     Array,
     ClientData,
-    ClientOutput,
-    ClientUpdate,
     Cohort,
     Entry,
     FederatedAlgorithm,
-    History,
     Inputs,
     Key,
     LengthClass,
@@ -34,12 +31,12 @@ from fedjax_rec.base import (
     Sampler,
     ServerState,
     ServerUpdate,
-    Task,
     View,
     derive_key,
     empty,
     nothing_private,
 )
+from fedjax_rec.baselines import idle
 from fedjax_rec.baselines.people import pooled_people
 from fedjax_rec.clients.gradients import rows_of
 from fedjax_rec.objectives.explicit import Rated
@@ -173,21 +170,14 @@ def pooled(
     def score(view: View, inputs: Inputs) -> Array:
         return model.score(_view(view.shared, view.extra.dense), inputs)
 
-    def prepare(key: Key, history: History) -> tuple[RowIds, Array]:
-        return {}, history.num_events
-
-    def do_nothing(key: Key, view: View, task: Task) -> ClientOutput:
-        weight = task.plan.astype(jnp.float32)
-        return ClientOutput(empty(), view.private, view.memory, weight, {})
-
     def train(state: ServerState, message: Message, cohort: Cohort) -> ServerState:
         shared, owner = epochs(state)
         return state._replace(shared=shared, extra=Part({}, owner))
 
     return FederatedAlgorithm(
         Model(model.num_rows, model.init, score),
-        Objective(prepare),
-        ClientUpdate(do_nothing),
+        idle.OBJECTIVE,
+        idle.CLIENT,
         total(),
         ServerUpdate(lambda shared: (), train),
         broadcast=send_own_row,

@@ -14,11 +14,8 @@ from fedjax_rec.base import (
     SERVER,
     Array,
     ClientData,
-    ClientOutput,
-    ClientUpdate,
     Cohort,
     FederatedAlgorithm,
-    History,
     Key,
     LengthClass,
     Message,
@@ -29,12 +26,12 @@ from fedjax_rec.base import (
     RowIds,
     ServerState,
     ServerUpdate,
-    Task,
     View,
     derive_key,
     empty,
     nothing_private,
 )
+from fedjax_rec.baselines import idle
 from fedjax_rec.clients.gradients import batch_loss
 from fedjax_rec.transforms import total
 from fedjax_rec.tree import take
@@ -107,21 +104,14 @@ def pooled_people(
     def init_trainer(key: Key, shared: Part) -> Part:
         return Part({}, Trainer(optimizer.init((shared, nothing_private())), data))
 
-    def prepare(key: Key, history: History) -> tuple[RowIds, Array]:
-        return {}, history.num_events
-
-    def do_nothing(key: Key, view: View, task: Task) -> ClientOutput:
-        weight = task.plan.astype(jnp.float32)
-        return ClientOutput(empty(), view.private, view.memory, weight, {})
-
     def train(state: ServerState, message: Message, cohort: Cohort, frozen: Part) -> ServerState:
         shared, trainer = epoch(state, frozen)
         return state._replace(shared=shared, extra=Part({}, trainer))
 
     return FederatedAlgorithm(
         model,
-        Objective(prepare),
-        ClientUpdate(do_nothing),
+        idle.OBJECTIVE,
+        idle.CLIENT,
         total(),
         ServerUpdate(lambda shared: (), train, needs_frozen=True),
         broadcast=lambda state, entry, row_ids: (take(state.shared, row_ids), empty()),

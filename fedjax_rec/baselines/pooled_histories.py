@@ -11,24 +11,18 @@ import numpy.typing as npt
 from fedjax_rec.base import (
     Array,
     ClientData,
-    ClientOutput,
-    ClientUpdate,
     Cohort,
     FederatedAlgorithm,
     History,
-    Key,
     LengthClass,
     Message,
     Model,
-    Objective,
     Part,
-    RowIds,
     ServerState,
     ServerUpdate,
-    Task,
-    View,
     empty,
 )
+from fedjax_rec.baselines import idle
 from fedjax_rec.transforms import total
 
 DENSE_FROM = 32
@@ -76,20 +70,13 @@ def from_histories(
       working_bytes: memory that `conclude` takes beside what it returns.
     """
 
-    def prepare(key: Key, history: History) -> tuple[RowIds, Array]:
-        return {}, history.num_events
-
-    def do_nothing(key: Key, view: View, task: Task) -> ClientOutput:
-        weight = task.plan.astype(jnp.float32)
-        return ClientOutput(empty(), view.private, view.memory, weight, {})
-
     def apply(state: ServerState, message: Message, cohort: Cohort) -> ServerState:
         return state._replace(shared=conclude(state.extra.dense))
 
     return FederatedAlgorithm(
         model,
-        Objective(prepare),
-        ClientUpdate(do_nothing),
+        idle.OBJECTIVE,
+        idle.CLIENT,
         total(),
         ServerUpdate(lambda shared: (), apply, working_bytes=working_bytes),
         template=lambda shared: empty(),
