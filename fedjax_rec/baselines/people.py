@@ -37,7 +37,7 @@ from fedjax_rec.transforms import total
 from fedjax_rec.tree import take
 
 PADDED_TO = (8, 16, 32)
-"""Most events of the people who are padded alike; then come all others."""
+"""Most events of the people who are padded alike; then come twice as many, and so on."""
 
 
 class Trainer(NamedTuple):
@@ -67,9 +67,10 @@ def pooled_people(
     batches of a person, those follow one another.
 
     A batch has people of each length in their share, and each is padded to its own group's
-    length: at most 8 events, at most 16, at most 32, and all others. Who shares a batch is drawn
-    afresh in each round. Batches of one length alone would give short people's events, of which
-    a batch has few, more weight than others'.
+    length: at most 8 events, at most 16, at most 32, twice as many while as many people as there
+    are batches have more, and all others. Who shares a batch is drawn afresh in each round.
+    Batches of one length alone would give short people's events, of which a batch has few, more
+    weight than others'.
 
     This is no federated training: the server holds every event, clients send nothing, and who
     is in the cohort does not matter.
@@ -99,7 +100,9 @@ def pooled_people(
     """
     _refuse_unfit(model, objective, batch_size)
     optimizer = optimizer or optax.adam(1e-3)
-    epoch = partial(_epoch, model, objective, optimizer, batch_size, _groups(data))
+    num_batches = -(-data.num_clients // batch_size)
+    groups = _groups(data, num_batches)
+    epoch = partial(_epoch, model, objective, optimizer, num_batches, groups)
 
     def init_trainer(key: Key, shared: Part) -> Part:
         return Part({}, Trainer(optimizer.init((shared, nothing_private())), data))
@@ -129,13 +132,19 @@ def _refuse_unfit(model: Model, objective: Objective, batch_size: int) -> None:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
 
 
-def _groups(data: ClientData) -> list[LengthClass]:
-    """People by length, longest first, as ranges of their ranks."""
+def _groups(data: ClientData, num_batches: int) -> list[LengthClass]:
+    """People by length, longest first, as ranges of their ranks.
+
+    A group beyond `PADDED_TO` has someone for every batch: one of fewer would be padding.
+    """
     counts, excluded = (
         np.diff(np.asarray(offsets))[np.argsort(np.asarray(data.rank))]
         for offsets in (data.offsets, data.excluded_offsets)
     )
-    bounds = [int((counts > most).sum()) for most in reversed(PADDED_TO)]
+    padded_to = list(PADDED_TO)
+    while (counts > 2 * padded_to[-1]).sum() >= num_batches:
+        padded_to.append(2 * padded_to[-1])
+    bounds = [int((counts > most).sum()) for most in reversed(padded_to)]
     starts = [0, *bounds]
     groups = []
     for start, stop in zip(starts, [*bounds, len(counts)], strict=True):
@@ -149,7 +158,7 @@ def _epoch(
     model: Model,
     objective: Objective,
     optimizer: optax.GradientTransformation,
-    batch_size: int,
+    num_batches: int,
     groups: Sequence[LengthClass],
     state: ServerState,
     frozen: Part,
@@ -159,7 +168,6 @@ def _epoch(
     data = trainer.data
     by_rank = jnp.argsort(data.rank)
     key = derive_key(state.key, state.round, SERVER, PREPARE)
-    num_batches = -(-data.num_clients // batch_size)
 
     def drawn(number: int, group: LengthClass) -> Array:
         """`[num_batches, n]` of a group's people; places that are left over lie anywhere."""

@@ -25,6 +25,9 @@ from fedjax_rec.base import (
 from fedjax_rec.baselines import BASELINES
 from fedjax_rec.baselines.people import PADDED_TO, _groups, pooled_people
 from fedjax_rec.data import load
+from fedjax_rec.data.clients import client_data
+from fedjax_rec.data.interactions import from_events
+from fedjax_rec.data.splits import leave_one_out
 from fedjax_rec.models import matrix_factorization, sasrec
 from fedjax_rec.objectives import Sampler, binary_cross_entropy, next_item, sampled, sampled_item
 from fedjax_rec.simulation import build, pad_cohort
@@ -90,7 +93,7 @@ def by_hand(model: Any, objective: Any, clients: Any, state: Any, num_steps: int
     """What SGD of rate 0.5 moves, person by person, without vmap."""
     group_of = {
         person: group
-        for group in _groups(clients)
+        for group in _groups(clients, 1)
         for person in np.argsort(np.asarray(clients.rank))[group.start : group.stop].tolist()
     }
     shared = state.shared
@@ -157,6 +160,26 @@ def test_every_batch_has_its_share_of_each_length_and_everybody_comes_once(data:
     for group in np.unique(groups):
         most = -(-(groups == group).sum() // 4)
         assert of_steps[:, groups == group].sum(axis=1).max() <= most
+
+
+@pytest.mark.parametrize(
+    ("num_batches", "padded_to"), [(1, [150, 128, 64, 32]), (2, [150, 64, 32]), (4, [150, 32])]
+)
+def test_long_people_are_padded_by_twice_as_many_where_every_batch_has_some(
+    num_batches: int, padded_to: list[int]
+) -> None:
+    lengths = [20, 70, 150, 40, 30, 65, 50]
+    with_held_out = [length + 2 for length in lengths]
+    users = np.repeat(np.arange(len(lengths)), with_held_out)
+    items = np.concatenate([np.arange(length) for length in with_held_out])
+    split = leave_one_out(from_events(users, items, times=np.arange(len(items))))
+    groups = _groups(client_data(split), num_batches)
+    assert [group.num_events for group in groups] == [
+        max(length for length in lengths if length <= most) for most in padded_to
+    ]
+    ends = [0, *(group.stop for group in groups)]
+    assert [group.start for group in groups] == ends[:-1]
+    assert ends[-1] == len(lengths)
 
 
 def test_it_learns_by_name(data: Any) -> None:
