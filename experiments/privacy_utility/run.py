@@ -50,6 +50,10 @@ TURNS = (
     *("--algorithm.item_learning_rate", "5000", "--privacy.mechanism", "correlated"),
     *("--cohort.size", "94", "--rounds", "100", "--evaluate.every", "50", *LAST),
 )
+LOCAL = (
+    *("--algorithm.item_learning_rate", "5000", "--privacy.mechanism", "local"),
+    *("--cohort.size", "94", "--rounds", "100", "--evaluate.every", "50", *LAST),
+)
 ML_1M = ("--data.name", "ml-1m", "--split.validation", "hash")
 EVERYBODY = (
     *("--algorithm.item_learning_rate", "5000", "--cohort.sampler", "all"),
@@ -61,6 +65,7 @@ FRONTIERS = {
     "ml-100k": ("ml-100k/fedmf_by_client", FEW, (3, 10, 30)),
     "ml-100k, rebuilt": ("ml-100k/fedmf_by_client", REBUILT, (3, 10)),
     "ml-100k, correlated": ("ml-100k/fedmf_by_client", TURNS, (3, 10, 30)),
+    "ml-100k, local": ("ml-100k/fedmf_by_client", LOCAL, (3, 10)),
     "ml-1m, all": ("ml-100k/fedmf_by_client", (*ML_1M, *EVERYBODY), (3, 10, 30)),
 }
 POPULAR = {
@@ -70,7 +75,7 @@ POPULAR = {
 }
 
 
-SOME = {"ml-100k, rebuilt": (None, 8)}
+SOME = {"ml-100k, rebuilt": (None, 8), "ml-100k, local": (None, 8)}
 """Frontiers with fewer levels: where the larger epsilons show enough."""
 
 

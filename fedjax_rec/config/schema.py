@@ -86,11 +86,12 @@ class PrivacyConfig:
     noise_multiplier: float = option(
         0.0, "Standard deviation of the noise over clip_norm; 0: what epsilon asks for.", least=0
     )
-    mechanism: Literal["gaussian", "correlated"] = option(
+    mechanism: Literal["gaussian", "correlated", "local"] = option(
         "gaussian",
         "gaussian: noise drawn anew each round, for random (Poisson) cohorts; correlated: later "
         "rounds take back noise of earlier ones, for cohorts whose clients come seldom (rotating, "
-        "cyclic_poisson, min_separation, availability).",
+        "cyclic_poisson, min_separation, availability); local: each client adds its own, for a "
+        "server that is not trusted.",
     )
     bands: int = option(
         0,

@@ -19,6 +19,7 @@ SHARE = 10
 COHORTS = {
     "gaussian": ("poisson", "a random cohort hides who takes part"),
     "correlated": ("rotating", "a client that takes part seldom is hidden by noise of many rounds"),
+    "local": ("rotating", "the server sees who sends, and a client pays for every message"),
 }
 """The cohorts that go with a mechanism, and why."""
 
@@ -78,6 +79,12 @@ def settled(config: RunConfig, notice: Callable[[str], None]) -> RunConfig:
     if config.aggregate.mean in ("row", "example"):
         tell("aggregate.mean", config.aggregate.mean, "client", "it divides by private counts")
         config = replace(config, aggregate=replace(config.aggregate, mean="client"))
+    algorithm = config.algorithm
+    if config.privacy.mechanism == "local" and algorithm.settings.get("is_sliced"):
+        why = "noise on touched rows alone would tell which they are"
+        tell("algorithm.is_sliced", "true", "false", why)
+        settings = algorithm.settings | {"is_sliced": False}
+        config = replace(config, algorithm=replace(algorithm, settings=settings))
     kind, why = COHORTS[config.privacy.mechanism]
     cohort = config.cohort
     is_chosen = cohort.sampler == "all" and ("cohort.sampler" in config.given or config.rounds == 1)
@@ -145,8 +152,9 @@ def as_before(config: RunConfig, earlier: RunConfig) -> RunConfig:
 
 def _mechanism(config: RunConfig, event: SamplingEvent) -> Callable[[float], tuple[Mechanism, ...]]:
     """The noise of a round, by its multiplier."""
-    if config.privacy.mechanism == "gaussian":
-        return lambda z: (Mechanism("gaussian", z),)
+    kind = config.privacy.mechanism
+    if kind != "correlated":
+        return lambda z: (Mechanism(kind, z),)
     settings = correlated_settings(config.privacy, event, config.rounds)
     try:
         (made,) = correlated_noise(1.0, **settings).mechanisms

@@ -406,6 +406,34 @@ def test_correlated_noise_of_a_wish_is_accounted_by_its_cohorts(
     assert 3.9 < said["epsilon"] <= 4.0
 
 
+def test_local_noise_of_a_wish_is_accounted_by_every_message_of_a_client(tmp_path: Any) -> None:
+    """From the configuration to the claim: another message is up to 2 C away."""
+    table = {
+        "rounds": 25,
+        "data": {"name": "synthetic", "num_users": 30, "num_items": 40, "mean_events": 5},
+        "algorithm": {"name": "fedmf_explicit", "dim": 2},
+        "cohort": {"sampler": "uniform", "size": 3},
+        "privacy": {"epsilon": 4.0, "mechanism": "local"},
+        "evaluate": {"every": 25},
+        "execution": {"num_devices": 1},
+    }
+    told: list[str] = []
+    experiment = build_experiment(from_dict(table, "here"), told.append)
+    assert experiment.config.algorithm.settings["is_sliced"] is False
+    assert sum(line.startswith("privacy: algorithm.is_sliced is false") for line in told) == 1
+    (mechanism,) = experiment.algorithm.aggregate.mechanisms
+    result = experiment.run(
+        tmp_path, resume=False, report=lambda report: None, notice=lambda line: None
+    )
+    said = result.summary["privacy"]
+    assert (said["trust"], said["relation"], said["claims"]) == ("local", "replace_one", "valid")
+    assert said["sampling"]["kind"] == "rotating"
+    messages = 3  # of a queue of 30 in 25 rounds of 3
+    exact = gaussian_epsilon(mechanism.noise_multiplier / (2 * messages**0.5), said["delta"])
+    assert said["epsilon"] == pytest.approx(exact, rel=1e-3)
+    assert 3.9 < said["epsilon"] <= 4.0
+
+
 def test_a_sampling_event_states_its_participation() -> None:
     rotating = Rotating(40, 12).event
     assert (rotating.min_separation(), rotating.participations(7)) == (3, 3)
