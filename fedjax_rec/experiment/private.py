@@ -27,6 +27,9 @@ SIZED = ("poisson", "rotating", "cyclic_poisson", "min_separation", "availabilit
 """Cohorts that get a size where none is given. The last three are never switched: who asks for
 them knows when clients come, and they are accounted as they are."""
 
+Tell = Callable[[str, object, object, str], None]
+"""`(key, old, new, why)`, what is switched."""
+
 LEFT_OPEN = ("cohort.size", "privacy.delta", "privacy.noise_multiplier")
 """Options whose 0 stands for what is found from the number of clients."""
 
@@ -76,6 +79,11 @@ def settled(config: RunConfig, notice: Callable[[str], None]) -> RunConfig:
     def tell(key: str, old: object, new: object, why: str) -> None:
         notice(f"privacy: {key} is {new} in place of {old}: {why}")
 
+    return _reporting_the_last(_in_such_cohorts(_weighing_alike(config, tell), tell), tell)
+
+
+def _weighing_alike(config: RunConfig, tell: Tell) -> RunConfig:
+    """With the same weight for each client, and local noise on whole tables."""
     if config.aggregate.mean in ("row", "example"):
         tell("aggregate.mean", config.aggregate.mean, "client", "it divides by private counts")
         config = replace(config, aggregate=replace(config.aggregate, mean="client"))
@@ -85,13 +93,23 @@ def settled(config: RunConfig, notice: Callable[[str], None]) -> RunConfig:
         tell("algorithm.is_sliced", "true", "false", why)
         settings = algorithm.settings | {"is_sliced": False}
         config = replace(config, algorithm=replace(algorithm, settings=settings))
+    return config
+
+
+def _in_such_cohorts(config: RunConfig, tell: Tell) -> RunConfig:
+    """With the cohorts that go with the mechanism, unless others were asked for."""
     kind, why = COHORTS[config.privacy.mechanism]
     cohort = config.cohort
     is_chosen = cohort.sampler == "all" and ("cohort.sampler" in config.given or config.rounds == 1)
-    if cohort.sampler in ("all", "uniform", "rotating", "poisson") and not is_chosen:
-        if cohort.sampler != kind:
-            tell("cohort.sampler", cohort.sampler, kind, why)
-        config = replace(config, cohort=replace(cohort, sampler=kind))
+    if is_chosen or cohort.sampler not in ("all", "uniform", "rotating", "poisson"):
+        return config
+    if cohort.sampler != kind:
+        tell("cohort.sampler", cohort.sampler, kind, why)
+    return replace(config, cohort=replace(cohort, sampler=kind))
+
+
+def _reporting_the_last(config: RunConfig, tell: Tell) -> RunConfig:
+    """With the last round in the place of the best one by validation."""
     stop = config.stop
     for key in ("patience", "target"):
         if getattr(stop, key):
