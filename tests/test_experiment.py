@@ -372,6 +372,17 @@ def test_everybody_takes_part_where_that_is_asked_for_by_name():
     assert isinstance(sampler, AllClients)
 
 
+@pytest.mark.parametrize(
+    ("mechanism", "made"), [("gaussian", TruncatedPoisson(30, 6)), ("local", Rotating(30, 6))]
+)
+@pytest.mark.parametrize("rounds", [1, 9])
+def test_a_size_alone_is_that_of_the_cohorts_that_privacy_takes(mechanism, made, rounds):
+    wish = {"epsilon": 4.0, "mechanism": mechanism}
+    assert build(config(rounds=rounds, privacy=wish, cohort={"size": 6})).sampler == made
+    told = refusal(privacy=wish, cohort={"sampler": "all", "size": 6})
+    assert told.startswith("cohort.size: set cohort.sampler")
+
+
 def test_correlated_noise_takes_cohorts_in_turn(capsys):
     asked = config(
         rounds=9, privacy={"epsilon": 4.0, "mechanism": "correlated"}, cohort={"sampler": "all"}

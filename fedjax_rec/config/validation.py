@@ -182,7 +182,8 @@ OF_EVERY_TASK = tuple(
 def _check_together(config: RunConfig, where: str) -> None:
     """What no single option shows."""
     cohort, stop, data = config.cohort, config.stop, config.data
-    if cohort.sampler == "all" and cohort.size:
+    is_switched = config.privacy.is_on and "cohort.sampler" not in config.given
+    if cohort.sampler == "all" and cohort.size and not is_switched:
         raise UserError(f"cohort.size: set cohort.sampler to uniform or poisson too ({where})")
     if cohort.sampler in ("uniform", "rotating", "poisson") and not cohort.size:
         raise UserError(f"cohort.size: {cohort.sampler} needs at least 1 client ({where})")

@@ -100,7 +100,8 @@ def _in_such_cohorts(config: RunConfig, tell: Tell) -> RunConfig:
     """With the cohorts that go with the mechanism, unless others were asked for."""
     kind, why = COHORTS[config.privacy.mechanism]
     cohort = config.cohort
-    is_chosen = cohort.sampler == "all" and ("cohort.sampler" in config.given or config.rounds == 1)
+    is_one_look = config.rounds == 1 and not cohort.size
+    is_chosen = cohort.sampler == "all" and ("cohort.sampler" in config.given or is_one_look)
     if is_chosen or cohort.sampler not in ("all", "uniform", "rotating", "poisson"):
         return config
     if cohort.sampler != kind:
