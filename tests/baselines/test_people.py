@@ -1,6 +1,7 @@
 """The twin of sequence models on pooled batches of people, against steps by hand."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -90,32 +91,43 @@ def test_one_batch_of_everybody_is_one_step_by_hand(data: Any, kind: str) -> Non
 
 
 def by_hand(model: Any, objective: Any, clients: Any, state: Any, num_steps: int) -> Part:
-    """What SGD of rate 0.5 moves, person by person, without vmap."""
+    """What SGD of rate 0.5 moves, person by person."""
     group_of = {
         person: group
         for group in _groups(clients, 1)
         for person in np.argsort(np.asarray(clients.rank))[group.start : group.stop].tolist()
     }
+
+    @partial(jax.jit, static_argnums=2)
+    def of_one(shared: Part, person: Any, group: Any, step: Any) -> tuple[Any, Any]:
+        """The slope of a person's summed loss, and the weight of their examples."""
+        key = derive_key(state.key, state.round, person, PREPARE)
+        row_ids, plan = objective.prepare(key, clients.history(person, group))
+
+        def summed(shared: Part) -> tuple[Any, Any]:
+            view = View(
+                take(shared, row_ids), nothing_private(), empty(), nothing_private(), empty()
+            )
+            examples = objective.batch(plan, step)
+            loss, weight = objective.loss(model.score(view, examples.inputs), examples)
+            weight = weight * (objective.num_steps(plan) > 0)
+            return (loss * weight).sum(), weight.sum()
+
+        return jax.grad(summed, has_aux=True)(shared)
+
     shared = state.shared
     for step in range(num_steps):
-
-        def total(shared: Part, step: int = step) -> tuple[Any, Any]:
-            losses, weights = 0.0, 0.0
-            for person in range(clients.num_clients):
-                key = derive_key(state.key, state.round, person, PREPARE)
-                row_ids, plan = objective.prepare(key, clients.history(person, group_of[person]))
-                takes_part = objective.num_steps(plan) > 0
-                view = View(
-                    take(shared, row_ids), nothing_private(), empty(), nothing_private(), empty()
-                )
-                examples = objective.batch(plan, jnp.int32(step))
-                loss, weight = objective.loss(model.score(view, examples.inputs), examples)
-                weight = weight * takes_part
-                losses, weights = losses + (loss * weight).sum(), weights + weight.sum()
-            return losses / weights, weights
-
-        slope = jax.jit(jax.grad(total, has_aux=True))(shared)[0]
-        shared = jax.tree.map(lambda leaf, by: leaf - 0.5 * by, shared, slope)
+        slopes, weights = zip(
+            *(
+                of_one(shared, jnp.int32(person), group_of[person], jnp.int32(step))
+                for person in range(clients.num_clients)
+            ),
+            strict=True,
+        )
+        total = sum(weights)
+        shared = jax.tree.map(
+            lambda leaf, *by, total=total: leaf - 0.5 * sum(by) / total, shared, *slopes
+        )
     return jax.tree.map(jnp.subtract, shared, state.shared)
 
 
