@@ -114,7 +114,7 @@ class Prediction:
 
 
 def _mean(
-    name: str, total: npt.NDArray[np.float64], count: npt.NDArray[np.int32]
+    name: str, total: npt.NDArray[np.float64] | np.float64, count: npt.NDArray[np.int32]
 ) -> npt.NDArray[np.float64]:
     """The mean, or its root; NaN where nothing was counted."""
     mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)
