@@ -11,39 +11,6 @@ import pytest
 
 from fedjax_rec.cli import main
 
-PRESET = """
-rounds = 4
-
-[data]
-name = "synthetic"
-num_users = 30
-num_items = 40
-mean_events = 8.0
-
-[algorithm]
-name = "popularity"
-
-[evaluate]
-every = 1
-at_k = [5]
-"""
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """Two rows of two seeds each; a little noise is put into their files, for bands."""
-    folder = tmp_path_factory.mktemp("plot")
-    (folder / "tiny.toml").write_text(PRESET)
-    words = ["sweep", str(folder / "tiny.toml"), "--rounds", "3,4", "--seeds", "0..1"]
-    assert main([*words, "--output", str(folder / "runs")]) == 0
-    for number, log in enumerate(sorted((folder / "runs").rglob("metrics.jsonl"))):
-        rng = np.random.default_rng(number)
-        lines = [json.loads(line) for line in log.read_text().splitlines()]
-        for line in lines:
-            line["test/ndcg@5"] += rng.uniform(-0.05, 0.05)
-        log.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return folder / "runs"
-
 
 def plotted(runs, path, *words):
     return main(["plot", str(runs), "--output", str(path), *words])
@@ -61,7 +28,7 @@ def drawn(text):
 def means_of(runs, rounds):
     logs = sorted(runs.glob(f"tiny/rounds={rounds}/*/metrics.jsonl"))
     of_seeds = [
-        [json.loads(line)["test/ndcg@5"] for line in log.read_text().splitlines()] for log in logs
+        [json.loads(line)["test/ndcg@10"] for line in log.read_text().splitlines()] for log in logs
     ]
     assert len(of_seeds) == 2
     return np.mean(of_seeds, axis=0)
@@ -69,7 +36,7 @@ def means_of(runs, rounds):
 
 def test_lines_lie_where_the_means_over_seeds_are(runs, tmp_path, capsys):
     assert plotted(runs, tmp_path / "figure.svg") == 0
-    assert "NDCG@5, 2 rows" in capsys.readouterr().out
+    assert "NDCG@10, 2 rows" in capsys.readouterr().out
     text = (tmp_path / "figure.svg").read_text()
     lines = drawn(text)
     expected = {0: means_of(runs, 3), 1: means_of(runs, 4)}
@@ -80,13 +47,13 @@ def test_lines_lie_where_the_means_over_seeds_are(runs, tmp_path, capsys):
     slope, start = np.polyfit(values, places, 1)
     assert slope < 0
     np.testing.assert_allclose(slope * values + start, places, atol=0.01)
-    for words in ("popularity, rounds 3", "popularity, rounds 4", "rounds", "NDCG@5"):
+    for words in ("popularity, rounds 3", "popularity, rounds 4", "rounds", "NDCG@10"):
         assert f">{words}<" in text
 
 
 @pytest.mark.parametrize(
     ("by", "name"),
-    [("bytes", "MB sent and received by all clients"), ("people", "NDCG@5 of a person")],
+    [("bytes", "MB sent and received by all clients"), ("people", "NDCG@10 of a person")],
 )
 def test_the_other_axes_have_their_names(runs, tmp_path, by, name):
     assert plotted(runs, tmp_path / "f.svg", "--by", by) == 0
@@ -111,8 +78,11 @@ def test_every_format_is_written_to_its_size_and_alike_each_time(runs, tmp_path)
         ("--output f.svg", "at least one folder"),
         ("RUNS", "ending in .svg, .pdf, .png"),
         ("RUNS --output f.gif", "ending in .svg, .pdf, .png"),
-        ("RUNS --output f.svg --metric ndgc@5", "did you mean 'ndcg@5'"),
-        ("RUNS --output f.svg --metric coverage@5 --by people", "no run has coverage@5 by people"),
+        ("RUNS --output f.svg --metric ndgc@10", "did you mean 'ndcg@10'"),
+        (
+            "RUNS --output f.svg --metric coverage@10 --by people",
+            "no run has coverage@10 by people",
+        ),
         ("RUNS --output f.svg --width 0", "width: expected inches above 0"),
         ("RUNS --output /proc/none/f.svg", "cannot be written"),
         ("nowhere --output f.svg", "nowhere"),
