@@ -1,5 +1,6 @@
 """How good, for whom, on what terms, and at what cost in bytes."""
 
+from fedjax_rec.evaluation.area import area_under_curve
 from fedjax_rec.evaluation.beyond import (
     Consumption,
     consumption,
@@ -49,6 +50,7 @@ __all__ = [
     "Protocol",
     "Question",
     "Ranking",
+    "area_under_curve",
     "auc",
     "build_evaluator",
     "bytes_per_client",

@@ -178,12 +178,12 @@ def _has_noise(summary: Mapping[str, Any]) -> bool:
 
 
 def _areas(metrics: Mapping[str, float]) -> list[str]:
-    words = [
-        f"{split} {_value(metrics[f'{split}/auc'])} "
-        f"(worst decile {_value(metrics.get(f'{split}/worst_decile_auc'))})"
-        for split in SPLITS
-        if f"{split}/auc" in metrics
-    ]
+    words = []
+    for split in SPLITS:
+        area, worst = (f"{split}/{name}" for name in IN_A_LINE)
+        if area in metrics:  # of labels, clients have none of their own
+            of_worst = f" (worst decile {_value(metrics[worst])})" if worst in metrics else ""
+            words.append(f"{split} {_value(metrics[area])}{of_worst}")
     return [f"AUC: {', '.join(words)}"] if words else []
 
 

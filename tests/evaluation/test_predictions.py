@@ -70,7 +70,15 @@ def label_errors(score, value):
     return {
         "log_loss": -np.mean(np.where(value == 1, np.log(p), np.log(1 - p))),
         "accuracy": np.mean((p > 0.5) == (value == 1)),
+        "auc": area(score, value),
     }
+
+
+def area(score, value):
+    """Over every pair of a 1 and a 0, ties half."""
+    above, below = score[value == 1, None], score[value == 0]
+    in_order = (above > below) + 0.5 * (above == below)
+    return np.mean(in_order) if in_order.size else np.nan
 
 
 @pytest.mark.parametrize("kind", ["rating", "label"])
@@ -85,6 +93,7 @@ def test_errors_are_means_over_all_pairs(asked, kind):
     assert tuple(found.metrics) == Prediction(kind).keys
     for user in set(range(NUM_CLIENTS)) - {4}:
         own = errors(*pairs(scores, targets, values, [user]))
+        own.pop("auc", None)  # of all clients' pairs together
         assert {k: v[user] for k, v in found.per_client.items()} == pytest.approx(own, rel=1e-5)
     assert all(np.isnan(v[4]) for v in found.per_client.values())
     assert (found.num_clients, found.num_non_finite, found.ranks) == (NUM_CLIENTS - 1, 0, None)
@@ -99,7 +108,7 @@ def test_the_root_is_taken_of_the_mean_over_pairs_and_not_over_clients(asked):
 @pytest.mark.parametrize("kind", ["rating", "label"])
 def test_a_score_that_is_not_finite_counts_as_0_and_as_wrong(asked, kind, bad):
     scores, targets, values = asked
-    values = values if kind == "rating" else np.zeros_like(values)
+    values = values if kind == "rating" else (values > 3).astype(np.float32)
     broken = scores.copy()
     broken[2, targets[2, 0]] = bad
     with_zero = scores.copy()

@@ -104,6 +104,8 @@ def test_what_is_not_defined_is_a_dash_before_and_after_it_was_written(undefined
     text = printed(lambda console: print_results(console, {"metrics": metrics}))
     assert "AUC: test - (worst decile -)\n" in text
     assert ["ndcg", "-"] in rows(text)
+    of_labels = {"metrics": {"test/auc": 0.75, "test/log_loss": 0.5}}
+    assert "AUC: test 0.7500\n" in printed(lambda console: print_results(console, of_labels))
 
 
 def test_protocols_that_differ_are_marked_and_named():
