@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         load_run,
         simulate,
         simulate_many,
+        start_from,
     )
 
 __version__ = "0.1.0"
@@ -52,6 +53,7 @@ _MODULES = {
         "load_run",
         "simulate",
         "simulate_many",
+        "start_from",
     ),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
@@ -94,6 +96,7 @@ __all__ = [
     "register",
     "simulate",
     "simulate_many",
+    "start_from",
 ]
 
 

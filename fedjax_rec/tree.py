@@ -1,7 +1,7 @@
 """Rows of parts, the view a client gets, and pytree arithmetic that `optax.tree` lacks."""
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -46,6 +46,26 @@ def take(part: PartT, row_ids: RowIds) -> PartT:
         return jax.tree.map(lambda leaf: leaf.at[ids].get(mode="fill", fill_value=0), tree)
 
     return part._replace(rows={name: rows_of(name, tree) for name, tree in part.rows.items()})
+
+
+def named_leaves(tree: PyTree) -> dict[str, Any]:
+    """Path -> leaf: `{"shared/dense/w": ...}`; keys, fields and places alike.
+
+    >>> named_leaves(Part({"item": 1}, (2, {"w": 3})))
+    {'rows/item': 1, 'dense/0': 2, 'dense/1/w': 3}
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
+def with_named(tree: PyTree, named: Mapping[str, Any]) -> PyTree:
+    """The tree with other leaves at some of its paths.
+
+    >>> with_named(Part({"item": 1}, {"w": 3}), {"dense/w": 4, "dense/of another": 5})
+    Part(rows={'item': 1}, dense={'w': 4})
+    """
+    values, structure = named_leaves(tree), jax.tree.structure(tree)
+    return jax.tree.unflatten(structure, [named.get(name, leaf) for name, leaf in values.items()])
 
 
 def put(part: PartT, row_ids: RowIds, new: Part) -> PartT:

@@ -33,7 +33,7 @@ from fedjax_rec.base import (
 )
 from fedjax_rec.clients import local_training
 from fedjax_rec.models import lora
-from fedjax_rec.models.lora import factor_pairs
+from fedjax_rec.models.lora import RESIDUAL, factor_pairs
 from fedjax_rec.models.nested import leaves_of, nested, with_leaves
 from fedjax_rec.tree import take
 
@@ -91,7 +91,7 @@ def fedexlora(
         residuals = leaves_of(state.extra.dense)
         for place, (a, b) in factor_pairs(shared.dense).items():
             gap = exact[place] - jnp.matmul(a, b, precision=HIGHEST)
-            residuals[*place, "residual"] += jnp.where(jnp.any(shares > 0), scale * gap, 0)
+            residuals[*place, RESIDUAL] += jnp.where(jnp.any(shares > 0), scale * gap, 0)
         return state._replace(shared=shared, extra=Part({}, nested(residuals)))
 
     def init_extra(key: Key, shared: Part) -> Part:
@@ -99,7 +99,7 @@ def fedexlora(
             {},
             nested(
                 {
-                    (*place, "residual"): jnp.zeros((*a.shape[:-1], b.shape[-1]))
+                    (*place, RESIDUAL): jnp.zeros((*a.shape[:-1], b.shape[-1]))
                     for place, (a, b) in factor_pairs(shared.dense).items()
                 }
             ),

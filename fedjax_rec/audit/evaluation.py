@@ -54,6 +54,8 @@ def audit_evaluation(
         raise UserError("audit evaluation: asks for rankings; set evaluate.task to ranking")
     if config.stop.select != "validation":
         raise UserError("stop.select: an audit chooses no round on test items; leave it out")
+    if config.start.run:
+        raise UserError("start.run: an audit's arms all begin afresh; leave it out")
     found: dict[str, Scores] = {}
     for arm in ARMS:
         experiment = build(_of_arm(config, arm), notice)

@@ -222,8 +222,10 @@ class _Target:
     @cached_property
     def start(self) -> tuple[ServerState, Clients]:
         """Where the run began."""
-        init = jax.jit(build(self.experiment.algorithm).init, static_argnums=1)
-        state, clients, _ = init(self.experiment.key, self.experiment.data.num_clients)
+        experiment, start = self.experiment, self.experiment.start
+        init = jax.jit(build(experiment.algorithm).init, static_argnums=1)
+        given = start.taken(self.result.state) if start else {}
+        state, clients, _ = init(experiment.key, experiment.data.num_clients, given)
         return state, clients
 
     def on_uploads(self, notes: list[str]) -> dict[str, Finding]:

@@ -76,18 +76,20 @@ def free_memory(host_memory: int | None) -> int | None:
 
 
 def refuse_impossible(experiment: "Experiment", host_memory: int | None) -> None:
-    """Refuses, before anything is allocated, a run whose parameters alone do not fit.
+    """Refuses, before anything is allocated or written, a run that cannot begin.
 
     Args:
       experiment: what is to be run.
       host_memory: what the system had left before the data were read.
 
     Raises:
-      UserError: state and store need more than is available.
+      UserError: its parameters alone need more than is available, or what it is to start from
+        is not there or does not fit.
     """
     from fedjax_rec.reporting import format_bytes
     from fedjax_rec.simulation.footprint import at_rest
 
+    _ = experiment.start
     sizes = at_rest(experiment.algorithm, experiment.data)
     working = experiment.algorithm.server_update.working_bytes
     needed, available = sizes.to_allocate + sizes.data + working, free_memory(host_memory)

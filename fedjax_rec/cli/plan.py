@@ -50,6 +50,7 @@ class Plan:
         load_plugins(self.plugin)
         experiment = build(resolve(config))
         tell_settings()
+        _ = experiment.start  # refused where it does not fit
         plan = make_plan(experiment, limit or free_memory(host_memory))
         if self.json:
             print(to_json(plan, indent=2))

@@ -121,6 +121,18 @@ class ServerConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StartConfig:
+    """What training begins with."""
+
+    run: str = option(
+        "",
+        "Folder of a finished run, on any data: its shared dense parameters (factors, projections, "
+        "towers) are taken over; rows of items and what clients keep are made afresh. Empty: all "
+        "is.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
     """How the model is judged."""
 
@@ -240,6 +252,7 @@ class RunConfig:
     aggregate: AggregateConfig = AggregateConfig()
     privacy: PrivacyConfig = PrivacyConfig()
     server: ServerConfig = ServerConfig()
+    start: StartConfig = StartConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     stop: StopConfig = StopConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()

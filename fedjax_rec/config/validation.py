@@ -363,12 +363,12 @@ def _as_mine(table: dict[str, Any], words: Sequence[str]) -> dict[str, Any]:
     keys = {word[2:].partition("=")[0].replace("-", "_") for word in words if word[:2] == "--"}
     if "data.path" in keys and "data.name" not in keys and table.get("data", {}).get("path"):
         table["data"]["name"] = "mine"
-    data = table.get("data")
-    for name in ("path", "other"):
-        # From any folder the run, once written out, finds its data again.
-        path = data.get(name) if isinstance(data, dict) else None
+    for section, name in (("data", "path"), ("data", "other"), ("start", "run")):
+        # From any folder the run, once written out, finds its data and its start again.
+        paths = table.get(section)
+        path = paths.get(name) if isinstance(paths, dict) else None
         if path and isinstance(path, str) and (place := Path(path).expanduser()).exists():
-            table["data"][name] = str(place.absolute())
+            table[section][name] = str(place.absolute())
     return table
 
 

@@ -4,6 +4,7 @@ import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import jax
@@ -42,8 +43,11 @@ from fedjax_rec.simulation import (
     PrivacyPlan,
     Report,
     Result,
+    Start,
     simulate,
+    start_from,
 )
+from fedjax_rec.simulation.footprint import initial_shapes
 from fedjax_rec.simulation.loggers import OpenLogger
 from fedjax_rec.simulation.scoring import refuse_unread
 
@@ -79,6 +83,19 @@ class Experiment:
         """Root of every random number."""
         return jax.random.key(self.config.seed)
 
+    @cached_property
+    def start(self) -> Start | None:
+        """What training begins with; `None`: everything is drawn. A finished run never reads it.
+
+        Raises:
+          UserError: there is no such run, or it does not fit this one.
+        """
+        if not self.config.start.run:
+            return None
+        start = start_from(self.config.start.run)
+        start.taken(initial_shapes(self.algorithm, self.data.num_clients).state)
+        return start
+
     def run(
         self,
         output: Path,
@@ -111,6 +128,7 @@ class Experiment:
             resume=resume,
             execution=self.execution,
             privacy=self.privacy,
+            start=self.start,
             report=report,
             notice=notice,
             config=to_toml(self.config),

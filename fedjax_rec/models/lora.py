@@ -24,6 +24,9 @@ from fedjax_rec.models.checks import refuse_out_of_range
 from fedjax_rec.models.nested import leaf_at, leaves_of, named_by, nested, with_leaves
 
 FACTORS = ("a", "b")
+RESIDUAL = "residual"
+"""What is added to a frozen kernel, at its place in what the server keeps."""
+
 _DRAW = 0x10A4  # apart from the keys by which the base is drawn
 
 
@@ -206,7 +209,7 @@ class _Parts:
             mine[name] = (mine[name] + every.pop(name)).astype(mine[name].dtype)
         residuals = leaves_of(view.extra.dense)
         for name in self.kernels:
-            if (residual := residuals.get((*name[:-1], "residual"))) is not None:
+            if (residual := residuals.get((*name[:-1], RESIDUAL))) is not None:
                 side = every if name in every else mine
                 side[name] = (side[name] + residual).astype(side[name].dtype)
         for name in self.frozen.keys() & self.kernels.keys():

@@ -13,6 +13,7 @@ from fedjax_rec.simulation.plans import (
 )
 from fedjax_rec.simulation.records import write_atomically, write_json
 from fedjax_rec.simulation.scoring import evaluate
+from fedjax_rec.simulation.start import Start, start_from
 from fedjax_rec.simulation.trials import simulate_many
 
 __all__ = [
@@ -24,12 +25,14 @@ __all__ = [
     "PrivacyPlan",
     "Report",
     "Result",
+    "Start",
     "build",
     "evaluate",
     "load_run",
     "pad_cohort",
     "simulate",
     "simulate_many",
+    "start_from",
     "write_atomically",
     "write_json",
 ]

@@ -6,19 +6,20 @@ is written the checksums of its files, so that a damaged step is noticed.
 
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from orbax import checkpoint as ocp
 
 from fedjax_rec.base import PyTree
 from fedjax_rec.errors import UserError
+from fedjax_rec.simulation.identity import checksum
 from fedjax_rec.simulation.records import write_json
+from fedjax_rec.tree import named_leaves, with_named
 
 SEAL = "files.json"
 """Checksums of a step's files, in its folder."""
@@ -112,7 +113,7 @@ class Checkpointer:
         try:
             items = ocp.args.Composite(record=ocp.args.JsonRestore())
             record = self._manager.restore(step, args=items).record
-            if record["checksums"].keys() != _by_name(like).keys():
+            if record["checksums"].keys() != named_leaves(like).keys():
                 reason = "it holds the state of another algorithm"
             else:
                 items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
@@ -124,6 +125,35 @@ class Checkpointer:
         if reason:
             raise self._damaged(step, reason)
         return tree, record
+
+    def arrays(self, step: int, is_wanted: Callable[[str], bool]) -> dict[str, Any]:
+        """Some arrays of a step by name, whatever else it holds; no others are read.
+
+        Args:
+          step: one that is there.
+          is_wanted: of an array's name, such as `0/shared/dense/head/kernel`.
+
+        Raises:
+          UserError: the step is missing or damaged.
+        """
+        record = self.record(step)
+        if record is None:
+            raise self._damaged(step, _broken_seal(self.folder / str(step)) or "no record")
+        handler, place = ocp.PyTreeCheckpointHandler(), self.folder / str(step) / "state"
+        try:
+            stored = handler.metadata(place).tree
+            chosen = {name: is_wanted(name) for name in named_leaves(stored)}
+            like = with_named(stored, {n: ocp.PLACEHOLDER for n in chosen if not chosen[n]})
+            as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), like)
+            args = ocp.args.PyTreeRestore(item=like, restore_args=as_numpy)
+            leaves = named_leaves(handler.restore(place, args=args))
+        except Exception as error:  # noqa: BLE001  orbax and tensorstore raise many kinds
+            reason = (str(error) or type(error).__name__).splitlines()[0][:100]
+            raise self._damaged(step, reason) from None
+        found = {name: leaf for name, leaf in leaves.items() if is_wanted(name)}
+        if any(checksum(leaf) != record["checksums"][name] for name, leaf in found.items()):
+            raise self._damaged(step, "checksums differ")
+        return found
 
     def _damaged(self, step: int, reason: str) -> UserError:
         return UserError(f"checkpoint {self.folder / str(step)} is damaged ({reason})")
@@ -166,20 +196,6 @@ def _broken_seal(step: Path) -> str:
     return f"{changed[0]} is not as it was written" if changed else ""
 
 
-def _by_name(tree: PyTree) -> dict[str, Any]:
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): leaf
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-    }
-
-
 def _checksums(tree: PyTree) -> dict[str, str]:
     """Name -> dtype, shape and CRC-32 of every array."""
-
-    def checksum(leaf: Any) -> str:
-        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            leaf = jax.random.key_data(leaf)
-        array = np.asarray(jax.device_get(leaf))
-        return f"{array.dtype}{list(array.shape)}:{zlib.crc32(array.tobytes()):08x}"
-
-    return {name: checksum(leaf) for name, leaf in _by_name(tree).items()}
+    return {name: checksum(leaf) for name, leaf in named_leaves(tree).items()}

@@ -3,9 +3,10 @@
 Clients train in `streaming` where their rows come once, else in `general`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -47,9 +48,11 @@ from fedjax_rec.simulation.mistakes import checked_state, in_words
 from fedjax_rec.simulation.row_buffer import RowBuffer, add_to_table
 from fedjax_rec.simulation.streamable import is_streamed, may_recur
 from fedjax_rec.simulation.streaming import buffer_for, train_light
+from fedjax_rec.tree import with_named
 
 CARRY_SPECS: Any = Carry(EVERYWHERE, BY_CLIENT, EVERYWHERE)  # type: ignore[arg-type]
 BUFFER_SPECS: Any = RowBuffer(BY_CLIENT, BY_CLIENT, EVERYWHERE)  # type: ignore[arg-type]
+NOTHING: Mapping[str, Array] = MappingProxyType({})
 INIT_BATCH = 256  # clients initialised at once: bounds the memory, not the result
 
 
@@ -87,7 +90,7 @@ class Method:
 class Engine(NamedTuple):
     """The pure functions that `build` returns."""
 
-    init: Callable[[Key, int], tuple[ServerState, Clients, Part]]
+    init: Callable[..., tuple[ServerState, Clients, Part]]
     step: Callable[[ServerState, Clients, Cohort, Fixed], tuple[ServerState, Clients, RoundInfo]]
     rounds: Callable[[ServerState, Clients, Cohort, Fixed], tuple[ServerState, Clients, RoundInfo]]
 
@@ -100,7 +103,8 @@ def build(algorithm: FederatedAlgorithm, execution: Execution = Execution()) -> 
       execution: how to run it.
 
     Returns:
-      `init(key, num_clients) -> (state, clients, frozen)`,
+      `init(key, num_clients) -> (state, clients, frozen)`, which may be given leaves of the state
+      by name, see `simulation.start`,
       `step(state, clients, cohort, fixed) -> (state, clients, info)`, and `rounds`, the
       same for a stretch of rounds, with cohorts and info `[rounds, ...]`. All are pure and
       to be jitted; donate state and clients.
@@ -137,10 +141,12 @@ def pad_cohort(client_ids: npt.ArrayLike, capacity: int) -> Cohort:
 
 
 def _init(
-    algorithm: FederatedAlgorithm, key: Key, num_clients: int
+    algorithm: FederatedAlgorithm, key: Key, num_clients: int, given: Mapping[str, Array] = NOTHING
 ) -> tuple[ServerState, Clients, Part]:
+    """What a run begins with; leaves of the state are drawn unless they are `given` by name."""
     server_key = partial(base.derive_key, key, 0, base.SERVER)
-    shared, frozen = algorithm.model.init(server_key(base.INIT))
+    drawn, frozen = algorithm.model.init(server_key(base.INIT))
+    shared = with_named({"shared": drawn}, given)["shared"]
     template = algorithm.template(shared)
 
     def one_client(client_id: Array) -> Clients:
@@ -159,6 +165,7 @@ def _init(
         aggregate_state=algorithm.aggregate.init(server_key(base.INIT_AGGREGATE), template),
         extra=algorithm.init_extra(server_key(base.INIT_EXTRA), shared),
     )
+    state = with_named(state, given)
     clients = jax.lax.map(one_client, jnp.arange(num_clients), batch_size=INIT_BATCH)
     return state, clients, frozen
 

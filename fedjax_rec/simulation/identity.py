@@ -21,6 +21,7 @@ import numpy as np
 from fedjax_rec.base import CohortSampler, FederatedAlgorithm, Key, Part, PyTree
 from fedjax_rec.data import FederatedData, fingerprint
 from fedjax_rec.simulation.plans import EarlyStop, EvaluationPlan
+from fedjax_rec.tree import named_leaves
 
 Facts = dict[str, Any]
 """JSON: part -> key -> value."""
@@ -53,8 +54,8 @@ def identity_of(
             "key": {"words": np.asarray(jax.random.key_data(key)).ravel().tolist()},
             "algorithm": recipe.describe() if recipe else {},
             "slots": dict(_described(parts)),
-            "shapes": {name: _shape(leaf) for name, leaf in _leaves(initial)},
-            "frozen": {name: _checksum(leaf) for name, leaf in _leaves(frozen)},
+            "shapes": {name: shape_of(leaf) for name, leaf in named_leaves(initial).items()},
+            "frozen": {name: checksum(leaf) for name, leaf in named_leaves(frozen).items()},
             "data": fingerprint(data),
         }
     )
@@ -145,7 +146,7 @@ def _walk(path: str, value: Any, above: frozenset[int], depth: int) -> Iterator[
         yield path, value
         return
     if isinstance(value, np.ndarray | np.generic | jax.Array):
-        yield path, _checksum(value)
+        yield path, checksum(value)
         return
     yield path or ".", _kind(value)
     if id(value) in above or depth > DEEPEST:
@@ -196,20 +197,21 @@ def _held_by_function(function: types.FunctionType) -> dict[Any, Any]:
 # ------------------------------------------------------------------- plain data
 
 
-def _leaves(tree: PyTree) -> Iterator[tuple[str, Any]]:
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        yield jax.tree_util.keystr(path, simple=True, separator="/"), leaf
+def shape_of(leaf: Any) -> str:
+    """Dtype and shape of an array, or of a `jax.ShapeDtypeStruct`.
 
-
-def _shape(leaf: Any) -> str:
+    >>> shape_of(np.zeros((2, 3), np.float32))
+    'float32[2, 3]'
+    """
     return f"{leaf.dtype}{list(leaf.shape)}"
 
 
-def _checksum(leaf: Any) -> str:
+def checksum(leaf: Any) -> str:
+    """Dtype, shape and CRC-32 of an array."""
     if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         leaf = jax.random.key_data(leaf)
     array = np.asarray(leaf)
-    return f"{_shape(array)}:{zlib.crc32(array.tobytes()):08x}"
+    return f"{shape_of(array)}:{zlib.crc32(array.tobytes()):08x}"
 
 
 def _plain(facts: Facts) -> Facts:

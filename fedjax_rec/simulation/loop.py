@@ -57,6 +57,7 @@ from fedjax_rec.simulation.progress import Progress
 from fedjax_rec.simulation.records import write_json, write_per_client
 from fedjax_rec.simulation.rounds import draw_cohorts, host_seed, stretch_ends
 from fedjax_rec.simulation.scoring import Scorer, refuse_unread
+from fedjax_rec.simulation.start import Start
 from fedjax_rec.simulation.storage import (
     refuse_another,
     restore_latest,
@@ -81,6 +82,7 @@ def simulate(
     resume: bool = True,
     execution: Execution = Execution(num_devices=0),
     privacy: PrivacyPlan = PrivacyPlan(),
+    start: Start | None = None,
     report: Callable[[Report], None] = lambda report: None,
     notice: Callable[[str], None] = print_notice,
     config: str = "",
@@ -105,6 +107,7 @@ def simulate(
       execution: how rounds are run; never changes results. A program that could hang on
         several devices is run on one.
       privacy: where noise that the aggregate adds must end.
+      start: shared dense parameters to begin with, in place of drawn ones: see `start_from`.
       report: called after each stretch of rounds.
       notice: gets lines for the user; they go to standard error by default.
       config: the configuration that all this was built from, as TOML; "" describes the rest.
@@ -149,6 +152,7 @@ def simulate(
         resume=resume,
         execution=execution,
         privacy=privacy,
+        start=start,
         report=report,
         notice=notice,
         config=config,
@@ -180,7 +184,9 @@ def _simulate(asked: Asked) -> Result:
     for line in filter(None, (missing_settings_line(), cuda_warning())):
         notice(line)
     execution = replace(asked.execution, num_devices=placement.num_devices)
-    state, clients, frozen = _initial(programs, data, key)
+    given = asked.given
+    state, clients, frozen = _initial(programs, data, key, given)
+    asked.refuse_other_base(frozen)
     fixed = Fixed(frozen, data.clients)
     down, up = received(algorithm, state), jax.eval_shape(algorithm.template, state.shared)
     progress = Progress(Communication(asked.payload))
@@ -196,7 +202,7 @@ def _simulate(asked: Asked) -> Result:
         state, clients = placement.everywhere(state), placement.spread(clients)
         placed = placement.spread_fixed(fixed)
         first_round, started = progress.round, time.monotonic()
-        asked.tell_start(first_round if restored else None)
+        asked.tell_start(first_round if restored else None, state)
         rounds = promise.last_round(progress.ledger, first_round, rounds, notice)
         with interruptible(is_on=output is not None) as interrupt:
             for end in stretch_ends(first_round, rounds, intervals):
@@ -279,6 +285,7 @@ def _summary(
         "data": identity["data"],
         "identity": digests(identity),
         "plugins": dict(asked.plugins),
+        "start": asked.start and {"run": str(asked.start.source), **asked.start.facts},
     }
 
 
@@ -342,13 +349,18 @@ def load_run(
     return Parameters(state, clients, frozen)
 
 
-def _initial(shared: Shared, data: FederatedData, key: Key) -> tuple[ServerState, Clients, Part]:
+def _initial(
+    shared: Shared,
+    data: FederatedData,
+    key: Key,
+    given: Mapping[str, npt.NDArray[Any]] = MappingProxyType({}),
+) -> tuple[ServerState, Clients, Part]:
     num_clients = data.num_clients
 
-    def make(algorithm: FederatedAlgorithm) -> Callable[[Key], Any]:
-        return lambda key: build(algorithm).init(key, num_clients)
+    def make(algorithm: FederatedAlgorithm) -> Callable[..., Any]:
+        return lambda key, given: build(algorithm).init(key, num_clients, given)
 
-    state, clients, drawn = shared.call(("init", num_clients), make, key)
+    state, clients, drawn = shared.call(("init", num_clients), make, key, dict(given))
     return state, clients, with_weights(shared.algorithm.model, drawn)
 
 

@@ -20,6 +20,10 @@ from fedjax_rec.privacy.accounting import COARSE, spent
 from fedjax_rec.simulation.plans import EarlyStop, PrivacyPlan
 
 ROWS = "payload rows: each client's message names the rows that it touched, to whoever carries it"
+GIVEN = (
+    "the parameters that training started from: what they tell of the people whose data trained "
+    "them is the matter of that run, and adds to this one for whoever was in both"
+)
 
 
 @cache
@@ -37,6 +41,7 @@ class Promise:
       event: how its cohorts are drawn.
       stop: by which its reported round is chosen.
       payload: what a real client would send.
+      is_given: whether the run starts from parameters that another one has trained.
     """
 
     plan: PrivacyPlan
@@ -44,6 +49,7 @@ class Promise:
     event: SamplingEvent
     stop: EarlyStop | None
     payload: str
+    is_given: bool = False
 
     @property
     def delta(self) -> float:
@@ -105,6 +111,7 @@ class Promise:
 
     def report(self, ledger: Ledger) -> PrivacyReport:
         """What may be said of the executed rounds."""
+        said = {ROWS: self.payload == "rows", GIVEN: self.is_given}
         bound = decided(lambda: float(self.aggregate.bound(math.inf, None)))
         return report_of(
             ledger,
@@ -112,7 +119,7 @@ class Promise:
             clip_norm=bound,
             unit=self.plan.unit,
             problems=list(self._problems()) if ledger else ["no noise is added"],
-            extra_not_covered=[ROWS] if self.payload == "rows" else [],
+            extra_not_covered=[line for line, holds in said.items() if holds],
         )
 
     def _problems(self) -> list[str]:

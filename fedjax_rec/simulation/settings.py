@@ -44,10 +44,11 @@ def _asked(identity: Facts, rounds: int) -> str:
 
 def _recorded(identity: Facts) -> str:
     """What the run found, and no reader of a configuration reads as a setting."""
-    plugins = identity.get("plugins")
+    plugins, start = identity.get("plugins"), identity.get("start")
     return (
         _table("recorded.data", identity["data"])
         + (_table("recorded.plugins", plugins) if plugins else "")
+        + (_table("recorded.start", start) if start else "")
         + _table("recorded.sha256", digests(identity))
     )
 

@@ -200,7 +200,7 @@ def refuse_another(
         return
     if "identity" not in record:
         notice(f"warning: {folder}: an older version made it, and it does not say of what")
-    elif words := difference_in_words(record["identity"], identity):
+    elif words := difference_in_words({"start": {}} | record["identity"], identity):
         raise UserError(
             f"{folder}: holds another run: {words}; choose another folder (--output), or start "
             "over with resume=False (--no-resume)"
