@@ -19,6 +19,7 @@ from fedjax_rec.algorithms.fedrap import fedrap
 from fedjax_rec.algorithms.fedrecon import fedrecon
 from fedjax_rec.algorithms.fedrep import fedrep
 from fedjax_rec.algorithms.fedsgd import fedsgd
+from fedjax_rec.algorithms.fellrec import fellrec
 from fedjax_rec.algorithms.finetuning import finetuning
 from fedjax_rec.algorithms.gpfedrec import gpfedrec
 from fedjax_rec.algorithms.lora_products import fedexlora, flexlora
@@ -56,6 +57,7 @@ __all__ = [
     "fedrep",
     "fedsgd",
     "fedyogi",
+    "fellrec",
     "finetuning",
     "flexlora",
     "gpfedrec",

@@ -7,12 +7,12 @@ KDD.
 from dataclasses import replace
 from typing import Literal
 
-import jax
 import jax.numpy as jnp
 import optax
 
 from fedjax_rec.algorithms.checks import refuse_outside
 from fedjax_rec.algorithms.fedavg import fedavg
+from fedjax_rec.algorithms.likeness import cosines
 from fedjax_rec.algorithms.personalise import personalise
 from fedjax_rec.base import (
     AggregateTransform,
@@ -170,10 +170,7 @@ def gpfedrec(
 def _graph(tables: Array, is_in: Array, threshold: float, is_released: bool) -> Array:
     """`[C, C]` A, whose rows sum to 1, of tables `[C, I, D]`; 0 beside who is not in."""
     flat, itself = tables.reshape(len(tables), -1), jnp.eye(len(tables))
-    norm = jnp.sqrt(jnp.sum(flat**2, axis=1))
-    # all are close to 1: fewer bits than float32 has would not tell neighbours apart
-    product = jnp.matmul(flat, flat.T, precision=jax.lax.Precision.HIGHEST)
-    cosine = product / jnp.maximum(norm * norm[:, None], jnp.finfo(norm.dtype).tiny)
+    cosine = cosines(flat)
     likeness = jnp.where(itself, 0, 1 - cosine) if is_released else jnp.where(itself, 1, cosine)
     pairs = is_in & is_in[:, None]
     mean = jnp.sum(likeness, where=pairs) / jnp.maximum(jnp.sum(pairs), 1)

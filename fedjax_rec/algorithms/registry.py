@@ -18,6 +18,7 @@ from fedjax_rec.algorithms.fedrap import fedrap
 from fedjax_rec.algorithms.fedrecon import fedrecon
 from fedjax_rec.algorithms.fedrep import fedrep
 from fedjax_rec.algorithms.fedsgd import fedsgd
+from fedjax_rec.algorithms.fellrec import fellrec
 from fedjax_rec.algorithms.finetuning import finetuning
 from fedjax_rec.algorithms.gpfedrec import gpfedrec
 from fedjax_rec.algorithms.lora_products import fedexlora, flexlora
@@ -58,6 +59,7 @@ OWN = {
     "feddyn": on_recommender(feddyn, without=SLICED, is_sliced=False),
     "fedlora": on_recommender(fedlora, model="sasrec"),
     "fedexlora": on_recommender(fedexlora, model="sasrec"),
+    "fellrec": on_recommender(fellrec, model="sasrec"),
     "flexlora": on_recommender(flexlora, model="sasrec"),
     "finetuning": on_recommender(finetuning),
     "reptile": on_recommender(reptile),
@@ -65,8 +67,9 @@ OWN = {
     "fedrep": on_recommender(fedrep, model="gmf"),
     "ditto": on_recommender(ditto, without=SLICED, is_sliced=False),
 }
-"""Name -> factory `(num_items, *, own options, aggregate, server_optimizer)`, and `num_clients`
-or `num_other` where the algorithm has to know it, `features` where clients hold records."""
+"""Name -> factory `(num_items, *, own options, aggregate, server_optimizer)`, and `num_clients`,
+`num_slots` or `num_other` where the algorithm has to know it, `features` where clients hold
+records."""
 
 for name, factory in OWN.items():
     ALGORITHMS.register(name, factory)

@@ -113,6 +113,7 @@ def parts_for(
 
     every: dict[str, Any] = {
         "num_clients": len(data.training_clients),
+        "num_slots": data.num_clients,
         "num_other": data.clients.num_other,
         "data": data.clients,
         "held_users": data.split.held_users,

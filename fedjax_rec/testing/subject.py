@@ -64,6 +64,7 @@ class Subject:
         clients = self.data.clients
         known = SETTINGS | {
             "num_clients": self.data.num_clients,
+            "num_slots": self.data.num_clients,
             "num_other": clients.num_other,
             "data": clients,
             "features": toy_features(clients.num_items),

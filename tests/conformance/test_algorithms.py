@@ -11,7 +11,7 @@ from fedjax_rec.testing import CHECKS, Subject, toy_data_for
 FACTORIES = {**ALGORITHMS, **BASELINES}
 VARIANTS = (
     "fedavg fedavgm fedadagrad fedyogi fedsgd fedprox fedncf finetuning reptile fedper"  # noqa: SIM905
-    " fedmf_explicit bpr_mf ease gmf mlp neumf fedlora fedexlora flexlora".split()
+    " fedmf_explicit bpr_mf ease gmf mlp neumf fedlora fedexlora flexlora fellrec".split()
 )
 """Whose parts another entry has too: they are checked by `make slow`."""
 
@@ -20,7 +20,7 @@ COSTLY = ("equals_debug", "ignores_padding", "ignores_chunks")
 """Laws of the engine more than of an algorithm: a few algorithms, and all in `make slow`."""
 
 LORA = {"item_learning_rate": 0.1, "dense_learning_rate": 0.1}
-OPTIONS = {"fedlora": LORA, "fedexlora": LORA, "flexlora": LORA}
+OPTIONS = {"fedlora": LORA, "fedexlora": LORA, "flexlora": LORA, "fellrec": LORA}
 """Of what learns too little in ten rounds at rates that suit a transformer."""
 
 FEW = ("fedmf", "fedrep", "fedcmf", "popularity")
