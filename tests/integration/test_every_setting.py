@@ -29,6 +29,7 @@ PLAIN = {
 }
 QUICK = {"algorithm.name": "fedmf_explicit", "algorithm.dim": 2}  # compiles fastest
 FEDMF = {"algorithm.name": "fedmf", "algorithm.dim": 2, "algorithm.batch_size": 32}
+TOWER = FEDMF | {"algorithm.name": "fedavg", "algorithm.model": "gmf"}
 SILOS = {
     "split.holdout": "common_records",
     "split.validation": "none",
@@ -298,6 +299,7 @@ CASES = {
         1, (metrics, stated("clients_seed")), {"evaluate.clients": 4, "evaluate.clients_seed": 0}
     ),
     "evaluate.score_ties": Case("optimistic", (metrics, stated("score_ties"))),
+    "start.run": Case("EARLIER", (parameters,), TOWER, same=(asked_for, trained_on)),
     "stop.metric": Case(
         "valid/auc", (rounds,), {"stop.target": 0.3, "stop.metric": "valid/precision@10"}
     ),
@@ -376,6 +378,8 @@ def ran(own_data, rated_folder, tmp_path_factory):
         for key in ("data.path", "data.other"):
             if flat.get(key) in own_data:
                 flat[key] = own_data[flat[key]]
+        if flat.get("start.run") == "EARLIER":
+            flat["start.run"] = str(of(TOWER | {"seed": 5}).folder)
         if flat.get("silos.number"):
             flat |= OWN | {"data.name": "small", "data.path": rated_folder, "stop.metric": None}
         if flat.get("evaluate.task", "ranking") != "ranking":
