@@ -61,7 +61,7 @@ def fedexlora(
     `R <- R + alpha / r (sum_k p_k a_k b_k - (sum_k p_k a_k)(sum_k p_k b_k))`, `W = W_0 + R`.
 
     R is the server's state and sent to all: as large as the adapted kernels, in bytes and in a
-    checkpoint. An evaluation encodes items with it chunk by chunk, not once.
+    checkpoint.
 
     Args:
       model, objective, optimizer, paths, rank, alpha, trained: those of `fedlora`.
@@ -81,7 +81,7 @@ def fedexlora(
     >>> fedexlora(*recommender(50, model="sasrec", dim=8), rank=2).aggregate.is_stacked
     True
     """
-    adapted = replace(lora(model, paths, rank, alpha=alpha, trained=trained), item_side=None)
+    adapted = lora(model, paths, rank, alpha=alpha, trained=trained)
     scale = alpha / rank
 
     def add(state: ServerState, stack: Message, cohort: Cohort) -> ServerState:

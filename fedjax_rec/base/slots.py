@@ -49,15 +49,17 @@ class Weights:
 class ItemSide:
     """What a score knows of items whoever asks: computed once, then read by every client.
 
-    `score(view, inputs, encode(view.shared, view.frozen))` is `Model.score(view, inputs)` on whole
-    tables. `encode` is given nothing that a client keeps, so that it cannot depend on one.
+    On whole tables `score(view, inputs, encode(view.shared, view.frozen, view.extra))` is
+    `Model.score(view, inputs)`. `encode` is given nothing that a client keeps, so that it cannot
+    depend on one.
 
     Attributes:
-      encode: `(shared, frozen) -> encoded`, of the whole catalogue: a text tower's vectors.
+      encode: `(shared, frozen, extra) -> encoded`, of the whole catalogue: a text tower's
+        vectors. Extra is the server's own state, which most models do not read.
       score: `(view, inputs, encoded) -> scores`.
     """
 
-    encode: Callable[[Part, Part], PyTree]
+    encode: Callable[[Part, Part, Part], PyTree]
     score: Callable[[View, Inputs, PyTree], Array]
 
 

@@ -134,9 +134,9 @@ def _side(model: Model, inside: Callable[[View], View]) -> ItemSide | None:
     if side is None:
         return None
 
-    def encode(sent: Part, frozen: Part) -> PyTree:
+    def encode(sent: Part, frozen: Part, extra: Part) -> PyTree:
         start, rest = _unpaired(frozen)
-        return side.encode(_joined(sent, start), rest)
+        return side.encode(_joined(sent, start), rest, extra)
 
     def score(view: View, inputs: Inputs, encoded: PyTree) -> Array:
         return side.score(inside(view), inputs, encoded)
@@ -154,7 +154,7 @@ def _encodes_by_own(model: Model, is_own: IsOwn, is_wanted: bool) -> bool:
         return False
     shared, drawn = jax.eval_shape(model.init, jax.random.key(0))
     weights = model.weights.like() if model.weights else empty()
-    parts = shared, joined(drawn, weights)
+    parts = shared, joined(drawn, weights), empty()
     is_read = leaves_read(model.item_side.encode, *parts)
     paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(parts[0])]
     own = [path for path, reads in zip(paths, is_read, strict=False) if reads and is_own(path)]

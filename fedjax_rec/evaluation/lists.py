@@ -70,7 +70,8 @@ def top_k_of_all(
     size = min(most, data.num_clients)
     width = max(int(np.diff(offsets).max(initial=0)), 1)
     side = encodes_once(algorithm)
-    encoded = None if side is None else jax.jit(side.encode)(state.shared, fixed.frozen)
+    parts = state.shared, fixed.frozen, state.extra
+    encoded = None if side is None else jax.jit(side.encode)(*parts)
     ask = _asking(algorithm, length, min(k, num_items))
     for begin in range(0, data.num_clients, size):
         ids = np.arange(begin, min(begin + size, data.num_clients))

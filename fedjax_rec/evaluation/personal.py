@@ -80,7 +80,7 @@ def each_scores_of(
     """
     side = encodes_once(algorithm)
     if side is not None and encoded is None:
-        encoded = side.encode(state.shared, fixed.frozen)
+        encoded = side.encode(state.shared, fixed.frozen, state.extra)
     scoring = _Scoring(algorithm, state, clients, fixed, side, encoded)
 
     def each_scores(

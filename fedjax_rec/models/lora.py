@@ -108,11 +108,11 @@ def lora(
         assert model.factors is not None
         return applied(model.factors, view, inputs)  # type: ignore[no-any-return]
 
-    def encode(shared: Part, frozen: Part) -> PyTree:
+    def encode(shared: Part, frozen: Part, extra: Part) -> PyTree:
         side, nobody = model.item_side, nothing_private()
         assert side is not None
-        view = View(shared, nobody, frozen, nobody, empty())
-        return applied(lambda v: side.encode(v.shared, v.frozen), view, checks=False)
+        view = View(shared, nobody, frozen, nobody, extra)
+        return applied(lambda v: side.encode(v.shared, v.frozen, v.extra), view, checks=False)
 
     def score_encoded(view: View, inputs: Inputs, encoded: PyTree) -> Array:
         side = model.item_side

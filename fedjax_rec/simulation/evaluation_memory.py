@@ -73,7 +73,7 @@ def evaluation_memory(
     encoded, encoding = None, 0
     if programs.is_encoded:
         whole = initial_shapes(algorithm, data.num_clients)
-        parts = whole.state.shared, whole.frozen
+        parts = whole.state.shared, whole.frozen, whole.state.extra
         encoding = _working(shared.compiled(*programs.encode, *parts))
         side = algorithm.model.item_side
         assert side is not None

@@ -317,7 +317,7 @@ class Programs:
         def ask(algorithm: FederatedAlgorithm) -> Asker:
             return _where_they_live(placement, asker(of(algorithm), question))
 
-        def encode(algorithm: FederatedAlgorithm) -> Callable[[Part, Part], PyTree]:
+        def encode(algorithm: FederatedAlgorithm) -> Callable[[Part, Part, Part], PyTree]:
             side = encodes_once(of(algorithm))
             assert side is not None
             return side.encode
@@ -334,7 +334,7 @@ def _asking(shared: Shared, placement: Placement, plan: EvaluationPlan, kind: st
     def ask(state: ServerState, clients: Clients, fixed: Fixed, splits: Splits) -> dict[str, Found]:
         encoded = None
         if programs.is_encoded:  # once, on one device
-            parts = placement.on_one((state.shared, fixed.frozen))
+            parts = placement.on_one((state.shared, fixed.frozen, state.extra))
             encoded = placement.everywhere(shared.call(*programs.encode, *parts))
         found = shared.call(*programs.ask, state, clients, fixed, splits, encoded)
         answered: dict[str, Found] = jax.tree.map(placement.undeal, jax.device_get(found))

@@ -86,7 +86,7 @@ def llm_ranker(
     def score(view: View, inputs: Inputs) -> Array:
         return odds(view.frozen, gather(view.frozen.rows["item"], inputs.ids))
 
-    def encode(shared: Part, frozen: Part) -> PyTree:
+    def encode(shared: Part, frozen: Part, extra: Part) -> PyTree:
         number = frozen.rows["item"]
         blocks = jnp.pad(number, (0, -num_items % BLOCK)).reshape(-1, BLOCK)
         found = jax.lax.map(lambda block: odds(frozen, block), blocks)

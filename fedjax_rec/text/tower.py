@@ -118,7 +118,7 @@ def text_tower(
         user: Array = view.private.dense
         return user @ vectors_of(view.shared, view.frozen, inputs.ids).T
 
-    def encode(shared: Part, frozen: Part) -> PyTree:
+    def encode(shared: Part, frozen: Part, extra: Part) -> PyTree:
         number = frozen.rows["item"]
         blocks = jnp.pad(number, (0, -num_items % BLOCK)).reshape(-1, BLOCK)
         found = jax.lax.map(lambda block: texts(shared, frozen, block), blocks)

@@ -244,7 +244,7 @@ def test_noise_and_numbers_that_cannot_be_are_refused() -> None:
     for change in ({"heat": 0.0}, {"slowness": 0.0}, {"temperature": 0.0}):
         with pytest.raises(ValueError, match=f"{next(iter(change))} must be in"):
             make(**change)
-    side = ItemSide(lambda shared, frozen: (), MODEL.score)  # type: ignore[arg-type]
+    side = ItemSide(lambda shared, frozen, extra: (), MODEL.score)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="set encodes_alone, or use fedlora"):
         fellrec(replace(MODEL, item_side=side), OBJECTIVE, optax.sgd(0.1), num_slots=3)
     encoded = fellrec(

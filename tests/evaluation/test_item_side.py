@@ -38,7 +38,7 @@ _, OBJECTIVE, OPTIMIZER = recommender(NUM_ITEMS, num_negatives=2, batch_size=16)
 ENCODED: list[Any] = []
 
 
-def encode(shared: Part, frozen: Part) -> Any:
+def encode(shared: Part, frozen: Part, extra: Part) -> Any:
     """Sines are taken nowhere else, so that they can be found in a program."""
     ENCODED.append(shared)
     return jnp.sin(0.3 * frozen.rows["item"] @ shared.dense["tower"])
@@ -50,7 +50,7 @@ def from_encoded(view: View, inputs: Inputs, encoded: Any) -> Any:
 
 
 def score(view: View, inputs: Inputs) -> Any:
-    return from_encoded(view, inputs, encode(view.shared, view.frozen))
+    return from_encoded(view, inputs, encode(view.shared, view.frozen, view.extra))
 
 
 def init(key: Key) -> tuple[Part, Part]:

@@ -82,7 +82,7 @@ def test_rows_of_a_slice_and_all_prompts_at_once_score_alike(
     view = view_of(model)
     whole, side = model.score(view, Inputs(None)), model.item_side
     assert side is not None
-    encoded = side.encode(view.shared, view.frozen)
+    encoded = side.encode(view.shared, view.frozen, view.extra)
     np.testing.assert_allclose(side.score(view, Inputs(None), encoded), whole, atol=1e-4)
     ids = jnp.array([4, 18, 0, NUM + 3])  # the last one is padding
     part = take_view(view, {"item": ids})

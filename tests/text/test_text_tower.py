@@ -1,5 +1,6 @@
 """The recommender that reads titles: what it scores, from where, and what it refuses."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fedjax_rec.base import Inputs, Model, View, empty, nothing_private
+from fedjax_rec import evaluate, recommend_all
+from fedjax_rec.algorithms.lora_products import fedexlora
+from fedjax_rec.base import Inputs, Model, ServerState, View, empty, nothing_private
+from fedjax_rec.data import load
 from fedjax_rec.errors import UserError
+from fedjax_rec.evaluation.personal import encodes_once
 from fedjax_rec.models import lora
 from fedjax_rec.models.nested import leaves_of
+from fedjax_rec.recommenders import recommender
+from fedjax_rec.simulation import EvaluationPlan, build
+from fedjax_rec.simulation.plans import Parameters
 from fedjax_rec.simulation.weights import with_weights
 from fedjax_rec.text import catalogue, pretrained, text_tower, tokens_of
 from fedjax_rec.tree import take_view
@@ -79,7 +87,7 @@ def test_rows_of_a_slice_and_the_encoded_catalogue_score_alike(
     whole = model.score(view, Inputs(None))
     side = model.item_side
     assert side is not None
-    encoded = side.encode(view.shared, view.frozen)
+    encoded = side.encode(view.shared, view.frozen, view.extra)
     np.testing.assert_allclose(side.score(view, Inputs(None), encoded), whole, atol=1e-4)
     ids = jnp.array([4, 17, 0, NUM_ITEMS + 3])  # the last one is padding
     part = take_view(view, {"item": ids})
@@ -137,3 +145,39 @@ def test_what_cannot_be_is_refused(folder: str, options: Any, words: str) -> Non
         text_tower(NUM_ITEMS, DIM, **{"titles": TITLES, "tower": folder} | options)
     with pytest.raises(UserError, match="tower '/nowhere': neither minilm nor a folder"):
         tower_of(str(Path("/nowhere")))
+
+
+def test_a_residual_of_the_server_is_in_the_encoded_catalogue(folder: str) -> None:
+    data = load("synthetic", num_users=9, num_items=NUM_ITEMS, mean_events=5, seed=3)
+    _, objective, optimizer = recommender(NUM_ITEMS, num_negatives=2)
+    algorithm = fedexlora(tower_of(folder), objective, optimizer, rank=2, trained="projection")
+    state, clients, drawn = build(algorithm).init(jax.random.key(0), 9)
+    frozen = with_weights(algorithm.model, drawn)
+    assert encodes_once(algorithm) is not None
+
+    def scored(state: ServerState) -> np.ndarray:
+        """`[9, I]` as the model says, client by client; it is what is recommended and ranked by."""
+        result = Parameters(state, clients, frozen)
+        nobody, own = nothing_private(), []
+        for client in range(9):
+            private = jax.tree.map(lambda leaf, client=client: leaf[client], clients.private)
+            view = View(state.shared, private, frozen, nobody, state.extra)
+            own.append(algorithm.model.score(view, Inputs(None)))
+        expected = np.asarray(own)
+        found = recommend_all(algorithm, data, result, NUM_ITEMS)
+        assert len(found) > NUM_ITEMS
+        wanted = expected[found.user_ids, found.item_ids]
+        np.testing.assert_allclose(found.score, wanted, atol=1e-4)
+        alone = replace(algorithm, model=replace(algorithm.model, item_side=None))
+        for split in ("valid", "test"):
+            one, other = (
+                evaluate(each, data, result, EvaluationPlan(at_k=(3,)))[split].ranks
+                for each in (algorithm, alone)
+            )
+            np.testing.assert_array_equal(one, other)
+        return expected
+
+    leaves, tree = jax.tree.flatten(state.extra)
+    far = [leaf + jax.random.normal(jax.random.key(leaf.size), leaf.shape) for leaf in leaves]
+    moved = scored(state._replace(extra=jax.tree.unflatten(tree, far)))
+    assert np.abs(moved - scored(state)).max() > 0.01
