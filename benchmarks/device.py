@@ -29,26 +29,36 @@ class Step:
 
     Attributes:
       name: of its row in the report.
-      words: of the command line of the benchmarks.
+      workload: as its row names it.
+      words: the module of the benchmarks that runs it, and its command line.
       small: further words that make it small; of an option given twice the last counts.
     """
 
     name: str
+    workload: str
     words: tuple[str, ...]
     small: tuple[str, ...]
 
 
 TRIAL = ("--rounds", "2", "--repeats", "1", "--seconds", "0")
+OURS = ("benchmarks", "--peers", "ours", "--workload")
 
 STEPS = (
-    Step("W1", ("--workload", "W1"), ("--clients", "32", *TRIAL)),
-    Step("W2", ("--workload", "W2"), ("--clients", "8", "--dim", "8", *TRIAL)),
-    Step("W3", ("--workload", "W3"), ("--clients", "8", *TRIAL)),
-    Step("W4", ("--workload", "W4"), ("--clients", "4", "--dim", "8", *TRIAL)),
+    Step("W1", "W1", (*OURS, "W1"), ("--clients", "32", *TRIAL)),
+    Step("W2", "W2", (*OURS, "W2"), ("--clients", "8", "--dim", "8", *TRIAL)),
+    Step("W3", "W3", (*OURS, "W3"), ("--clients", "8", *TRIAL)),
+    Step("W4", "W4", (*OURS, "W4"), ("--clients", "4", "--dim", "8", *TRIAL)),
     Step(
         "million items",
-        ("--workload", "W2", "--items", "1000000"),
+        "W2",
+        (*OURS, "W2", "--items", "1000000"),
         ("--clients", "4", "--items", "20000", "--dim", "8", *TRIAL),
+    ),
+    Step(
+        "LoRA cohort",
+        "LoRA",
+        ("benchmarks.cohort", "--made-up", "minilm", "--as-row"),
+        ("--made-up", "small", "--chunks", "1,4", "--cohort.size", "4", "--repeats", "1"),
     ),
 )
 
@@ -139,14 +149,14 @@ def share(left: float, steps_after: int) -> float:
 
 def _row(step: Step, limit: float, path: Path, small: bool, run: Run) -> dict[str, Any]:
     """The step's row as the harness wrote it, or one that says why there is none."""
-    words = ["-m", "benchmarks", "--peers", "ours", *step.words, *(step.small if small else ())]
+    words = ["-m", *step.words, *(step.small if small else ())]
     try:
         if not limit:
             raise StepFailedError("not started: the time is up")
         run([*words, "--json", str(path.resolve())], limit)
         row: dict[str, Any] = json.loads(path.read_text())[0]
     except StepFailedError as reason:
-        row = dict.fromkeys(KEYS) | {"peer": "ours", "workload": step.words[1]}
+        row = dict.fromkeys(KEYS) | {"peer": "ours", "workload": step.workload}
         row |= {"versions": {}, "hardware": hardware(), "note": str(reason), "options": {}}
     finally:
         path.unlink(missing_ok=True)
@@ -175,7 +185,7 @@ def traffic(row: dict[str, Any], probed: dict[str, Any]) -> dict[str, Any]:
         known["copy_bytes_per_second"] = copied
         known["scatter_add_ratio"] = probed["scatter_add"]["ratio"]
         known["scatter_add_is_hazardous"] = probed["scatter_add"]["is_hazardous"]
-    if row["seconds_per_round"]:
+    if row["seconds_per_round"] and row["workload"] != "LoRA":  # whose rows are the least of it
         known["row_bytes_per_round"] = row_bytes(row)
         known["row_bytes_per_second"] = known["row_bytes_per_round"] / row["seconds_per_round"]
         if copied:
@@ -201,12 +211,22 @@ def summary(row: dict[str, Any]) -> str:
     if not row["seconds_per_round"]:
         return f"no figures: {row['note']}"
     options = row["options"]
-    line = (
-        f"{row['seconds_per_round']:.6f} s a round, compiled in {row['compile_seconds']:.1f} s, "
-        f"rows {options['row_bytes_per_second'] / 1e9:.2f} GB/s"
-    )
+    line = f"{row['seconds_per_round']:.6f} s a round, compiled in {row['compile_seconds']:.1f} s, "
+    if row["workload"] == "LoRA":
+        return line + ", ".join(map(_chunk_in_words, options["chunks"]))
+    line += f"rows {options['row_bytes_per_second'] / 1e9:.2f} GB/s"
     copied = options.get("share_of_copy")
     return f"{line}, {copied:.1%} of the copy bandwidth" if copied else line
+
+
+def _chunk_in_words(chunk: dict[str, Any]) -> str:
+    """What one chunk size took.
+
+    >>> _chunk_in_words({"chunk_size": 8, "median_seconds": 0.25, "total_bytes": 2e8})
+    'chunks of 8: 0.250 s, 200 MB'
+    """
+    size = "unknown" if chunk["total_bytes"] is None else f"{chunk['total_bytes'] / 1e6:.0f} MB"
+    return f"chunks of {chunk['chunk_size']}: {chunk['median_seconds']:.3f} s, {size}"
 
 
 def main(words: list[str] | None = None) -> int:

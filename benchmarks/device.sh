@@ -1,5 +1,6 @@
 #!/bin/sh
-# W1 to W4 and the million-item row on the accelerator at hand, in at most nine minutes.
+# W1 to W4, the million-item row and a cohort of LoRA on the accelerator at hand, in at most nine
+# minutes.
 #
 #   benchmarks/device.sh            results in $OUT, by default benchmarks/results/device
 #   benchmarks/device.sh --small    small sizes, to try it on a CPU

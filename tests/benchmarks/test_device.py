@@ -7,12 +7,15 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
-from benchmarks import device, probe
+from benchmarks import device, made_up, probe
 from benchmarks.device import STEPS, StepFailedError, report, row_bytes, run_process
 from benchmarks.harness import KEYS, ROOT
+from fedjax_rec.data import load
+from fedjax_rec.text import pretrained, tokens_of
 
 PROBED = {
     "platform": "cpu",
@@ -35,10 +38,24 @@ def row_of(words):
     }
 
 
+CHUNKS = [
+    {"chunk_size": 1, "median_seconds": 4.0, "total_bytes": 1e8},
+    {"chunk_size": 32, "median_seconds": 0.5, "total_bytes": 5e8},
+]
+
+
+def lora_row():
+    known = row_of(["--workload", "LoRA"])
+    return known | {"options": {"chunks": CHUNKS, "loss": 0.5}}
+
+
 def fake_run(words, limit):
     """Stands in for a process: the probe, and all workloads but W2."""
     if words[1] == "benchmarks.probe":
         return json.dumps(PROBED)
+    if words[1] == "benchmarks.cohort":
+        Path(words[-1]).write_text(json.dumps([lora_row()]))
+        return ""
     if words[words.index("--workload") + 1] == "W2":
         raise StepFailedError("stopped with code 1: out of memory")
     Path(words[-1]).write_text(json.dumps([row_of(words)]))
@@ -48,8 +65,11 @@ def fake_run(words, limit):
 def test_a_failing_workload_is_a_row_with_a_note_and_the_others_have_figures(tmp_path, capsys):
     rows = report(100, tmp_path, run=fake_run)
 
-    assert [row["options"]["step"] for row in rows] == ["W1", "W2", "W3", "W4", "million items"]
-    assert [bool(row["seconds_per_round"]) for row in rows] == [True, False, True, True, False]
+    names = ["W1", "W2", "W3", "W4", "million items", "LoRA cohort"]
+    assert [row["options"]["step"] for row in rows] == names
+    has_figures = [True, False, True, True, False, True]
+    assert [bool(row["seconds_per_round"]) for row in rows] == has_figures
+    assert [row["workload"] for row in rows] == ["W1", "W2", "W3", "W4", "W2", "LoRA"]
     assert rows[1]["note"] == "stopped with code 1: out of memory"
     assert all(set(row) == set(KEYS) for row in rows)
     assert json.loads((tmp_path / "device.json").read_text()) == rows
@@ -57,6 +77,7 @@ def test_a_failing_workload_is_a_row_with_a_note_and_the_others_have_figures(tmp
     said = capsys.readouterr().err
     assert "HAZARD" in said
     assert "W2: no figures: stopped with code 1: out of memory" in said
+    assert "chunks of 1: 4.000 s, 100 MB, chunks of 32: 0.500 s, 500 MB" in said
 
 
 def test_row_bytes_are_three_passes_over_the_rows_of_a_round(tmp_path):
@@ -69,6 +90,7 @@ def test_row_bytes_are_three_passes_over_the_rows_of_a_round(tmp_path):
     assert options["row_bytes_per_second"] == 3 * row_size * 200
     assert options["share_of_copy"] == pytest.approx(3 * row_size * 200 / 1e9)
     assert options["scatter_add_is_hazardous"] is True
+    assert "row_bytes_per_second" not in rows[-1]["options"]  # a cohort of encoders moves others
 
 
 def test_without_a_probe_the_workloads_still_run(tmp_path):
@@ -163,6 +185,24 @@ def test_a_compare_and_swap_loop_would_be_a_hazard_and_a_usual_spread_is_none():
     assert not probe.verdict(2.0, 1.0)["is_hazardous"]
 
 
+@pytest.mark.parametrize("name", made_up.SIZES)
+def test_what_is_made_up_has_the_sizes_that_it_says(name, tmp_path):
+    sizes = made_up.SIZES[name]
+    words = made_up.write(sizes, tmp_path)
+    named = dict(zip(words[::2], words[1::2], strict=True))
+    base = pretrained(named["--algorithm.tower"])
+    layer = 4 * sizes.width**2 + 2 * sizes.width * sizes.hidden + 9 * sizes.width + sizes.hidden
+    embeddings = (sizes.words + 512 + 2) * sizes.width  # words, positions and a norm
+    found = sum(leaf.size for leaf in jax.tree.leaves(base.params))
+    assert found == sizes.layers * layer + embeddings
+    data = load(named["--data.name"], path=named["--data.path"], notice=lambda line: None)
+    assert (data.num_clients, data.num_items) == (sizes.people, sizes.items)
+    titles = data.split.train.item_titles
+    tokens = tokens_of(titles, base.vocabulary, 24)
+    assert tokens.shape == (sizes.items, made_up.TITLE_WORDS + 2)
+    assert not (tokens == base.vocabulary["[UNK]"]).any()
+
+
 @pytest.mark.slow
 def test_the_small_run_has_figures_for_every_workload(tmp_path):
     script = str(ROOT / "benchmarks" / "device.sh")
@@ -174,5 +214,11 @@ def test_the_small_run_has_figures_for_every_workload(tmp_path):
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "device.json").read_text())
     assert [row["note"] for row in rows] == [""] * len(STEPS)
-    assert all(row["options"]["share_of_copy"] > 0 for row in rows)
+    *tables, cohort = rows
+    assert all(row["options"]["share_of_copy"] > 0 for row in tables)
+    assert [chunk["chunk_size"] for chunk in cohort["options"]["chunks"]] == [1, 4]
+    assert cohort["options"]["chunks"][1]["apart_from_first_over_moved"] < 1e-4
+    assert cohort["examples_per_second"] == 4 * 16 / cohort["seconds_per_round"]
+    assert cohort["clients"] == 4
+    assert set(cohort) == set(KEYS)
     assert "scatter_add" in json.loads((tmp_path / "probe.json").read_text())
