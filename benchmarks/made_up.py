@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 MARKS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
-TITLE_WORDS = 6
+TITLE_WORDS = 22
+"""With two marks as many tokens as are read of a title, and as MovieLens' longest have."""
 
 
 class Sizes(NamedTuple):
