@@ -96,7 +96,7 @@ class Asked:
     def refuse_other_base(self, frozen: Part) -> None:
         """Refuses a start that was trained beside other frozen parameters."""
         if self.start:
-            self.start.refuse_other_base(self.algorithm.model, frozen)
+            self.start.refuse_other_base(self.algorithm, frozen)
 
     @property
     def _read_at_test(self) -> Facts:

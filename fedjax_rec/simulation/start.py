@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy.typing as npt
 
-from fedjax_rec.base import Model, Part, ServerState
+from fedjax_rec.base import FederatedAlgorithm, Part, ServerState
 from fedjax_rec.errors import UserError
 from fedjax_rec.models.lora import RESIDUAL
 from fedjax_rec.simulation.checkpoint import Checkpointer
@@ -38,6 +38,7 @@ class Start:
       arrays: name in a server's state, such as `shared/dense/projection/kernel` -> numbers.
       frozen: name -> checksum of what was frozen beside them.
       weights: SHA-256 of the weights that the earlier model read; `None` where it read none.
+      alpha: by which factors counted, if there were any (LoRA).
     """
 
     source: Path
@@ -45,6 +46,7 @@ class Start:
     arrays: Mapping[str, npt.NDArray[Any]]
     frozen: Mapping[str, str]
     weights: str | None
+    alpha: float | None
 
     @property
     def facts(self) -> Facts:
@@ -84,18 +86,25 @@ class Start:
             )
         return found
 
-    def refuse_other_base(self, model: Model, frozen: Part) -> None:
-        """Refuses what was trained beside other frozen parameters.
+    def refuse_other_base(self, algorithm: FederatedAlgorithm, frozen: Part) -> None:
+        """Refuses what was trained beside other frozen parameters, where it meant something else.
 
         What a catalogue brings, such as the tokens of its titles, may differ.
 
         Args:
-          model: of the run that is to start.
+          algorithm: of the run that is to start.
           frozen: all that it has frozen.
 
         Raises:
-          UserError: weights that were read, or numbers that were drawn, differ.
+          UserError: weights that were read, numbers that were drawn, or alpha differ.
         """
+        model = algorithm.model
+        alpha = _alpha(algorithm.recipe.describe() if algorithm.recipe else {})
+        if None not in (alpha, self.alpha) and alpha != self.alpha:
+            raise UserError(
+                f"start: factors count alpha / rank times, and alpha is {self.alpha:g} in "
+                f"{self.source} and {alpha:g} here; set algorithm.alpha as it is there"
+            )
         weights = model.weights.sha256 if model.weights else None
         if weights != self.weights:
             raise UserError(
@@ -180,11 +189,18 @@ def _read(checkpointer: Checkpointer, folder: Path) -> Start:
         arrays={name.removeprefix(STATE): array for name, array in arrays.items()},
         frozen=identity["frozen"],
         weights=identity["slots"].get("model.weights.sha256"),
+        alpha=_alpha(identity["algorithm"]),
     )
 
 
 def _is_shared(name: str) -> bool:
     return f"{name}/".startswith(f"{SHARED}/")
+
+
+def _alpha(settings: Facts) -> float | None:
+    """LoRA's, by whatever path the settings of an algorithm name it."""
+    named = {key.rpartition(".")[2]: value for key, value in settings.items()}
+    return named.get("alpha")
 
 
 def _short(name: str) -> str:

@@ -247,10 +247,10 @@ def test_other_frozen_weights_are_refused_and_other_titles_are_not(tmp_path: Pat
         run(algorithm(22), B, start=start)
 
 
-def adapted(factory: Any, num_items: int) -> FederatedAlgorithm:
+def adapted(factory: Any, num_items: int, alpha: float = 6.0) -> FederatedAlgorithm:
     model = sasrec(num_items, 8, max_length=16, num_blocks=1)
     objective = sampled_item(num_items, num_negatives=3)
-    made: FederatedAlgorithm = factory(model, objective, optax.adam(0.05), rank=2, alpha=6.0)
+    made: FederatedAlgorithm = factory(model, objective, optax.adam(0.05), rank=2, alpha=alpha)
     return made
 
 
@@ -259,6 +259,8 @@ def test_factors_are_nothing_without_their_base_and_their_residual(tmp_path: Pat
     start = start_from(tmp_path)
     with pytest.raises(UserError, match="base/blocks/attention/key/kernel was drawn otherwise"):
         run(adapted(fedexlora, 22), B, start=start, key=jax.random.key(4))
+    with pytest.raises(UserError, match=r"alpha is 6 in .* and 7 here; set algorithm\.alpha"):
+        run(adapted(fedexlora, 22, alpha=7.0), B, start=start)
     with pytest.raises(UserError, match=r"residual, without which .* start fedexlora from it"):
         run(adapted(fedlora, 22), B, start=start)
     made = adapted(fedexlora, 22)
