@@ -42,7 +42,7 @@ from fedjax_rec.tree import take, zeros_like
 def gpfedrec(
     num_items: int,
     *,
-    num_clients: int,
+    num_slots: int,
     dim: int = 32,
     init_stddev: float = 1.0,
     num_negatives: int = 4,
@@ -68,7 +68,7 @@ def gpfedrec(
 
     Args:
       num_items: size of the catalogue (I).
-      num_clients: N, at least 1; the server keeps a table for each.
+      num_slots: N, places of clients, at least 1; the server keeps a table for each.
       dim: width of a vector (D), at least 1; the tower is 2D-D-D/2-D/4-1.
       init_stddev: standard deviation of the initial vectors.
       num_negatives: negatives to each positive, at least 1.
@@ -99,14 +99,14 @@ def gpfedrec(
       others keep their distance from V; no noise on what is sent; the table that a client is
       judged by is the one it would train next.
 
-    >>> gpfedrec(num_items=100, num_clients=5, dim=8).client_update.support
+    >>> gpfedrec(num_items=100, num_slots=5, dim=8).client_update.support
     'table'
     """
     losses = {"clean": binary_cross_entropy, "as_released": saturating_cross_entropy}
     if variant not in losses:
         raise ValueError(f"variant must be one of {', '.join(losses)}, got {variant!r}")
     refuse_outside("[0, inf)", regularization=regularization)
-    refuse_outside("[1, inf)", num_clients=num_clients, graph_layers=graph_layers)
+    refuse_outside("[1, inf)", num_slots=num_slots, graph_layers=graph_layers)
     model = common_user(ncf(num_items, dim, init_stddev=init_stddev))
     sampler = Sampler(
         num_items,
@@ -149,13 +149,13 @@ def gpfedrec(
         mean = Part({"item": jnp.tensordot(share, own, 1)}, total.update.dense)
         moved = server.apply(state, total._replace(update=mean), cohort)
         step = moved.shared.rows["item"] - state.shared.rows["item"]
-        places = jnp.where(is_in, cohort.client_id, num_clients)  # past the end: dropped
+        places = jnp.where(is_in, cohort.client_id, num_slots)  # past the end: dropped
         kept = state.extra.dense.at[places].set(own - step, mode="drop")
         return moved._replace(extra=Part({}, kept))
 
     def init_extra(key: Key, shared: Part) -> Part:
         """`[N, I, D]` R_u - V."""
-        return Part({}, jnp.zeros((num_clients, num_items, dim)))
+        return Part({}, jnp.zeros((num_slots, num_items, dim)))
 
     return replace(
         personalise(replace(averaging, adapt=trained_view(train)), "dense"),

@@ -9,8 +9,11 @@ import pytest
 
 from fedjax_rec.algorithms import fedper, gpfedrec, recommender
 from fedjax_rec.base import PREPARE, Fixed, LengthClass, Part, Private, derive_key
+from fedjax_rec.config import from_dict
 from fedjax_rec.data import load
 from fedjax_rec.evaluation.personal import scores_of, without_own
+from fedjax_rec.experiment import build as build_experiment
+from fedjax_rec.experiment import resolve
 from fedjax_rec.models.ncf import tower_scores
 from fedjax_rec.simulation import Execution, build, pad_cohort
 from fedjax_rec.testing import assert_same_movement
@@ -32,7 +35,7 @@ def make(**options):
         "rate_factor": FACTOR,
         "regularization": GAMMA,
     }
-    return gpfedrec(DATA.num_items, num_clients=DATA.num_clients, **defaults | options)
+    return gpfedrec(DATA.num_items, num_slots=DATA.num_clients, **defaults | options)
 
 
 @cache
@@ -281,3 +284,23 @@ def test_without_its_own_table_a_client_scores_the_table_of_all():
 def test_options_out_of_range_are_refused(options, says):
     with pytest.raises(ValueError, match=says):
         make(**options)
+
+
+def test_clients_keep_their_places_where_users_are_held_out():
+    own = {"dim": 16, "rate_factor": 1.0, "threshold": 9.0}
+    table = {
+        "rounds": 1,
+        "data": {"name": "synthetic", "num_users": 12, "num_items": 20, "mean_events": 6},
+        "algorithm": {"name": "gpfedrec", **own},
+        "split": {"holdout": "users", "validation": "users", "share": 0.2},
+    }
+    experiment = build_experiment(resolve(from_dict(table, "here")), lambda line: None)
+    trains = np.isin(np.arange(12), experiment.data.training_clients)
+    assert trains[trains.sum() :].any()  # an id is no place among those who train
+    state, clients, frozen = build(experiment.algorithm).init(jax.random.key(0), 12)
+    cohort = pad_cohort(experiment.data.training_clients, 12)
+    fixed = Fixed(frozen, experiment.data.clients)
+    after = jax.jit(build(experiment.algorithm).step)(state, clients, cohort, fixed)[0]
+    # nobody has neighbours, so that each keeps its own distance from the mean
+    is_own = np.abs(np.asarray(after.extra.dense)).sum(axis=(1, 2)) > 0
+    np.testing.assert_array_equal(is_own, trains)

@@ -45,7 +45,7 @@ def test_shapes_are_enough():
     [
         (fedmf(30, dim=8), 30 * 8, 30 * 8),
         (colr(30, dim=8, rank=2), 30 * 8 + 2 * 8, 30 * 2),  # with the round's basis
-        (gpfedrec(30, num_clients=5, dim=8), 2 * 30 * 8, 30 * 8),  # V and R_u
+        (gpfedrec(30, num_slots=5, dim=8), 2 * 30 * 8, 30 * 8),  # V and R_u
         (
             scaffold(*recommender(30, dim=8, is_sliced=False), num_clients=5),
             2 * 30 * 8,  # x and c
