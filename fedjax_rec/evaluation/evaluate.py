@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -100,7 +101,8 @@ def asker(algorithm: FederatedAlgorithm, asked: Question, chunk_size: int | None
                 slots = order.at[place].get(mode="clip")
                 ids = fixed.data.first + fixed.data.stride * slots
                 laters = jax.tree.map(lambda leaf: leaf[slots], list(read.values()))
-                of_each = dict(zip(read, scores(length, ids, slots, laters), strict=True))
+                scored = _once(partial(scores, length, ids, slots, laters), begin < end)
+                of_each = dict(zip(read, scored, strict=True))
                 own = jnp.where(place < end, slots, num_clients)
                 return {
                     split: jax.tree.map(
@@ -176,6 +178,20 @@ def top_k(
     best = np.asarray(ranking.best(unseen[None], min(k, scores.size))[0], np.int64)
     best = best[best < scores.size]
     return best, np.asarray(scores)[best]
+
+
+def _once(scores: Callable[[], list[Array]], is_true: Array) -> list[Array]:
+    """What `scores` gives, in memory.
+
+    XLA may compute a score again for each of its readers and round it otherwise, so that it
+    would not equal itself. What comes out of a branch that depends on data is computed once.
+    """
+
+    def nothing() -> list[Array]:
+        return [jnp.zeros(one.shape, one.dtype) for one in jax.eval_shape(scores)]
+
+    found: list[Array] = jax.lax.cond(is_true, scores, nothing)
+    return found
 
 
 def _is_asked(splits: Splits, num_items: int) -> Array:
