@@ -8,10 +8,16 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from tyro.conf import Positional, arg
 
-FILES = ("--output", "--plugin", "--data.path")
+FILES = ("--output", "--plugin", "--data.path", "--start.run")
 """Whose values are files or folders."""
 
 SHELLS = ("bash", "zsh")
+
+ZSH_FIRST = """\
+(( $+functions[compdef] )) || { autoload -Uz compinit && compinit -i; }
+autoload -U +X bashcompinit && bashcompinit
+"""
+"""zsh completes as bash does once its own completion is on, which not everybody has set up."""
 
 WITH_PRESET = ("run", "sweep", "plan", "audit")
 """Verbs that take a preset and the keys of its configuration."""
@@ -63,7 +69,7 @@ class Completion:
         """Prints the script."""
         from fedjax_rec import __version__
 
-        first = "autoload -U +X bashcompinit && bashcompinit\n" if self.shell == "zsh" else ""
+        first = ZSH_FIRST if self.shell == "zsh" else ""
         print(script(__version__, self.shell, first), end="")
         return 0
 

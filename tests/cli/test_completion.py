@@ -106,8 +106,31 @@ def test_files_where_a_file_is_wanted_or_nothing_else_fits(complete, tmp_path):
 def test_zsh_reads_the_same_through_its_own_door(printed, capsys):
     assert main(["completion", "zsh"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1] == "autoload -U +X bashcompinit && bashcompinit"
-    assert lines[2:] == printed.read_text().splitlines()[1:]
+    assert lines[2] == "autoload -U +X bashcompinit && bashcompinit"
+    assert lines[3:] == printed.read_text().splitlines()[1:]
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed")
+@pytest.mark.parametrize("setup", ["", "autoload -Uz compinit && compinit -u"])
+def test_zsh_completes_at_a_tab(tmp_path, setup, capsys):
+    assert main(["completion", "zsh"]) == 0
+    (tmp_path / "script").write_text(capsys.readouterr().out)
+    asked = f"""
+        zmodload zsh/zpty
+        zpty shell zsh -f -i
+        say() {{ zpty -w $@; sleep 0.2 }}
+        say shell {shlex.quote(setup)}
+        say shell "source {tmp_path / "script"}; print READY"
+        zpty -r shell line '*READY*READY*'
+        zpty -w -n shell $'fedjax-rec run ml-1m-2999/h\\t'
+        zpty -r shell line '*2999/hstu*'
+        print -r -- $line
+    """
+    done = subprocess.run(
+        ["zsh", "-f", "-c", asked], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert "ml-1m-2999/hstu" in done.stdout
+    assert "not found" not in done.stdout + done.stderr
 
 
 def test_the_line_that_it_prints_at_its_head_is_how_it_is_read(printed):
