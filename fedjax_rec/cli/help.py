@@ -35,8 +35,7 @@ options:
   --output DIR          folder of the run; by default runs/PRESET
   --no-resume           start over, deleting what the folder holds
   --plugin FILE.py      others' code; may be given several times
-  --quiet               print nothing but warnings and mistakes
-  --json                print the summary as one JSON object, nothing else
+  --quiet, --json       print warnings alone; the summary as one JSON object
   --tune                first search rates and strengths on validation items
   --tune.trials N, --tune.minutes MINUTES   its budget: 12 and 10 by default
   --rounds INT          rounds, that is server updates

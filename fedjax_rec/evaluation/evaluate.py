@@ -186,11 +186,13 @@ def _once(scores: Callable[[], list[Array]], is_true: Array) -> list[Array]:
     XLA may compute a score again for each of its readers and round it otherwise, so that it
     would not equal itself. What comes out of a branch that depends on data is computed once.
     """
+    traced, closed_over = jax.closure_convert(scores)  # once, though its shapes are asked for too
+    shapes = jax.eval_shape(traced, *closed_over)
 
-    def nothing() -> list[Array]:
-        return [jnp.zeros(one.shape, one.dtype) for one in jax.eval_shape(scores)]
+    def nothing(*closed_over: Array) -> list[Array]:
+        return [jnp.zeros(one.shape, one.dtype) for one in shapes]
 
-    found: list[Array] = jax.lax.cond(is_true, scores, nothing)
+    found: list[Array] = jax.lax.cond(is_true, traced, nothing, *closed_over)
     return found
 
 

@@ -80,7 +80,7 @@ MUTANTS = (
     Mutant(
         "frozen-parameters-are-no-part-of-a-run",
         "simulation/identity.py",
-        '"frozen": {name: _checksum(leaf) for name, leaf in _leaves(frozen)},',
+        '"frozen": {name: checksum(leaf) for name, leaf in named_leaves(frozen).items()},',
         '"frozen": {},',
         "simulation/test_identity.py::test_frozen_parameters_that_changed_are_refused",
     ),
