@@ -66,7 +66,7 @@ FRONTIERS = {
     "ml-100k, rebuilt": ("ml-100k/fedmf_by_client", REBUILT, (3, 10)),
     "ml-100k, correlated": ("ml-100k/fedmf_by_client", TURNS, (3, 10, 30)),
     "ml-100k, local": ("ml-100k/fedmf_by_client", LOCAL, (3, 10)),
-    "ml-1m, all": ("ml-100k/fedmf_by_client", (*ML_1M, *EVERYBODY), (3, 10, 30, 100)),
+    "ml-1m, all": ("ml-100k/fedmf_by_client", (*ML_1M, *EVERYBODY), (3, 10, 30, 100, 300)),
 }
 POPULAR = {
     "synthetic": ("ml-100k/popularity", SYNTHETIC),
