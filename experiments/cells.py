@@ -68,6 +68,8 @@ class Cells:
         folder = Path("runs") / self.home.name / name
         print(f"{name}: {' '.join(command)}", flush=True)
         words = [sys.executable, "-m", "fedjax_rec", *command[1:], "--output", str(folder)]
+        if name in self.found:  # what its folder holds is of the command as it was
+            words.append("--no-resume")
         try:
             done = subprocess.run(words, timeout=seconds, check=False, stdout=subprocess.DEVNULL)
         except subprocess.TimeoutExpired:

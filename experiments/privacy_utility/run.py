@@ -63,9 +63,9 @@ FRONTIERS = {
     "synthetic": ("synthetic/fedmf", MANY, (30, 100, 300)),
     "ml-100k, all": ("ml-100k/fedmf_by_client", EVERYBODY, (1, 3, 10)),
     "ml-100k": ("ml-100k/fedmf_by_client", FEW, (3, 10, 30)),
-    "ml-100k, rebuilt": ("ml-100k/fedmf_by_client", REBUILT, (3, 10)),
-    "ml-100k, correlated": ("ml-100k/fedmf_by_client", TURNS, (3, 10, 30)),
-    "ml-100k, local": ("ml-100k/fedmf_by_client", LOCAL, (3, 10)),
+    "ml-100k, rebuilt": ("ml-100k/fedmf_by_client", REBUILT, (3, 10, 30)),
+    "ml-100k, correlated": ("ml-100k/fedmf_by_client", TURNS, (3, 10, 30, 100)),
+    "ml-100k, local": ("ml-100k/fedmf_by_client", LOCAL, (3, 10, 30, 100)),
     "ml-1m, all": ("ml-100k/fedmf_by_client", (*ML_1M, *EVERYBODY), (3, 10, 30, 100, 300)),
 }
 POPULAR = {
