@@ -175,6 +175,7 @@ def test_the_tables_of_a_plan_show_it() -> None:
     plan = make_plan(replace(experiment, algorithm=averaging(MODEL)), None)
     assert plan["evaluation"]["encoded"] == 4 * NUM_ITEMS * DIM
     console = open_console()
+    console.width = 200  # no cell is broken, whatever the numbers
     with console.capture() as shown:
         print_plan(console, plan)
     words = format_bytes(plan["evaluation"]["encoding"])
