@@ -7,6 +7,7 @@ a cell is run again only if its command has changed. Several may work on one tab
 import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -66,10 +67,9 @@ class Cells:
         if self.found.get(name, {}).get("command") == " ".join(command):
             return
         folder = Path("runs") / self.home.name / name
+        self._clear_of_others(folder, name, " ".join(command))
         print(f"{name}: {' '.join(command)}", flush=True)
         words = [sys.executable, "-m", "fedjax_rec", *command[1:], "--output", str(folder)]
-        if name in self.found:  # what its folder holds is of the command as it was
-            words.append("--no-resume")
         try:
             done = subprocess.run(words, timeout=seconds, check=False, stdout=subprocess.DEVNULL)
         except subprocess.TimeoutExpired:
@@ -89,6 +89,15 @@ class Cells:
             evaluations = [line for line in map(json.loads, lines) if by_round[0] in line]
             record["by_round"] = {key: [line[key] for line in evaluations] for key in by_round}
         self._store(name, command, record | more(folder))
+
+    def _clear_of_others(self, folder: Path, name: str, command: str) -> None:
+        """Deletes what the cell's command has left there while it was another one."""
+        told = folder.with_name(f"{folder.name}.command")
+        before = told.read_text() if told.exists() else self.found.get(name, {}).get("command")
+        if before not in (None, command):
+            shutil.rmtree(folder, ignore_errors=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        told.write_text(command)
 
     def note(self, name: str, record: dict[str, Any]) -> None:
         """Stores what was found in several cells' folders together."""

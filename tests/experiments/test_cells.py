@@ -48,6 +48,19 @@ def test_a_cell_is_run_once_and_again_only_for_another_command(tmp_path: Path) -
     assert percent(again.found["one"]) == "over 0 minutes"
 
 
+@pytest.mark.slow
+def test_a_changed_command_starts_over_and_its_own_run_goes_on(tmp_path: Path) -> None:
+    cells = Cells(tmp_path)
+    cells.run("one", "synthetic/fedmf", *QUICK)
+    cells.run("one", "synthetic/fedmf", *QUICK, "--seed", "1")
+    assert cells.found["one"]["command"].endswith("--seed 1")
+    log = Path("runs") / tmp_path.name / "one" / "metrics.jsonl"
+    made = log.stat().st_mtime_ns
+    (tmp_path / "results.json").unlink()  # halted before it was stored
+    Cells(tmp_path).run("one", "synthetic/fedmf", *QUICK, "--seed", "1")
+    assert log.stat().st_mtime_ns == made
+
+
 def test_two_that_store_at_once_keep_both_cells(tmp_path: Path) -> None:
     one, other = Cells(tmp_path), Cells(tmp_path)
     one.run("one", "synthetic/fedmf", *QUICK, seconds=0.01)
