@@ -1,11 +1,11 @@
-"""Area under the curve and one point of it, against loops over pairs and thresholds."""
+"""One point of the ROC curve, against a loop over thresholds."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedjax_rec.attacks import area_under_curve, tpr_at_fpr
+from fedjax_rec.attacks import tpr_at_fpr
 
 CASES = st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=30)
 
@@ -13,18 +13,6 @@ CASES = st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_si
 def split(case):
     scores = np.array([score for score, _ in case], float)
     return scores, np.array([truth for _, truth in case])
-
-
-@given(CASES)
-def test_the_area_is_the_share_of_pairs_in_order_ties_half(case):
-    scores, truth = split(case)
-    pairs = [
-        (above > below) + 0.5 * (above == below)
-        for above in scores[truth]
-        for below in scores[~truth]
-    ]
-    expected = np.mean(pairs) if pairs else np.nan
-    assert area_under_curve(scores, truth) == pytest.approx(expected, nan_ok=True)
 
 
 @given(CASES, st.sampled_from([0.0, 0.01, 0.25, 0.5, 1.0]))
@@ -40,19 +28,8 @@ def test_the_rate_is_the_best_of_all_thresholds_within_the_budget(case, fpr):
     assert tpr_at_fpr(scores, truth, fpr) == pytest.approx(best, nan_ok=True)
 
 
-def test_one_score_for_all_is_chance_and_finds_nobody():
-    truth = np.arange(10) < 3
-    assert area_under_curve(np.ones(10), truth) == 0.5
-    assert tpr_at_fpr(np.ones(10), truth, 0.01) == 0
-
-
-@pytest.mark.parametrize(
-    ("scores", "truth", "complaint"),
-    [([1.0, np.nan], [True, False], "not finite"), ([1.0], [True, False], r"\[n\]")],
-)
-def test_what_is_no_ranking_is_refused(scores, truth, complaint):
-    with pytest.raises(ValueError, match=complaint):
-        area_under_curve(scores, truth)
+def test_one_score_for_all_finds_nobody():
+    assert tpr_at_fpr(np.ones(10), np.arange(10) < 3, 0.01) == 0
 
 
 def test_a_rate_out_of_range_is_refused():

@@ -148,6 +148,7 @@ def test_a_plan_has_the_mean_of_a_first_cohort() -> None:
     assert plan["communication"]["up"] == pytest.approx(up)
     assert client_bytes(light(), DATA, "table", SAMPLER) == pytest.approx((down, up))
     console = open_console()
+    console.width = 200  # no line is broken, whatever the numbers
     with console.capture() as shown:
         print_plan(console, plan)
     assert "per client and round, in the mean of a first cohort" in shown.get()
