@@ -129,7 +129,8 @@ def with_cohort(config: RunConfig, num_clients: int, notice: Callable[[str], Non
     if not config.privacy.is_on or cohort.sampler not in SIZED or cohort.size:
         return config
     size = max(num_clients // SHARE, 1)
-    notice(f"privacy: cohort.size is {size:,} of {num_clients:,} clients, on average")
+    mean = ", on average" if "poisson" in cohort.sampler else ""
+    notice(f"privacy: cohort.size is {size:,} of {num_clients:,} clients{mean}")
     return replace(config, cohort=replace(cohort, size=size))
 
 
