@@ -80,6 +80,16 @@ RIGHT: Mapping[str, bytes | str] = {
         f'{{"reviewerID": "A{u}", "asin": "B{i}", "overall": {r}.0, "unixReviewTime": {t}}}\n'
         for u, i, r, t in ROWS
     ),
+    "kinds_of_events.csv": "timestamp,visitorid,event,itemid\n"
+    + lines(rows=swapped(lambda u, i, r, t: (t, u, ("view", "buy")[r % 2], i))),
+    "sessions.csv": "session_id,item_id,timestamp\n"
+    + lines(rows=swapped(lambda u, i, r, t: (u, i, t))),
+    "shop.csv": "InvoiceNo,StockCode,Quantity,InvoiceDate,CustomerID\n"
+    + lines(rows=swapped(lambda u, i, r, t: (7, i, r, f"2020-09-{i:02d} 10:00", u))),
+    "kinds_of_events.jsonl": "".join(
+        f'{{"user": {u}, "item": {i}, "event": "{("view", "buy")[r % 2]}"}}\n'
+        for u, i, r, _ in ROWS
+    ),
     "crlf.jsonl": "".join(f'{{"user": {u}, "item": {i}}}\r\n' for u, i, *_ in ROWS),
     "lists.json": '{"1": [1, 2, 3, 4], "2": [1, 2, 3, 4], "3": [1, 2, 3, 4]}',
     "sequences.txt": "1 1 2 3 4\n2 4 3 2 1\n3 1 2 3 4\n\n".replace("2 4 3 2 1", "2 4 3 2 1 1"),
@@ -124,7 +134,22 @@ WRONG: Mapping[str, tuple[bytes | str, str]] = {
         "is in a coarser unit than the milliseconds of others",
     ),
     "infinite.csv": (H + lines(rows=with_row(2, 1, 3, "inf", 5)), "line 4: rating 'inf'"),
-    "not_utf8.csv": ((H + lines()).encode() + b"\xff,2,3,4\n", "line 14: user id"),
+    "not_utf8.csv": ((H + lines()).encode() + b"\xff,2,3,4\n", "is not UTF-8 text; save the file"),
+    "long_id.csv": (H + lines(rows=with_row(2, "x" * 300, 3, 4, 5)), "line 4: user id 'xxxx"),
+    "decimal_comma.csv": (
+        H.replace(",", ";") + lines(";", rows=with_row(2, 1, 3, "4,5", 5)),
+        "line 4: rating '4,5' is not a finite float32 number; write a decimal point",
+    ),
+    "late_rating.jsonl": (
+        '{"user": 1, "item": 2}\n{"user": 1, "item": 3, "rating": 4}\n',
+        "line 1: no field 'rating' for data.rating",
+    ),
+    "page.csv": ("\n<!DOCTYPE html><html><body>404</body></html>\n", "is a page of HTML or XML"),
+    "page.csv.gz": (gzip.compress(b"<HTML>\n<body>a b</body>\n"), "is a page of HTML or XML"),
+    "pointer.csv": (
+        "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a21\nsize 12345\n",
+        "is a pointer of Git LFS; get the file itself",
+    ),
 }
 
 

@@ -89,6 +89,19 @@ def test_columns_are_known_by_the_names_that_public_data_give_them(
     assert as_raw(events) == expected
 
 
+def test_a_column_of_words_is_no_rating_and_one_with_numbers_is(tmp_path: Path) -> None:
+    head = "user,item,rating,event\n"
+    words = "".join(f"{u},{i},{r},view\n" for u, i, r, _ in QUADRUPLES)
+    events = read_path(put(tmp_path, "a.csv", head + words), "mine")
+    assert [row[2] for row in as_raw(events)] == [4.0, 5.0, 1.5]
+    events = read_path(put(tmp_path, "b.csv", head.replace("rating", "x") + words), "mine")
+    assert [row[2] for row in as_raw(events)] == [1.0, 1.0, 1.0]
+    assert events.notes[1].endswith("not used: 'x', 'event'")
+    late = words.replace("view", "many", 1).replace("view", "3")
+    message = refusal(put(tmp_path, "c.csv", head.replace("rating", "x") + late))
+    assert "line 2: rating 'many' is not a finite float32 number" in message
+
+
 def test_three_columns_are_ratings_or_times_by_their_size(tmp_path: Path) -> None:
     rated = read_path(put(tmp_path, "a.csv", table(columns=3)), "mine")
     assert [row[2:] for row in as_raw(rated)] == [(4.0, 0), (5.0, 0), (1.5, 0)]
@@ -114,6 +127,7 @@ def test_json_lines_are_understood(tmp_path: Path, name: str) -> None:
     events = read_path(path, "mine")
     assert as_raw(events) == QUADRUPLES
     assert "JSON, an object a line: user 'reviewerID'" in events.notes[0]
+    assert events.notes[1].endswith("not used: 'x'")
 
 
 def test_an_object_of_lists_is_in_order(tmp_path: Path) -> None:
@@ -140,12 +154,13 @@ def test_parquet_is_understood(tmp_path: Path) -> None:
             "rating": ratings,
             "date": pa.array([t * 10**6 for t in times], pa.timestamp("us", "UTC")),
             "text": ["x"] * 3,
+            "event": ["view"] * 3,
         }
     )
     pq.write_table(frame, tmp_path / "x.parquet")
     events = read_path(tmp_path, "mine")
     assert as_raw(events) == QUADRUPLES
-    assert "not used: 'text'" in events.notes[1]
+    assert "not used: 'text', 'event'" in events.notes[1]
     named = Columns(user="text", item="item_id", rating="rating")
     assert read_path(tmp_path / "x.parquet", "mine", columns=named).num_users == 1
     assert "no column 'usr' for data.user (did you mean" in refusal(

@@ -17,6 +17,8 @@ SEPARATORS = {b"\t": "tab", b",": "comma", b"::": "'::'", b"|": "'|'", b";": "se
 """Separator -> what errors call it."""
 
 _LARGEST = float(np.finfo(np.float32).max)
+_MEND = "mend or remove the line"
+_POINT = "write a decimal point, and nothing between thousands"
 
 
 def split_columns(
@@ -73,7 +75,8 @@ def floats(column: Column, *, label: str, what: str, lines: Lines = 1) -> NDArra
             return numbers
     except (ValueError, OverflowError):
         pass
-    return _refuse_first(column, _is_finite, "a finite float32 number", label, what, lines)
+    mend = _POINT if any(b"," in field for field in column) else _MEND
+    return _refuse_first(column, _is_finite, "a finite float32 number", label, what, lines, mend)
 
 
 def whole_ids(column: Column, *, label: str, what: str, lines: Lines = 1) -> Column:
@@ -113,8 +116,8 @@ def text_ids(
     [b'ann', b'ann', b'7']
     """
     column = _stripped(column)
-    should_be = f"UTF-8 text of at most {LONGEST} characters"
-    _check_each(column, _is_text, should_be, label, what, lines)
+    _check_each(column, _is_text, "UTF-8 text", label, what, lines, "save the file as UTF-8")
+    _check_each(column, _is_short, f"of at most {LONGEST} characters", label, what, lines)
     _check_each(column, _is_id, "an id but a missing value", label, what, lines)
     return column
 
@@ -169,9 +172,10 @@ def _check_each(
     label: str,
     what: str,
     lines: Lines,
+    mend: str = _MEND,
 ) -> None:
     if not all(map(is_valid, set(column))):  # each distinct one once
-        _refuse_first(column, is_valid, should_be, label, what, lines)
+        _refuse_first(column, is_valid, should_be, label, what, lines, mend)
 
 
 def _is_whole(field: bytes) -> bool:
@@ -180,9 +184,14 @@ def _is_whole(field: bytes) -> bool:
 
 def _is_text(field: bytes) -> bool:
     try:
-        return len(field.decode()) <= LONGEST
+        field.decode()
     except UnicodeDecodeError:
         return False
+    return True
+
+
+def _is_short(field: bytes) -> bool:
+    return len(field.decode()) <= LONGEST
 
 
 def _is_id(field: bytes) -> bool:
@@ -204,10 +213,9 @@ def _refuse_first(
     label: str,
     what: str,
     lines: Lines,
+    mend: str,
 ) -> NoReturn:
     row = next(row for row, field in enumerate(column) if not is_valid(field))
     shown = column[row][:40].decode("utf-8", "replace")
     line = lines + row if isinstance(lines, int) else lines[row]
-    raise UserError(
-        f"{label}, line {line}: {what} {shown!r} is not {should_be}; mend or remove the line"
-    )
+    raise UserError(f"{label}, line {line}: {what} {shown!r} is not {should_be}; {mend}")

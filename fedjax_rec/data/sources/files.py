@@ -15,7 +15,12 @@ from fedjax_rec.errors import UserError
 ARCHIVES = (".zip", ".whl")
 _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError)
 _BOM = b"\xef\xbb\xbf"
-_WIDE = (b"\xff\xfe", b"\xfe\xff")
+_NO_DATA = {
+    (b"\xff\xfe", b"\xfe\xff"): "is UTF-16 text; save it as UTF-8",
+    (b"version https://git-lfs",): "is a pointer of Git LFS; get the file itself: git lfs pull",
+    (b"<!doctype", b"<html", b"<?xml"): "is a page of HTML or XML and no table; get the file again",
+}
+"""How a file starts that is something else, and what to say."""
 VALIDATION_PARTS = ("valid", "val", "validation", "dev")
 """What a file of validation events is called, beside those of training and test."""
 _MEND = "it is cut short or damaged; delete it and get it again"
@@ -84,7 +89,8 @@ class Files:
         """The content without a byte-order mark, unpacked when the name ends in `.gz`.
 
         Raises:
-          UserError: the file, the zip or the gzip cannot be read whole, or is no UTF-8.
+          UserError: the file, the zip or the gzip cannot be read whole, or is no UTF-8, or is
+            a page or a pointer in place of the data.
         """
         with self._open(name) as stream:
             return _in_lines(_without_mark(stream.read(), self.label(name)))
@@ -121,9 +127,12 @@ def split_member(path: Path) -> tuple[Path, str]:
 
 
 def _without_mark(content: bytes, label: str) -> bytes:
-    if content.startswith(_WIDE):
-        raise UserError(f"{label}: is UTF-16 text; save it as UTF-8")
-    return content.removeprefix(_BOM)
+    content = content.removeprefix(_BOM)
+    start = content[:100].lstrip().lower()
+    for starts, problem in _NO_DATA.items():
+        if start.startswith(starts):
+            raise UserError(f"{label}: {problem}")
+    return content
 
 
 def _in_lines(content: bytes) -> bytes:

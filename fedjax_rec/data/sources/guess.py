@@ -4,8 +4,9 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from fedjax_rec.data.sources.files import Files
 from fedjax_rec.data.sources.known import known_layouts
@@ -21,7 +22,7 @@ from fedjax_rec.data.sources.layouts import (
     Layout,
 )
 from fedjax_rec.data.sources.names import roles_of
-from fedjax_rec.data.sources.parquet import parquet_names
+from fedjax_rec.data.sources.parquet import parquet_head
 from fedjax_rec.data.sources.parts import parts_beside
 from fedjax_rec.data.sources.texts import COMMENTS, QUOTED, cells
 from fedjax_rec.errors import UserError
@@ -72,7 +73,7 @@ def guess(files: Files, member: str, said: Columns = Columns()) -> Layout:
     """
     label, head = files.label(member), files.head(member)
     if head.startswith(b"PAR1"):
-        return _named(parquet_names(files.read(member), label), said, label, "parquet")
+        return _named(parquet_head(files.read(member), label, SAMPLE), said, label, "parquet")
     if b"\0" in head:
         raise UserError(f"{label}: is no text; give a table of text, JSON or parquet")
     lines = [line for line in head.splitlines() if line.strip()]
@@ -176,14 +177,14 @@ def _table(rows: Sequence[Sequence[str]], separator: str, said: Columns, label: 
         first = first[:-1]  # a separator at the end
     layout = Layout(name="", summary="", separator=separator)
     wanted = [column for column in (said.user, said.item, said.rating, said.time) if column]
-    if any(not column.isdigit() for column in wanted):
-        return replace(_named(first, said, label, "table"), separator=separator)
+    by_name = any(not column.isdigit() for column in wanted) or (
+        not wanted and {"user", "item"} <= roles_of(first, label).keys()
+    )
+    if by_name:
+        return replace(_named(_below(rows, first), said, label, "table"), separator=separator)
     if wanted:
         numbers = {role: int(getattr(said, role)) for role in _given(said)}
         return replace(layout, header=_header(rows, first), **numbers)  # type: ignore[arg-type]
-    roles = roles_of(first, label)
-    if {"user", "item"} <= roles.keys():
-        return replace(layout, header="names", **roles)  # type: ignore[arg-type]
     if _header(rows, first) == "names":
         raise UserError(
             f"{label}: which of the columns {', '.join(map(repr, first[:12]))} are users and items "
@@ -211,8 +212,15 @@ def _header(rows: Sequence[Sequence[str]], first: Sequence[str]) -> str:
     return "none"
 
 
-def _named(names: Sequence[str], said: Columns, label: str, shape: str) -> Layout:
-    """By the names of columns: those that are said, or those that show where none is."""
+def _named(columns: Mapping[str, Sequence[str]], said: Columns, label: str, shape: str) -> Layout:
+    """By the names of columns: those that are said, or those that show where none is.
+
+    Args:
+      columns: name -> its first values.
+      said: of the columns.
+      label: what to call the file in errors.
+      shape: of the layout.
+    """
     layout = Layout(
         name="",
         summary="",
@@ -226,13 +234,27 @@ def _named(names: Sequence[str], said: Columns, label: str, shape: str) -> Layou
             for role, column in roles.items()
         }
         return replace(layout, **as_numbers)  # type: ignore[arg-type]
-    found = roles_of(names, label)
+    found = roles_of(list(columns), label)
     if not {"user", "item"} <= found.keys():
-        raise UserError(
-            f"{label}: which of {', '.join(map(repr, list(names)[:12]))} are users and items does "
-            f"not show; {_SAY}"
-        )
-    return replace(layout, **found)  # type: ignore[arg-type]
+        shown = ", ".join(map(repr, list(columns)[:12]))
+        raise UserError(f"{label}: which of {shown} are users and items does not show; {_SAY}")
+    return replace(layout, **_numeric(found, columns))  # type: ignore[arg-type]
+
+
+def _below(rows: Sequence[Sequence[str]], names: Sequence[str]) -> dict[str, list[str]]:
+    """Name -> what stands below it."""
+    return {name: [row[i] for row in rows[1:] if len(row) > i] for i, name in enumerate(names)}
+
+
+def _numeric(roles: Mapping[str, str], below: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Without ratings and times that are words, such as the kind of an event."""
+    return {
+        role: name
+        for role, name in roles.items()
+        if role in ("user", "item")
+        or not all(below[name])
+        or any(letter.isdigit() for text in below[name] for letter in text)
+    }
 
 
 def _by_place(rows: Sequence[Sequence[str]], layout: Layout, label: str) -> Layout:
@@ -279,13 +301,22 @@ def _is_number(text: str) -> bool:
 
 
 def _json(files: Files, member: str, lines: Sequence[bytes], said: Columns, label: str) -> Layout:
-    try:
-        first = json.loads(lines[0])
-    except (ValueError, RecursionError):
-        first = None
-    if isinstance(first, list) or lines[0].lstrip().startswith(b"["):
+    if lines[0].lstrip().startswith(b"["):
         raise UserError(f"{label}: is a JSON list; write one object a line, or a table")
-    is_lists = first is None or all(isinstance(value, list) for value in first.values())
+    entries = [entry for line in lines[:SAMPLE] if (entry := _object(line)) is not None]
+    is_lists = all(isinstance(value, list) for entry in entries[:1] for value in entry.values())
     if is_lists and not said:
         return JSON_LISTS
-    return _named(list(first or ()), said, label, "json_lines")
+    columns: dict[str, list[str]] = {}
+    for entry in entries:
+        for name, value in entry.items():
+            columns.setdefault(name, []).append(str(value))
+    return _named(columns, said, label, "json_lines")
+
+
+def _object(line: bytes) -> dict[str, Any] | None:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None

@@ -13,7 +13,7 @@ def read_json_lines(content: bytes, layout: Layout, label: str) -> Table:
     r"""The named fields of one object a line; blank lines are passed over and counted.
 
     A field without which an event is none, or an id that is no text or whole number, is refused
-    with its line. Fields that no role names are passed over.
+    with its line. Fields that no role names are told of.
 
     Args:
       content: the file.
@@ -30,6 +30,7 @@ def read_json_lines(content: bytes, layout: Layout, label: str) -> Table:
     columns: dict[str, list[bytes]] = {role: [] for role in layout.columns}
     lines: list[int] = []
     num_blank = 0
+    unused: dict[str, None] = {}
     for number, line in enumerate(content.splitlines(), 1):
         if not line.strip():
             num_blank += 1
@@ -37,10 +38,12 @@ def read_json_lines(content: bytes, layout: Layout, label: str) -> Table:
         entry = _parsed(line, f"{label}, line {number}")
         for role, field in layout.columns.items():
             columns[role].append(_text(entry, str(field), role, f"{label}, line {number}"))
+        unused |= dict.fromkeys(entry)
         lines.append(number)
     if not lines:
         raise UserError(f"{label}: no events: the data set is empty; check the file")
-    return Table({**columns}, lines, passed_over={"blank lines": num_blank} if num_blank else {})
+    others = tuple(name for name in unused if name not in layout.columns.values())
+    return Table({**columns}, lines, others, {"blank lines": num_blank} if num_blank else {})
 
 
 def read_json_lists(content: bytes, layout: Layout, label: str) -> Table:

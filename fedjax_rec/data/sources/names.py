@@ -9,14 +9,14 @@ NAMES = {
         *("userid", "user", "uid", "userno", "usernumber", "userindex", "useridx", "u"),
         *("reviewerid", "customerid", "customer", "visitorid", "memberid", "personid", "person"),
         *("accountid", "steamid", "playerid", "readerid", "listenerid", "clientid", "client"),
-        *("profileid", "username", "author", "reviewer"),
+        *("profileid", "username", "author", "reviewer", "sessionid", "session"),
     ),
     "item": (
         *("itemid", "item", "iid", "itemno", "itemindex", "itemidx", "i", "movieid", "movie"),
         *("filmid", "isbn", "bookid", "book", "asin", "productid", "parentasin", "businessid"),
         *("artistid", "artist", "songid", "trackid", "animeid", "gameid", "appid", "newsid"),
         *("articleid", "videoid", "poiid", "venueid", "locationid", "placeid", "recipeid"),
-        *("gmapid", "showid", "product", "game", "title"),
+        *("gmapid", "showid", "stockcode", "sku", "product", "game", "title"),
     ),
     "rating": (
         *("rating", "ratings", "score", "stars", "star", "overall", "bookrating", "value", "r"),
@@ -26,7 +26,8 @@ NAMES = {
     "time": (
         *("timestamp", "time", "unixreviewtime", "unixtime", "ts", "datetime", "date", "t"),
         *("reviewtime", "createdat", "eventtime", "ratedat", "sorttimestamp", "checkintime"),
-        *("ratingtime", "tstamp"),
+        *("ratingtime", "tstamp", "eventtimestamp", "orderdate", "purchasedate", "invoicedate"),
+        *("reviewdate", "tdat"),
     ),
 }
 """Role -> names of its column in data that are public, the more telling ones first."""

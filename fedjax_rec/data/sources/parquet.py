@@ -26,7 +26,8 @@ def read_parquet(content: bytes, layout: Layout, label: str) -> Table:
       UserError: pyarrow is not installed, a broken file, a column that is not there, or one of
         a type that is none of ids, numbers or times; a missing value, by its row.
     """
-    names = parquet_names(content, label)
+    file = _opened(content, label)
+    names = [str(name) for name in file.schema_arrow.names]
     wanted = {}
     for role, column in layout.columns.items():
         if isinstance(column, int):
@@ -40,20 +41,27 @@ def read_parquet(content: bytes, layout: Layout, label: str) -> Table:
             )
         else:
             wanted[role] = column
-    table = _opened(content, label).read(columns=list(wanted.values()))
+    table = file.read(columns=list(wanted.values()))
     if not table.num_rows:
         raise UserError(f"{label}: no events: the data set is empty; check the file")
     columns = {role: _column(table[name], role, name, label) for role, name in wanted.items()}
     return Table(columns, 1, tuple(name for name in names if name not in wanted.values()))
 
 
-def parquet_names(content: bytes, label: str) -> list[str]:
-    """The names of the columns.
+def parquet_head(content: bytes, label: str, most: int) -> dict[str, list[str]]:
+    """Name of a column -> its first values as texts, a missing one empty.
 
     Raises:
       UserError: pyarrow is not installed, or a broken file.
     """
-    return [str(name) for name in _opened(content, label).schema_arrow.names]
+    file = _opened(content, label)
+    first = next(file.iter_batches(batch_size=most), None)
+    if first is None:
+        return {str(name): [] for name in file.schema_arrow.names}
+    return {
+        str(name): ["" if value is None else str(value) for value in column.to_pylist()]
+        for name, column in zip(first.schema.names, first.columns, strict=True)
+    }
 
 
 def _opened(content: bytes, label: str) -> Any:
