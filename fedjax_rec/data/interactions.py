@@ -249,12 +249,14 @@ def _dense(
     where: str,
 ) -> tuple[NDArray[np.int32], list[str]]:
     """Dense ids `[E]` and the sorted labels they stand for, with further ones."""
+    if hasattr(column, "__array__"):  # a device's numbers, or a column of a data frame
+        column = np.asarray(column)
     if isinstance(column, np.ndarray) and column.dtype.kind in "iu" and not (further := [*further]):
         return _dense_numbers(column)
-    raw_ids: list[Any] = column.tolist() if isinstance(column, np.ndarray) else list(column)  # type: ignore[arg-type]
     try:
+        raw_ids: list[Any] = column.tolist() if isinstance(column, np.ndarray) else list(column)  # type: ignore[arg-type]
         labels = as_labels(raw_ids, further, what=what, where=where)
-    except TypeError:  # of what cannot be hashed, such as lists
+    except TypeError:  # of what is no column, or cannot be hashed, such as lists
         raise UserError(
             f"{where}: {what} ids must be text or whole numbers, one for each event"
         ) from None

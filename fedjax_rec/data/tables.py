@@ -50,7 +50,8 @@ def load_events(
       events: a data frame of pandas or polars, an Arrow table, a mapping of columns, a structured
         array, or a list of mappings, all with named columns; or an array `[E, 2..4]` or a list
         of tuples: user, item, and rating and time where there are such (a third number is a
-        time from 100,000,000 on). `Interactions` are taken as they are.
+        time from 100,000,000 on). A sparse matrix of SciPy holds ratings, users by items.
+        `Interactions` are taken as they are.
       user: the column of users; by default known by its name, as in files.
       item: of items.
       rating: of ratings or counts; by default likewise, and 1 where only users and items are said.
@@ -102,6 +103,9 @@ def _columns(events: Any, said: Mapping[str, str]) -> Columns:
         raise UserError("load_events: the frame is lazy; collect it first")
     if (names := _names(events)) is not None:
         return _named(events, names, said)
+    if hasattr(events, "tocoo"):
+        found = events.tocoo()
+        return {"user": found.row, "item": found.col, "rating": found.data}
     rows = _rows(events)
     if isinstance(rows, list) and rows and isinstance(rows[0], Mapping):
         keys = list(rows[0])
@@ -168,8 +172,8 @@ def _as_column(values: Any, name: str) -> Any:
 
 def _rows(events: Any) -> Any:
     """An array, or a list of rows."""
-    if isinstance(events, np.ndarray):
-        return events
+    if hasattr(events, "__array__"):
+        return np.asarray(events)
     if not isinstance(events, Iterable):
         raise UserError(f"load_events: expected {TAKEN}, got {type(events).__name__}")
     return list(events)

@@ -18,6 +18,11 @@ def test_labels_and_dense_ids_give_back_the_raw_ids(events: list[tuple[int, str]
     assert [int(label) for label in made.user_labels] == sorted(set(users))
 
 
+def test_what_is_no_column_is_refused() -> None:
+    with pytest.raises(UserError, match="user ids must be text or whole numbers"):
+        from_events(1, 2)
+
+
 def test_columns_have_the_promised_types() -> None:
     made = from_events(np.array([3, 1]), [b"x", b"y"], [4, 5], [2.9, 7])
     kinds = [made.users.dtype, made.items.dtype, made.values.dtype, made.times.dtype]

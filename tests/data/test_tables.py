@@ -3,6 +3,7 @@
 import datetime as dt
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -87,6 +88,22 @@ def test_rows_without_names_are_taken_in_order() -> None:
     assert described(load_events([list(event) for event in EVENTS])) == EXPECTED
 
 
+def test_arrays_of_a_device_are_arrays() -> None:
+    whole = np.array([(u, i, 1 + i % 3, 10 * u + i) for u in (7, 9) for i in (3, u - 6, 5, u)])
+    assert described(load_events(jnp.asarray(whole))) == described(load_events(whole))
+    by_column = from_events(jnp.asarray(whole[:, 0]), jnp.asarray(whole[:, 1]))
+    assert by_column.user_labels.tolist() == ["7", "9"]
+    assert by_column.item_labels[by_column.items].tolist() == list(map(str, whole[:, 1]))
+
+
+@pytest.mark.parametrize("form", ["coo_matrix", "csr_matrix", "csc_array"])
+def test_a_sparse_matrix_is_users_by_items(form: str) -> None:
+    sparse = pytest.importorskip("scipy.sparse", reason="needs SciPy")
+    matrix = getattr(sparse, form)([[5.0, 0, 4, 1], [0, 2, 2, 3]])
+    rows = [(0, 0, 5), (0, 2, 4), (0, 3, 1), (1, 1, 2), (1, 2, 2), (1, 3, 3)]
+    assert described(load_events(matrix)) == described(load_events(rows))
+
+
 def test_a_third_number_is_a_time_where_it_is_large() -> None:
     timed = load_events([(u, i, t) for u, i, _, t in EVENTS])
     assert timed.split.train.times.min() == 10**9
@@ -169,6 +186,7 @@ WRONG: list[tuple[Any, dict[str, Any], str]] = [
     ({"user": [1, 2], "item": [1, 2], "rating": ["good", "bad"]}, {}, "a value is no number"),
     ({"user": [1, 2], "item": [1, 2], "time": ["now", "then"]}, {}, "neither a number nor a date"),
     ([([1], "b"), ([2], "b")], {}, "user ids must be text or whole numbers"),
+    (np.array(3), {}, "an array of shape ()"),
     ([{"user": 1, "item": 2}, {"user": 1}], {}, "event 2 has other keys than the first"),
 ]
 
