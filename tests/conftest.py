@@ -20,6 +20,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 FLAGS = ["--xla_force_host_platform_device_count=8"]
 if "OPTIMISED_TESTS" not in os.environ:
     FLAGS.append("--xla_backend_optimization_level=0")
+    FLAGS.append("--xla_cpu_parallel_codegen_split_count=1")  # a worker a core is enough
     if version("jaxlib").startswith("0.10."):  # a later XLA ends the process over it
         FLAGS.append("--xla_cpu_use_fusion_emitters=false")
 for flag in FLAGS:
