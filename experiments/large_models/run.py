@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from experiments.cells import Cells, machine, markdown, seconds
+from experiments.large_models import warm
+from experiments.large_models.paired import GAIN, against, tell_difference
 from experiments.large_models.ranker import told
-from fedjax_rec.reporting.significance import difference
 
 SEEDS = (0, 1, 2)
-GAIN = "test/ndcg@10"
 
 SHORT = ("--rounds", "50", "--evaluate.every", "25")
 UNTRAINED = ("--algorithm.user_learning_rate", "1e-12", "--algorithm.dense_learning_rate", "1e-12")
@@ -50,6 +49,8 @@ def run(cells: Cells, tables: list[str]) -> None:
                 name = f"cold/{row}/{seed}"
                 cells.run(name, "ml-100k/minilm_cold", *words)
             tell_differences(cells, seed)
+    if "warm" in tables:
+        warm.run(cells)
 
 
 def ranker(cells: dict[str, Any]) -> str:
@@ -117,62 +118,21 @@ def cold(cells: dict[str, Any]) -> str:
 
 
 def tell_differences(cells: Cells, last: int) -> None:
-    """Stores how the first row differs from each other one, over the seeds up to the last.
-
-    People's own values stay in the runs' folders.
-    """
+    """Stores how the first row differs from each other one, over the seeds up to the last."""
     first, *others = COLD
     for row in others:
         names = [[f"cold/{one}/{seed}" for seed in range(last + 1)] for one in (first, row)]
-        folders = [[Path("runs/large_models") / name for name in each] for each in names]
-        if all((folder / "per_client.npz").exists() for each in folders for folder in each):
-            of_rows = [np.stack([of_people(folder) for folder in each]) for each in folders]
-            cells.note(f"cold/first less {row}", {"seeds": last + 1, **apart(*of_rows)})
-
-
-def of_people(folder: Path) -> NDArray[np.float64]:
-    """NDCG@10 of every person of a run, NaN where nothing is held out."""
-    with np.load(folder / "per_client.npz") as values:
-        return np.asarray(values[GAIN], np.float64)
-
-
-def apart(first: NDArray[np.float64], other: NDArray[np.float64]) -> dict[str, Any]:
-    """The mean difference with the middle 95 % over draws of people and of seeds, paired.
-
-    Args:
-      first: `[seeds, people]`.
-      other: likewise.
-    """
-    gaps = (first - other)[:, ~np.isnan(first[0])]
-    draw = np.random.default_rng(0)
-    num, people = gaps.shape
-    means = [
-        gaps[draw.integers(0, num, num)][:, draw.integers(0, people, people)].mean()
-        for _ in range(2000)
-    ]
-    test = difference(first, other)
-    return {
-        "mean": float(gaps.mean()),
-        "interval": np.percentile(means, [2.5, 97.5]).tolist(),
-        "p": None if test is None else test.p,
-    }
-
-
-def against(said: dict[str, Any] | None) -> str:
-    """A difference in words."""
-    if said is None:
-        return "-"
-    low, high = said["interval"]
-    p = "" if said["p"] is None else f", p {said['p']:.3f}"
-    return f"{said['mean']:.4f} ({low:.4f} to {high:.4f}{p})"
+        tell_difference(cells, f"cold/first less {row}", *names)
 
 
 def table(cells: dict[str, Any]) -> str:
     """All tables."""
-    return "\n\n".join(filter(None, [ranker(cells), cold(cells), f"Ran on: {machine(cells)}"]))
+    return "\n\n".join(
+        filter(None, [ranker(cells), cold(cells), warm.table(cells), f"Ran on: {machine(cells)}"])
+    )
 
 
 if __name__ == "__main__":
     cells = Cells(Path(__file__).parent)
-    run(cells, sys.argv[1:] or ["ranker", "cold"])
+    run(cells, sys.argv[1:] or ["ranker", "cold", "warm"])
     cells.write_readme(table(cells.found))

@@ -27,7 +27,8 @@ class CatalogueText:
       base: the encoder.
       titles: of each item (I).
       max_length: most tokens of one.
-      num_cached: lower layers whose output is kept in place of tokens.
+      num_cached: lower layers whose output is kept in place of tokens; of all of them, one
+        vector a title.
     """
 
     def __init__(
@@ -40,7 +41,8 @@ class CatalogueText:
         """Rows `{"item": [I]}`, the number of each, and dense `is_real`, text and `tower`.
 
         Returns:
-          Host arrays; text is `tokens [I, T]` or `activations [I, T, D]`. The latest two are kept.
+          Host arrays; text is `tokens [I, T]`, `activations [I, T, D]`, or, where no layer is left
+          to run, `vectors [I, D]` alone. The latest two are kept.
         """
         base = self._base
         place = (base.source, base.sha256, self._titles, self._max_length, self._num_cached)
@@ -57,23 +59,29 @@ class CatalogueText:
         rows = {"item": np.arange(len(self._titles), dtype=np.int32)}
         if not self._num_cached:
             return Part(rows, {"tokens": tokens, "is_real": is_real, "tower": base.params})
+        if self._num_cached == base.config.num_layers:
+            vectors = _output(base, base.params["layers"], tokens, is_real, is_pooled=True)
+            return Part(rows, {"vectors": vectors})
         lower, upper = (
             jax.tree.map(lambda leaf, part=part: leaf[part], base.params["layers"])
             for part in (slice(self._num_cached), slice(self._num_cached, None))
         )
-        activations = _activations(base, lower, tokens, is_real)
+        activations = _output(base, lower, tokens, is_real)
         kept = {"activations": activations, "is_real": is_real, "tower": {"layers": upper}}
         return Part(rows, kept)
 
 
-def _activations(base: Pretrained, layers: PyTree, tokens: Any, is_real: Any) -> np.ndarray:
-    """`[I, T, D]` output of the lower layers for each title."""
-    from fedjax_rec.models.text_encoder import embedded, run_layers
+def _output(
+    base: Pretrained, layers: PyTree, tokens: Any, is_real: Any, *, is_pooled: bool = False
+) -> np.ndarray:
+    """What the lower layers say of each title: `[I, T, D]`, or `[I, D]` pooled."""
+    from fedjax_rec.models.text_encoder import embedded, pooled, run_layers
 
     @jax.jit
     def run(params: PyTree, tokens: Array, is_real: Array) -> Array:
         vectors = embedded(params["embeddings"], tokens, base.config.epsilon)
-        return run_layers(base.config, params["layers"], vectors, is_real)
+        read = run_layers(base.config, params["layers"], vectors, is_real)
+        return pooled(read, is_real) if is_pooled else read
 
     params = {"embeddings": base.params["embeddings"], "layers": layers}
     with jax.ensure_compile_time_eval():  # it may be asked for while something else is traced

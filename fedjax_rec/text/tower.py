@@ -1,6 +1,6 @@
 """Items by their titles: a pretrained text encoder, a projection, and a private user vector."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import jax
@@ -55,7 +55,8 @@ def text_tower(
       tower: `minilm`, or a folder with an encoder of one's own: see `text.pretrained`.
       max_length: tokens of a title that are read, at least 3; two of them are marks.
       num_cached_layers: of the encoder's lower layers, whose output is computed once and kept
-        for every title; only those above are run, and can be adapted. 0 runs all.
+        for every title; only those above are run, and can be adapted. 0 runs all. With all of
+        them, a title is one vector, and a step costs what it does without text.
       has_own_vectors: q_i; without, an item that nobody has met is as good as any other.
       init_stddev: of the normal initial p_u; q_i start at 0.
       is_rematerialised: activations are made again for the gradient: less memory, more time.
@@ -63,7 +64,8 @@ def text_tower(
 
     Returns:
       A row-wise model with shared dense `projection/kernel [D_f, D]`, rows `{"item": [I, D]}` with
-      `has_own_vectors`, private dense `[D]` and frozen dense `tower` with stacked `layers`.
+      `has_own_vectors`, private dense `[D]` and frozen dense text, with the `tower`'s stacked
+      `layers` where any is left to run.
 
     Raises:
       UserError: see `text.pretrained`.
@@ -80,8 +82,9 @@ def text_tower(
     base = _checked(num_items, titles, tower, max_length, num_cached_layers)
     size, length = base.config, min(max_length, base.config.max_length)
 
-    from fedjax_rec.models.text_encoder import embedded, pooled, projected, run_layers  # loads flax
+    from fedjax_rec.models.text_encoder import projected  # loads flax
 
+    said = _encoder(base, num_cached_layers, is_rematerialised, jnp.dtype(precision))
     text = CatalogueText(base, tuple(titles or ()), length, num_cached_layers)
 
     def init(key: Key) -> tuple[Part, Part]:
@@ -93,22 +96,8 @@ def text_tower(
         return Private({}, init_stddev * jax.random.normal(key, (dim,)))
 
     def texts(shared: Part, frozen: Part, numbers: Array) -> Array:
-        """`[B] -> [B, D]` projections of what these items' titles say."""
-        kept = frozen.dense
-        is_real = kept["is_real"][numbers]
-        if num_cached_layers:
-            vectors = kept["activations"][numbers]
-        else:
-            vectors = embedded(kept["tower"]["embeddings"], kept["tokens"][numbers], size.epsilon)
-        read = run_layers(
-            size,
-            kept["tower"]["layers"],
-            vectors,
-            is_real,
-            is_rematerialised=is_rematerialised,
-            dtype=jnp.dtype(precision),
-        )
-        return projected(shared.dense["projection"], jnp.sqrt(size.dim) * pooled(read, is_real))
+        text = jnp.sqrt(size.dim) * said(frozen.dense, numbers)
+        return projected(shared.dense["projection"], text)
 
     def vectors_of(shared: Part, frozen: Part, ids: Array | None) -> Array:
         vectors = texts(shared, frozen, gather(frozen.rows["item"], ids))
@@ -140,6 +129,36 @@ def text_tower(
     )
 
 
+def _encoder(
+    base: Pretrained, num_cached: int, is_rematerialised: bool, dtype: jnp.dtype
+) -> Callable[[PyTree, Array], Array]:
+    """`kept, [B] -> [B, D_f]`: what is said of some items, of length 1."""
+    from fedjax_rec.models.text_encoder import embedded, pooled, run_layers  # loads flax
+
+    size = base.config
+
+    def known(kept: PyTree, numbers: Array) -> Array:
+        return jnp.asarray(kept["vectors"][numbers])
+
+    def read(kept: PyTree, numbers: Array) -> Array:
+        is_real = kept["is_real"][numbers]
+        if num_cached:
+            vectors = kept["activations"][numbers]
+        else:
+            vectors = embedded(kept["tower"]["embeddings"], kept["tokens"][numbers], size.epsilon)
+        vectors = run_layers(
+            size,
+            kept["tower"]["layers"],
+            vectors,
+            is_real,
+            is_rematerialised=is_rematerialised,
+            dtype=dtype,
+        )
+        return pooled(vectors, is_real)
+
+    return known if num_cached == size.num_layers else read
+
+
 def _checked(
     num_items: int, titles: Sequence[str] | None, tower: str, max_length: int, num_cached: int
 ) -> Pretrained:
@@ -150,7 +169,7 @@ def _checked(
     if max_length < 3:
         raise ValueError(f"max_length must be at least 3, got {max_length}")
     base = pretrained(tower)
-    most = base.config.num_layers - 1
-    if not 0 <= num_cached <= most:
+    if not 0 <= num_cached <= base.config.num_layers:
+        most = base.config.num_layers
         raise ValueError(f"num_cached_layers must be 0 to {most}, got {num_cached}")
     return base

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments.large_models.paired import against, apart, of_people
 from experiments.large_models.ranker import auc, auc_within, interval, model_free, prompts_of, told
-from experiments.large_models.run import against, apart, of_people
 from fedjax_rec.cli import main
 from fedjax_rec.data import DATASETS
 from fedjax_rec.data.obtain import is_there

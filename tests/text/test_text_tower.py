@@ -71,7 +71,7 @@ def test_the_score_is_that_of_the_projected_mean_of_a_title(
     assert np.std(expected) > 0.01
 
 
-@pytest.mark.parametrize("num_cached_layers", [0, 1])
+@pytest.mark.parametrize("num_cached_layers", [0, 1, 2])
 @pytest.mark.parametrize("has_own_vectors", [False, True])
 def test_rows_of_a_slice_and_the_encoded_catalogue_score_alike(
     folder: str, num_cached_layers: int, has_own_vectors: bool, monkeypatch: pytest.MonkeyPatch
@@ -79,7 +79,7 @@ def test_rows_of_a_slice_and_the_encoded_catalogue_score_alike(
     monkeypatch.setattr("fedjax_rec.text.tower.BLOCK", 8)  # 18 items are two blocks and a rest
     model = lora(
         tower_of(folder, num_cached_layers=num_cached_layers, has_own_vectors=has_own_vectors),
-        "query,value",
+        "query,value" if num_cached_layers < 2 else "",
         2,
         trained="projection",
     )
@@ -91,7 +91,9 @@ def test_rows_of_a_slice_and_the_encoded_catalogue_score_alike(
     np.testing.assert_allclose(side.score(view, Inputs(None), encoded), whole, atol=1e-4)
     ids = jnp.array([4, 17, 0, NUM_ITEMS + 3])  # the last one is padding
     part = take_view(view, {"item": ids})
-    assert part.frozen.dense["own"]["is_real"].shape[0] == NUM_ITEMS  # text is not sliced
+    texts = part.frozen.dense["own"]
+    kept = texts["vectors" if num_cached_layers == 2 else "is_real"]
+    assert kept.shape[0] == NUM_ITEMS  # text is not sliced
     found = model.score(part, Inputs(jnp.array([2, 1, 1, 0])))
     np.testing.assert_allclose(found, whole[ids[jnp.array([2, 1, 1, 0])]], atol=1e-4)
     np.testing.assert_allclose(
@@ -110,6 +112,19 @@ def test_cached_layers_change_nothing_and_leave_their_kernels_out(folder: str) -
     assert {leaf.shape[0] for leaf in jax.tree.leaves(layers)} == {1}
     adapted = lora(cached, "query,value", 2, trained="projection")
     assert {name[-1] for name in leaves_of(view_of(adapted).shared.dense)} == {"a", "b", "kernel"}
+
+
+def test_a_tower_that_is_cached_whole_is_one_vector_a_title(folder: str) -> None:
+    plain, cached = tower_of(folder), tower_of(folder, num_cached_layers=2)
+    np.testing.assert_allclose(
+        cached.score(view_of(cached), Inputs(None)),
+        plain.score(view_of(plain), Inputs(None)),
+        atol=1e-4,
+    )
+    kept = view_of(cached).frozen.dense
+    assert {name: leaf.shape for name, leaf in kept.items()} == {"vectors": (NUM_ITEMS, WIDTH)}
+    with pytest.raises(ValueError, match="query"):
+        lora(cached, "query,value", 2, trained="projection").init(jax.random.key(0))
 
 
 def test_the_cache_is_made_for_real_also_while_a_program_is_traced(folder: str) -> None:
@@ -137,7 +152,7 @@ def test_bfloat16_is_near(folder: str) -> None:
         ({"titles": None}, "reads a title of each of 18 items, got none"),
         ({"titles": TITLES[:-1]}, "reads a title of each of 18 items, got 17"),
         ({"max_length": 2}, "max_length must be at least 3, got 2"),
-        ({"num_cached_layers": 2}, "num_cached_layers must be 0 to 1, got 2"),
+        ({"num_cached_layers": 3}, "num_cached_layers must be 0 to 2, got 3"),
     ],
 )
 def test_what_cannot_be_is_refused(folder: str, options: Any, words: str) -> None:
