@@ -35,6 +35,19 @@ def grid(**choices: tuple) -> Trials:
     ]
 
 
+def pairs(words: Options) -> list[tuple[str, str]]:
+    """Keys and values of options, of which each is two words or one with `=`.
+
+    >>> pairs(("--algorithm.dim", "8", "--algorithm.paths="))
+    [('--algorithm.dim', '8'), ('--algorithm.paths', '')]
+    """
+    found, rest = [], iter(words)
+    for word in rest:
+        key, sign, value = word.partition("=")
+        found.append((key, value if sign else next(rest)))
+    return found
+
+
 @dataclass(frozen=True)
 class Comparison:
     """What is compared, where, and by what.
@@ -130,11 +143,10 @@ class Comparison:
         return found
 
     def _settings(self, cells: dict, method: str) -> str:
-        words = self.best(cells, method) or ()
         chosen = [
             f"{key.removeprefix('--').removeprefix('algorithm.')} {value}"
-            for key, value in zip(words[::2], words[1::2], strict=True)
-            if key.startswith(("--algorithm.", "--server.")) and key != "--algorithm.name"
+            for key, value in pairs(self.best(cells, method) or ())
+            if key.startswith(("--algorithm.", "--server.")) and key != "--algorithm.name" and value
         ]
         return ", ".join(chosen) or "-"
 

@@ -5,23 +5,37 @@ from experiments.large_models.paired import GAIN, against, tell_difference
 from experiments.trials import SEEDS, Comparison, Options, Trials, grid, spread
 
 DATA = "ML-100K"
-TITLES: Options = (
-    *("--algorithm.model", "text_tower", "--algorithm.tower", "minilm"),
-    *("--algorithm.num_cached_layers", "6"),
+TRAINING: Options = (
+    *("--cohort.size", "256", "--algorithm.batch_size", "64"),
+    *("--rounds", "1500", "--evaluate.every", "25", "--stop.patience", "6"),
 )
-BOTH: Options = (*TITLES, "--algorithm.has_own_vectors", "true")
-ALONE = "vectors of items"
+ADAM: Options = (
+    *("--cohort.sampler", "uniform", "--algorithm.local_optimizer", "adam"),
+    *("--algorithm.num_negatives", "3", "--algorithm.user_learning_rate", "0.05"),
+)
+FROZEN: Options = (
+    *("--algorithm.paths=", "--algorithm.num_cached_layers", "6"),
+    *("--algorithm.max_positives", "0"),
+)
+TITLES: Options = (*FROZEN, "--algorithm.has_own_vectors", "false")
+"""One training for all rows: that of `ml-100k/minilm_lora`, with more people a round."""
 
 
-def trials(*options: str) -> Trials:
-    """Each rate of the projection with some options."""
-    return [(*options, *rate) for rate in grid(dense_learning_rate=(0.05, 0.5, 5.0))]
+def trials(options: Options, **rates: tuple[float, ...]) -> Trials:
+    """Some rates with the same training."""
+    return [(*TRAINING, *options, *rate) for rate in grid(**rates)]
 
 
 METHODS: dict[str, tuple[str, Trials]] = {
-    f"warm/{ALONE}": ("ml-100k/fedavg", [()]),
-    "warm/titles": ("ml-100k/fedavg", trials(*TITLES)),
-    "warm/titles and vectors": ("ml-100k/fedavg", trials(*BOTH)),
+    "warm/vectors": ("ml-100k/fedavg", trials(ADAM, item_learning_rate=(0.003, 0.01, 0.03))),
+    "warm/titles": (
+        "ml-100k/minilm_lora",
+        trials(TITLES, dense_learning_rate=(0.0003, 0.001, 0.003)),
+    ),
+    "warm/titles and vectors": (
+        "ml-100k/minilm_lora",
+        trials(FROZEN, dense_learning_rate=(0.0003, 0.001, 0.003)),
+    ),
 }
 WARM = Comparison(METHODS, {DATA: ()}, (), metric="ndcg@10")
 
