@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from fedjax_rec import __version__
 from fedjax_rec.cli.arguments import parse, take_overrides
-from fedjax_rec.cli.process import full_disk, in_one_line
+from fedjax_rec.cli.process import in_one_line, not_written
 from fedjax_rec.errors import DivergedError, MethodError, UserError
 
 
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("fedjax-rec: interrupted", file=sys.stderr)
         return 130
     except Exception as error:
-        if not (line := full_disk(error)):
+        if not (line := not_written(error)):
             raise
         print("fedjax-rec: error:", line, file=sys.stderr)
         return 1

@@ -30,14 +30,16 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors of a file that does not take more."""
 
 
-def full_disk(error: BaseException) -> str:
-    """What is to be said where a failure comes of a disk that is full; "" for all others.
+def not_written(error: BaseException) -> str:
+    """What is to be said where a disk is full or a save took too long; "" for other failures.
 
     Libraries that write in the background wrap the system's error, or keep its text alone.
 
-    >>> full_disk(OSError(errno.ENOSPC, "No space left on device", "runs/x/metrics.jsonl"))
+    >>> not_written(OSError(errno.ENOSPC, "No space left on device", "runs/x/metrics.jsonl"))
     'no space left on the disk (runs/x/metrics.jsonl): make room, and start it again to go on'
-    >>> full_disk(ValueError("not found"))
+    >>> not_written(TimeoutError())
+    'a checkpoint took too long to write (did the computer sleep?): start it again'
+    >>> not_written(ValueError("not found"))
     ''
     """
     seen: set[int] = set()
@@ -52,6 +54,8 @@ def full_disk(error: BaseException) -> str:
             name = one.filename if isinstance(one, OSError) else None
             where = f" ({name})" if name else ""
             return f"no space left on the disk{where}: make room, and start it again to go on"
+        if isinstance(one, TimeoutError):
+            return "a checkpoint took too long to write (did the computer sleep?): start it again"
         waiting += [one.__cause__, one.__context__]
         waiting += one.exceptions if isinstance(one, BaseExceptionGroup) else ()
     return ""
@@ -61,8 +65,8 @@ def full_disk(error: BaseException) -> str:
 def in_one_line() -> Iterator[None]:
     """What libraries warn of is a line each; what they raise in threads is told by who waits.
 
-    A full disk fails in a thread that writes, with its traceback, and again where the run waits
-    for it, which is the one that is told.
+    What cannot be written fails in a thread that writes, with its traceback, and again where
+    the run waits for it, which is the one that is told.
     """
     by_format, by_hook = warnings.formatwarning, threading.excepthook
 
@@ -70,7 +74,7 @@ def in_one_line() -> Iterator[None]:
         return f"warning: {' '.join(str(message).split())}\n"
 
     def hook(args: threading.ExceptHookArgs) -> None:
-        if args.exc_value is None or not full_disk(args.exc_value):
+        if args.exc_value is None or not not_written(args.exc_value):
             by_hook(args)
 
     warnings.formatwarning, threading.excepthook = formatted, hook

@@ -1,4 +1,4 @@
-"""How much `run` says: as JSON, hardly anything, and one line where the disk is full."""
+"""How much `run` says: as JSON, hardly anything, and one line where nothing can be written."""
 
 import errno
 import json
@@ -65,6 +65,23 @@ def test_a_full_disk_is_one_line_and_exit_code_1(words, capsys, monkeypatch, is_
         "fedjax-rec: error: no space left on the disk (metrics.jsonl): make room, and start it "
         "again to go on"
     )
+
+
+def test_a_save_that_takes_too_long_is_one_line_and_the_run_goes_on(words, capsys, monkeypatch):
+    from fedjax_rec.simulation import checkpoint
+
+    def seal(self):
+        raise RuntimeError("not saved") from TimeoutError("completed 2/4 futures")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.Checkpointer, "_seal", seal)
+        assert main([*words, "--quiet"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == (
+        "fedjax-rec: error: a checkpoint took too long to write (did the computer sleep?): start "
+        "it again"
+    )
+    assert main([*words, "--quiet"]) == 0
 
 
 def test_other_failures_stay_what_they_are(words, monkeypatch):
