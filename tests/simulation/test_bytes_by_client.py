@@ -89,7 +89,9 @@ EXECUTIONS = {
 }
 
 
-@pytest.mark.parametrize("name", EXECUTIONS)
+@pytest.mark.parametrize(
+    "name", [*[*EXECUTIONS][:-1], pytest.param("debug", marks=pytest.mark.slow)]
+)
 def test_every_client_counts_in_every_round_as_what_it_is(name: str) -> None:
     rounds = 2 if name == "debug" else 5
     result = ran(light(), rounds, execution=EXECUTIONS[name])
