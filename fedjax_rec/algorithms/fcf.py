@@ -4,7 +4,8 @@ Ammad-ud-din et al. (2019), "Federated collaborative filtering for privacy-prese
 personalized recommendation system".
 """
 
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
 import optax
@@ -51,6 +52,14 @@ class Own(NamedTuple):
     num_events: Array
 
 
+STRENGTHS: Mapping[str, Callable[[Array], Array]] = {
+    "value": lambda total: total,
+    "log": jnp.log1p,
+    "one": jnp.ones_like,
+}
+"""What r_ui makes of the values of u's events with i."""
+
+
 @parametric
 def fcf(
     num_items: int,
@@ -58,6 +67,7 @@ def fcf(
     dim: int = 32,
     init_stddev: float = 0.1,
     alpha: float = 1.0,
+    strength: Literal["value", "log", "one"] = "value",
     regularization: float = 1.0,
     aggregate: AggregateTransform | None = None,
     server_optimizer: optax.GradientTransformation | None = None,
@@ -76,7 +86,9 @@ def fcf(
       num_items: size of the catalogue (I).
       dim: width of a vector (D), at least 1.
       init_stddev: standard deviation of the initial vectors.
-      alpha: what an event of value 1 adds to the confidence, at least 0.
+      alpha: what an r_ui of 1 adds to the confidence, at least 0.
+      strength: r_ui is the `value` of u's events with i, `log` of 1 and that, or `one`. Counts
+        that reach thousands, such as plays, drown all other items as they are.
       regularization: lambda, above 0.
       aggregate: what happens to what clients send; the plain sum by default. No mean by row.
       server_optimizer: `optax.adam(0.01)` by default; the paper steps by Adam too.
@@ -92,18 +104,17 @@ def fcf(
     Reference:
       Ammad-ud-din et al. (2019), Algorithm 1, equations 4 to 8; the cost is that of Hu, Koren
       and Volinsky (2008), "Collaborative filtering for implicit feedback datasets", equation
-      3. Differences: an event counts with its value, several of one item add up; the server
-      steps once a round, however many clients took part.
+      3, and `log` their equation 6 with epsilon 1. Differences: values of several events with
+      one item add up; the server steps once a round, however many clients took part.
 
     >>> fcf(num_items=100, dim=8).model.num_rows
     {'item': 100}
     """
-    if not decided(lambda: regularization > 0 and alpha >= 0):
-        raise ValueError("regularization must be above 0 and alpha at least 0")
+    _check(alpha, strength, regularization)
     optimizer = server_optimizer or optax.adam(0.01)
 
     def prepare(key: Key, history: History) -> tuple[RowIds, Own]:
-        return _own_items(history, num_items, alpha)
+        return _own_items(history, num_items, alpha, STRENGTHS[strength])
 
     def solve(rows: Array, gram: Array, own: Own) -> Array:
         """x_u: beside `Y' Y`, what the client's own items add to it."""
@@ -166,13 +177,22 @@ def _gram_of(shared: Part) -> Part:
     return Part({}, table.T @ table)
 
 
-def _own_items(history: History, num_items: int, alpha: float) -> tuple[RowIds, Own]:
-    """A client's items, each once, with the values of all its events."""
+def _check(alpha: float, strength: str, regularization: float) -> None:
+    if strength not in STRENGTHS:
+        raise ValueError(f"strength must be one of {', '.join(STRENGTHS)}, got {strength!r}")
+    if not decided(lambda: regularization > 0 and alpha >= 0):
+        raise ValueError("regularization must be above 0 and alpha at least 0")
+
+
+def _own_items(
+    history: History, num_items: int, alpha: float, strength_of: Callable[[Array], Array]
+) -> tuple[RowIds, Own]:
+    """A client's items, each once, with what all its events say."""
     order = jnp.argsort(history.items)
     items, values = history.items[order], history.values[order]
     place = jnp.cumsum(jnp.append(0, items[1:] != items[:-1])[: items.shape[0]])
     distinct = jnp.full_like(items, num_items).at[place].set(items)
-    strength = jnp.zeros_like(values).at[place].add(values)
+    strength = strength_of(jnp.zeros_like(values).at[place].add(values))
     is_held = distinct < num_items
     confidence = jnp.where(is_held, 1 + alpha * strength, 0)
     return {"item": distinct}, Own(is_held, confidence, history.num_events)

@@ -52,30 +52,34 @@ def start():
     return state, clients, Fixed(frozen, data())
 
 
-def matrices():
+STRENGTHS = {"value": lambda r: r, "log": np.log1p, "one": lambda r: (r > 0).astype(float)}
+
+
+def matrices(kind="value"):
     """`[N, I]` preferences and confidences."""
     strength = np.zeros((NUM_CLIENTS, NUM_ITEMS))
     for user, item, value in zip(*events(), strict=True):
         strength[user, item] += value
-    return (strength > 0).astype(float), 1 + ALPHA * strength
+    return (strength > 0).astype(float), 1 + ALPHA * STRENGTHS[kind](strength)
 
 
-def solve(table, client):
-    preference, confidence = (matrix[client] for matrix in matrices())
+def solve(table, client, kind="value"):
+    preference, confidence = (matrix[client] for matrix in matrices(kind))
     weighed = table.T * confidence
     return np.linalg.solve(weighed @ table + LAMBDA * np.eye(DIM), weighed @ preference)
 
 
-def test_a_round_equals_the_formulas():
-    algorithm = make(server_optimizer=optax.sgd(RATE))
+@pytest.mark.parametrize("strength", STRENGTHS)
+def test_a_round_equals_the_formulas(strength):
+    algorithm = make(server_optimizer=optax.sgd(RATE), strength=strength)
     state, clients, fixed = start()
     step = jax.jit(build(algorithm, Execution(chunk_size=3)).step)
     new_state, new_clients, info = step(state, clients, pad_cohort(COHORT, 7), fixed)
     table = np.asarray(state.shared.rows["item"], np.float64)
-    preference, confidence = matrices()
+    preference, confidence = matrices(strength)
     gradient, cost = 2 * LAMBDA * table, 0.0
     for client in COHORT:
-        user = solve(table, client)
+        user = solve(table, client, strength)
         error = preference[client] - table @ user
         gradient -= 2 * np.outer(confidence[client] * error, user)
         cost += confidence[client] @ error**2 + LAMBDA * user @ user
@@ -115,6 +119,8 @@ def test_clients_are_scored_by_what_they_solve_on_the_table_as_it_stands():
 def test_numbers_out_of_range_are_refused():
     with pytest.raises(ValueError, match="regularization"):
         fcf(5, regularization=0.0)
+    with pytest.raises(ValueError, match="strength must be one of value, log, one, got 'many'"):
+        fcf(5, strength="many")
 
 
 def test_a_mean_by_row_is_refused_because_own_items_would_weigh_more():
