@@ -60,4 +60,5 @@ def table(cells: dict) -> str:
         columns = [spread(found, GAIN, scale=1, digits=4), less, str(found[0]["reported_round"])]
         return -sum(gains), columns
 
-    return "\n\n".join(WARM.tables(cells, ["NDCG@10", "less vectors alone", "round"], figures))
+    tables = WARM.tables(cells, ["NDCG@10", "less vectors alone", "round"], figures)
+    return "\n\n".join(tables).replace("| warm/", "| ")
