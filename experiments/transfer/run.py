@@ -99,7 +99,7 @@ def verdict(cells: dict, data: str) -> str:
     asked = [method for method in BY_DEFAULT if method in gains]
     above = [method for method in asked if gains[method] >= least]
     below = [method for method in asked if gains[method] < least]
-    said = [f"15 % above Popularity: {', '.join(above) or 'none'}"]
+    said = [f"15 % above Popularity: {', '.join(above) or 'none'}"] if asked else []
     said += [f"not: {', '.join(below)}"] if below else []
     if YARDSTICK in gains:
         word = "does too" if gains[YARDSTICK] >= least else "does not either"
