@@ -9,6 +9,7 @@ TRAINING: Options = (
     *("--cohort.size", "256", "--algorithm.batch_size", "64"),
     *("--rounds", "1500", "--evaluate.every", "25", "--stop.patience", "6"),
 )
+"""One training for all rows: that of `ml-100k/minilm_lora`, with more people a round."""
 ADAM: Options = (
     *("--cohort.sampler", "uniform", "--algorithm.local_optimizer", "adam"),
     *("--algorithm.num_negatives", "3", "--algorithm.user_learning_rate", "0.05"),
@@ -18,7 +19,6 @@ FROZEN: Options = (
     *("--algorithm.max_positives", "0"),
 )
 TITLES: Options = (*FROZEN, "--algorithm.has_own_vectors", "false")
-"""One training for all rows: that of `ml-100k/minilm_lora`, with more people a round."""
 
 
 def trials(options: Options, **rates: tuple[float, ...]) -> Trials:
