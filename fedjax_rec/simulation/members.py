@@ -79,7 +79,7 @@ def encode(this: Round, num_positives: Array, norm: Array, store: Clients) -> En
     Args:
       this: the round.
       num_positives: `[C]` of the members.
-      norm: `[C]` of their updates; any positive numbers where only the weight counts.
+      norm: `[C]` of their updates, or a single one of all: any where only the weight counts.
       store: for the shapes of residuals.
     """
     aggregate, state = this.algorithm.aggregate, this.state
@@ -104,10 +104,12 @@ def encode(this: Round, num_positives: Array, norm: Array, store: Clients) -> En
         scale = jnp.where(norm > 0, scaled / norm, 0)
         return Encoding(weight, scale, message.weight, message.row_weight, message.stats)
 
-    encoding: Encoding = jax.vmap(member)(num_positives, norm)
+    encoding: Encoding = jax.vmap(member, in_axes=(0, 0 if norm.ndim else None))(
+        num_positives, norm
+    )
     return encoding
 
 
 def encode_by_weight(this: Round, num_positives: Array, store: Clients) -> Encoding:
     """The same where the norms are not known yet, or do not count."""
-    return encode(this, num_positives, jnp.ones(num_positives.shape), store)
+    return encode(this, num_positives, jnp.ones(()), store)

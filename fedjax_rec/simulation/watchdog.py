@@ -31,6 +31,11 @@ class Watchdog:
         """
         self._notice, self._patience = notice, patience
         self._devices = ", ".join(map(str, devices))
+        self._advice = (
+            "; if nothing computes any more, stop it and set execution.num_devices to 1"
+            if len(devices) > 1
+            else ""
+        )
 
     @contextmanager
     def waiting_for(self, what: str) -> Iterator[None]:
@@ -53,7 +58,6 @@ class Watchdog:
         while not is_done.wait(wait):
             waited = time.monotonic() - begin
             self._notice(
-                f"still waiting for {what} on {self._devices} after {waited:.0f} s; if nothing "
-                "computes any more, stop it and set execution.num_devices to 1"
+                f"still waiting for {what} on {self._devices} after {waited:.0f} s{self._advice}"
             )
             wait = waited

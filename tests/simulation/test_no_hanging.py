@@ -167,6 +167,15 @@ def test_a_long_wait_is_told_with_what_is_waited_for_and_where_and_rarely():
     assert 2 <= len(said) <= 3  # after 0.1, 0.2 and 0.4 seconds
     assert all("rounds up to 5" in line and "\n" not in line for line in said)
     assert all(str(device) in said[0] for device in jax.devices()[:2])
+    assert "set execution.num_devices to 1" in said[0]
+
+
+def test_nobody_is_told_to_use_one_device_who_does() -> None:
+    said: list[str] = []
+    with Watchdog(said.append, jax.devices()[:1], patience=0.1).waiting_for("rounds up to 5"):
+        time.sleep(0.3)
+    assert said[0].startswith(f"still waiting for rounds up to 5 on {jax.devices()[0]} after 0 s")
+    assert "num_devices" not in said[0]
 
 
 def test_a_short_wait_is_not_told():

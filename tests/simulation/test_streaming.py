@@ -33,6 +33,7 @@ from fedjax_rec.models import gmf, matrix_factorization
 from fedjax_rec.objectives import binary_cross_entropy, bpr, sampled, squared_error
 from fedjax_rec.simulation import Execution, build, pad_cohort
 from fedjax_rec.simulation.context import Round
+from fedjax_rec.simulation.members import encode_by_weight
 from fedjax_rec.simulation.streamable import is_streamed, may_recur, refusal
 from fedjax_rec.simulation.streaming import buffer_for
 from fedjax_rec.testing import assert_same_movement
@@ -282,6 +283,27 @@ def test_a_stretch_of_listed_rounds_is_one_after_the_other() -> None:
     for cohort in cohorts:
         one = program("listed", "streaming", 4)(*one[:2], cohort, fixed)
     assert_same_movement((state, clients), together[:2], one[:2], "rounds in one stretch")
+
+
+def test_what_does_not_depend_on_the_client_is_not_made_for_each() -> None:
+    """A row of zeros for every client would be a constant of the program, folded by XLA."""
+    name = next(name for name in SETTINGS if encoding_of(name, 3)[0].row_weight)
+    largest = [
+        max(var.aval.size for line in encoding_of(name, size)[1].eqns for var in line.outvars)
+        for size in (1000, 2000)
+    ]
+    assert largest == [1000, 2000]
+
+
+def encoding_of(name: str, num_clients: int) -> tuple[Any, Any]:
+    """What the aggregate makes of messages by their weight, and the program of that."""
+    _, algorithm, state, clients, fixed = setting(name)
+    this, sizes = Round(algorithm, Execution(), state, fixed), jnp.ones(num_clients, jnp.int32)
+
+    def encode(sizes: jax.Array) -> Any:
+        return encode_by_weight(this, sizes, clients)
+
+    return encode(sizes), jax.make_jaxpr(encode)(sizes).jaxpr
 
 
 def told(executor: str, cohort: tuple[int, ...]) -> float:
