@@ -39,7 +39,7 @@ METHODS: dict[str, tuple[str, ...]] = {
     "FedMF": ("ml-100k/fedmf", *FEDERATED),
     "FedAvg": ("ml-100k/fedavg", "--rounds", "200", *FEDERATED),
     "PFedRec": ("ml-100k/pfedrec", *FEDERATED),
-    "FCF": ("ml-100k/fcf", "--algorithm.strength", "one", *FEDERATED),
+    "FCF": ("ml-100k/fcf", *FEDERATED),
     "CoLR": ("ml-100k/colr", *FEDERATED),
     "FedAdam": (
         *("ml-100k/fedavg", "--algorithm.name", "fedadam", "--rounds", "200"),

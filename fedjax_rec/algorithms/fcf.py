@@ -52,12 +52,13 @@ class Own(NamedTuple):
     num_events: Array
 
 
-STRENGTHS: Mapping[str, Callable[[Array], Array]] = {
-    "value": lambda total: total,
-    "log": jnp.log1p,
-    "one": jnp.ones_like,
+STRENGTHS: Mapping[str, Callable[[Array, Array], Array]] = {
+    "value": lambda total, others: total,
+    "log": lambda total, others: jnp.log1p(total),
+    "one": lambda total, others: jnp.ones_like(total),
+    "share": lambda total, others: jnp.broadcast_to(others, total.shape),
 }
-"""What r_ui makes of the values of u's events with i."""
+"""r_ui, by the sum of the values of u's events with i, and how many items u has one of."""
 
 
 @parametric
@@ -67,7 +68,7 @@ def fcf(
     dim: int = 32,
     init_stddev: float = 0.1,
     alpha: float = 1.0,
-    strength: Literal["value", "log", "one"] = "value",
+    strength: Literal["value", "log", "one", "share"] = "value",
     regularization: float = 1.0,
     aggregate: AggregateTransform | None = None,
     server_optimizer: optax.GradientTransformation | None = None,
@@ -87,8 +88,10 @@ def fcf(
       dim: width of a vector (D), at least 1.
       init_stddev: standard deviation of the initial vectors.
       alpha: what an r_ui of 1 adds to the confidence, at least 0.
-      strength: r_ui is the `value` of u's events with i, `log` of 1 and that, or `one`. Counts
-        that reach thousands, such as plays, drown all other items as they are.
+      strength: r_ui is the `value` of u's events with i, `log` of 1 and that, or `one`: counts
+        that reach thousands, such as plays, drown all other items as they are. `share` is I over
+        the number of u's items, so that these together add alpha times what the catalogue
+        weighs, however sparse the data.
       regularization: lambda, above 0.
       aggregate: what happens to what clients send; the plain sum by default. No mean by row.
       server_optimizer: `optax.adam(0.01)` by default; the paper steps by Adam too.
@@ -105,7 +108,8 @@ def fcf(
       Ammad-ud-din et al. (2019), Algorithm 1, equations 4 to 8; the cost is that of Hu, Koren
       and Volinsky (2008), "Collaborative filtering for implicit feedback datasets", equation
       3, and `log` their equation 6 with epsilon 1. Differences: values of several events with
-      one item add up; the server steps once a round, however many clients took part.
+      one item add up; the server steps once a round, however many clients took part; `one` and
+      `share` are ours.
 
     >>> fcf(num_items=100, dim=8).model.num_rows
     {'item': 100}
@@ -117,10 +121,7 @@ def fcf(
         return _own_items(history, num_items, alpha, STRENGTHS[strength])
 
     def solve(rows: Array, gram: Array, own: Own) -> Array:
-        """x_u: beside `Y' Y`, what the client's own items add to it."""
-        extra = jnp.where(own.is_held, own.confidence - 1, 0)
-        matrix = gram + (rows * extra[:, None]).T @ rows + regularization * jnp.eye(dim)
-        return solve_positive_definite(matrix, own.confidence @ rows)
+        return _user(rows, gram + regularization * jnp.eye(dim), own)
 
     def run(key: Key, view: View, task: Task) -> ClientOutput:
         rows, gram, own = view.shared.rows["item"], view.extra.dense, task.plan
@@ -171,6 +172,27 @@ def fcf(
     )
 
 
+def _user(rows: Array, matrix: Array, own: Own) -> Array:
+    """x_u: to `Y' Y + lambda I` [D, D], a client's own items Y_u [S, D] add their part.
+
+    With E the own items' `c_ui - 1`, it is `(A + Y_u' E Y_u)^-1 Y_u' c`. Who has fewer items
+    than a vector has numbers solves S equations instead of D (Woodbury): with
+    `K = Y_u A^-1 Y_u'`, it is `A^-1 Y_u' (c - E^1/2 (I + E^1/2 K E^1/2)^-1 E^1/2 K c)`. All
+    invert one A.
+    """
+    extra = jnp.where(own.is_held, own.confidence - 1, 0)
+    if rows.shape[0] >= rows.shape[1]:
+        return solve_positive_definite(
+            matrix + (rows * extra[:, None]).T @ rows, own.confidence @ rows
+        )
+    inverse = solve_positive_definite(matrix, jnp.eye(matrix.shape[0]))
+    seen, root = rows @ inverse, jnp.sqrt(extra)
+    kernel = seen @ rows.T
+    system = jnp.eye(rows.shape[0]) + root[:, None] * kernel * root
+    inner = solve_positive_definite(system, root * (kernel @ own.confidence))
+    return (own.confidence - root * inner) @ seen
+
+
 def _gram_of(shared: Part) -> Part:
     """`Y' Y`, which every client's equations begin with."""
     table = shared.rows["item"]
@@ -185,14 +207,15 @@ def _check(alpha: float, strength: str, regularization: float) -> None:
 
 
 def _own_items(
-    history: History, num_items: int, alpha: float, strength_of: Callable[[Array], Array]
+    history: History, num_items: int, alpha: float, strength_of: Callable[[Array, Array], Array]
 ) -> tuple[RowIds, Own]:
     """A client's items, each once, with what all its events say."""
     order = jnp.argsort(history.items)
     items, values = history.items[order], history.values[order]
     place = jnp.cumsum(jnp.append(0, items[1:] != items[:-1])[: items.shape[0]])
     distinct = jnp.full_like(items, num_items).at[place].set(items)
-    strength = strength_of(jnp.zeros_like(values).at[place].add(values))
     is_held = distinct < num_items
+    catalogues = num_items / jnp.maximum(is_held.sum(), 1)
+    strength = strength_of(jnp.zeros_like(values).at[place].add(values), catalogues)
     confidence = jnp.where(is_held, 1 + alpha * strength, 0)
     return {"item": distinct}, Own(is_held, confidence, history.num_events)

@@ -42,17 +42,22 @@ def data():
     return client_data(split)
 
 
-def make(**options):
-    return fcf(NUM_ITEMS, dim=DIM, init_stddev=0.6, alpha=ALPHA, regularization=LAMBDA, **options)
+def make(dim=DIM, **options):
+    return fcf(NUM_ITEMS, dim=dim, init_stddev=0.6, alpha=ALPHA, regularization=LAMBDA, **options)
 
 
-def start():
-    init = jax.jit(build(make()).init, static_argnums=1)
+def start(dim=DIM):
+    init = jax.jit(build(make(dim)).init, static_argnums=1)
     state, clients, frozen = init(jax.random.key(2), NUM_CLIENTS + 1)
     return state, clients, Fixed(frozen, data())
 
 
-STRENGTHS = {"value": lambda r: r, "log": np.log1p, "one": lambda r: (r > 0).astype(float)}
+STRENGTHS = {
+    "value": lambda r: r,
+    "log": np.log1p,
+    "one": lambda r: (r > 0).astype(float),
+    "share": lambda r: NUM_ITEMS * (r > 0) / (r > 0).sum(axis=1, keepdims=True),
+}
 
 
 def matrices(kind="value"):
@@ -66,13 +71,14 @@ def matrices(kind="value"):
 def solve(table, client, kind="value"):
     preference, confidence = (matrix[client] for matrix in matrices(kind))
     weighed = table.T * confidence
-    return np.linalg.solve(weighed @ table + LAMBDA * np.eye(DIM), weighed @ preference)
+    return np.linalg.solve(weighed @ table + LAMBDA * np.eye(table.shape[1]), weighed @ preference)
 
 
+@pytest.mark.parametrize("dim", [DIM, 16])  # fewer numbers than the clients have items, and more
 @pytest.mark.parametrize("strength", STRENGTHS)
-def test_a_round_equals_the_formulas(strength):
-    algorithm = make(server_optimizer=optax.sgd(RATE), strength=strength)
-    state, clients, fixed = start()
+def test_a_round_equals_the_formulas(strength, dim):
+    algorithm = make(dim, server_optimizer=optax.sgd(RATE), strength=strength)
+    state, clients, fixed = start(dim)
     step = jax.jit(build(algorithm, Execution(chunk_size=3)).step)
     new_state, new_clients, info = step(state, clients, pad_cohort(COHORT, 7), fixed)
     table = np.asarray(state.shared.rows["item"], np.float64)
@@ -119,7 +125,7 @@ def test_clients_are_scored_by_what_they_solve_on_the_table_as_it_stands():
 def test_numbers_out_of_range_are_refused():
     with pytest.raises(ValueError, match="regularization"):
         fcf(5, regularization=0.0)
-    with pytest.raises(ValueError, match="strength must be one of value, log, one, got 'many'"):
+    with pytest.raises(ValueError, match="strength must be one of value, log, one, share, got 'many'"):
         fcf(5, strength="many")
 
 

@@ -104,7 +104,7 @@ def test_a_round_of_nobody_keeps_the_table(split: Any) -> None:
     np.testing.assert_array_equal(before, after)
 
 
-@pytest.mark.parametrize("dim", [1, 2, 17])
+@pytest.mark.parametrize("dim", [1, 2, 16, 17, 45])
 def test_both_solvers_solve(dim: int) -> None:
     root = RNG.normal(size=(4, dim, dim))
     matrix, vector = root @ root.transpose(0, 2, 1) + np.eye(dim), RNG.normal(size=(4, dim))
