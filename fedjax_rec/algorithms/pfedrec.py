@@ -36,6 +36,7 @@ def pfedrec(
     num_items: int,
     *,
     dim: int = 32,
+    init_stddev: float = 1.0,
     num_negatives: int = 4,
     batch_size: int = 256,
     local_epochs: int = 1,
@@ -57,6 +58,8 @@ def pfedrec(
     Args:
       num_items: size of the catalogue (I).
       dim: width of a vector (D), at least 1.
+      init_stddev: standard deviation of the initial table; 1 as in the released code. Where
+        items are met by few, what they start from drowns what is learned.
       num_negatives: negatives to each positive, at least 1.
       batch_size: examples of a local step.
       local_epochs: passes over a client's items in a round, at least 1.
@@ -100,7 +103,7 @@ def pfedrec(
         is_sliced=is_sliced,
         with_replacement=variant == "as_released",
     )
-    model, objective = _linear_heads(num_items, dim), sampled(sampler, losses[variant])
+    model, objective = _linear_heads(num_items, dim, init_stddev), sampled(sampler, losses[variant])
     item_rate = item_learning_rate
     if not is_zero(item_rate_factor):
         item_rate = learning_rate * num_items * item_rate_factor
@@ -113,7 +116,7 @@ def pfedrec(
     return replace(algorithm, adapt=trained_view(client_update), without_own=lambda view: view)
 
 
-def _linear_heads(num_items: int, dim: int) -> Model:
+def _linear_heads(num_items: int, dim: int, init_stddev: float) -> Model:
     """`w_u . v_i + b_u`: a shared table and private heads that start alike.
 
     The common start is frozen, and what is private is the distance from it.
@@ -121,7 +124,7 @@ def _linear_heads(num_items: int, dim: int) -> Model:
 
     def init(key: Key) -> tuple[Part, Part]:
         key_table, key_head = jax.random.split(key)
-        table = jax.random.normal(key_table, (num_items, dim))
+        table = init_stddev * jax.random.normal(key_table, (num_items, dim))
         bound = dim**-0.5
         head = jax.random.uniform(key_head, (dim + 1,), minval=-bound, maxval=bound)
         return Part({"item": table}, ()), Part({}, head)

@@ -125,7 +125,9 @@ def test_clients_are_scored_by_what_they_solve_on_the_table_as_it_stands():
 def test_numbers_out_of_range_are_refused():
     with pytest.raises(ValueError, match="regularization"):
         fcf(5, regularization=0.0)
-    with pytest.raises(ValueError, match="strength must be one of value, log, one, share, got 'many'"):
+    with pytest.raises(
+        ValueError, match="strength must be one of value, log, one, share, got 'many'"
+    ):
         fcf(5, strength="many")
 
 
