@@ -7,6 +7,7 @@ a cell is run again only if its command has changed. Several may work on one tab
 import fcntl
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -79,6 +80,9 @@ class Cells:
         if done.returncode == -9:
             self._store(name, command, {"stopped": "killed: over the memory"})
             return
+        if done.returncode == 2 and (needed := _memory_needed(words)):
+            self._store(name, command, {"stopped": f"needs {needed}"})
+            return
         if done.returncode:
             sys.exit(f"{folder}: the run did not end; the next call goes on with it")
         summary = json.loads((folder / "summary.json").read_text())
@@ -121,6 +125,13 @@ class Cells:
         before, rest = path.read_text().split(START)
         path.write_text(f"{before}{START}\n\n{table}\n\n{END}{rest.split(END)[1]}")
         print(table)
+
+
+def _memory_needed(words: Sequence[str]) -> str:
+    """What a command that was refused for its memory would need; empty if it was not."""
+    refused = subprocess.run(words, check=False, capture_output=True, text=True)
+    found = re.search(r"does not fit: .*?needs? ([\d.,]+ \w*B) of memory", refused.stderr)
+    return found[1] if found else ""
 
 
 def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

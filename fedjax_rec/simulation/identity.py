@@ -12,6 +12,7 @@ import json
 import math
 import types
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -121,16 +122,28 @@ def digests(facts: Facts) -> dict[str, str]:
 def rates_of(facts: Facts) -> list[str]:
     """The learning rates of an algorithm, `name (value)`, largest first.
 
-    >>> rates_of({"algorithm": {"item_learning_rate": 5.0, "dim": 3}})
+    A name that two have is told with what it belongs to.
+
+    >>> rates_of({"algorithm": {"algorithm.item_learning_rate": 5.0, "algorithm.dim": 3}})
     ['item_learning_rate (5)']
+    >>> rates_of({"algorithm": {"algorithm.learning_rate": 5.0, "server.learning_rate": 1.0}})
+    ['algorithm.learning_rate (5)', 'server.learning_rate (1)']
     """
     known = facts.get("algorithm") or facts.get("slots") or {}
     found = {
-        name.rpartition(".")[2]: value
+        name: value
         for name, value in known.items()
         if isinstance(value, int | float) and name.endswith("learning_rate") and value
     }
-    return [f"{name} ({value:g})" for name, value in sorted(found.items(), key=lambda f: -f[1])]
+    owners = Counter(map(_last, found))
+    return [
+        f"{_last(name) if owners[_last(name)] == 1 else name} ({value:g})"
+        for name, value in sorted(found.items(), key=lambda rate: -rate[1])
+    ]
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
 
 
 # ------------------------------------------------------------ values inside functions

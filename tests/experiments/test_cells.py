@@ -1,6 +1,7 @@
 """Cells of experiments: run once, again when their command changes, and told when too long."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,11 @@ def test_a_run_that_is_refused_ends_the_script(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="the run did not end"):
         Cells(tmp_path).run("one", "synthetic/fedmf", "--rounds", "0")
     assert not (tmp_path / "results.json").exists()
+
+
+def test_a_run_that_does_not_fit_says_what_it_needs(tmp_path: Path) -> None:
+    Cells(tmp_path).run("huge", "synthetic/fedmf", *QUICK, "--algorithm.dim", "200000000000")
+    assert re.fullmatch(r"needs [\d.,]+ [TP]B", percent(Cells(tmp_path).found["huge"]))
 
 
 def test_the_readme_gets_the_table_and_keeps_the_rest(tmp_path: Path) -> None:
