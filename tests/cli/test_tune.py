@@ -138,8 +138,8 @@ def test_rates_are_drawn_by_their_logarithm_around_the_presets_own(tmp_path):
         axes["algorithm.item_learning_rate"].low,
         axes["algorithm.item_learning_rate"].high,
     ) == (
-        "375.0",
-        "24000.0",
+        "12.5",
+        "800.0",
     )
     assert not any(axis.is_whole for axis in axes.values())
     adam = Tuning("ml-100k/fcf", (), tmp_path, 5, 1.0, ())
