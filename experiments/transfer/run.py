@@ -80,7 +80,7 @@ def table(cells: dict) -> str:
         ]
         for method in METHODS
     ]
-    verdicts = [f"- {data}: {verdict(cells, data)}" for data in found]
+    verdicts = [f"- {data}: {said}" for data in found if (said := verdict(cells, data))]
     return "\n".join(
         [markdown(["method", *found], rows), "", *verdicts, "", f"Ran on: {machine(cells)}"]
     )
