@@ -53,12 +53,12 @@ class Own(NamedTuple):
 
 
 STRENGTHS: Mapping[str, Callable[[Array, Array], Array]] = {
-    "value": lambda total, others: total,
-    "log": lambda total, others: jnp.log1p(total),
-    "one": lambda total, others: jnp.ones_like(total),
-    "share": lambda total, others: jnp.broadcast_to(others, total.shape),
+    "value": lambda total, ratio: total,
+    "log": lambda total, ratio: jnp.log1p(total),
+    "one": lambda total, ratio: jnp.ones_like(total),
+    "share": lambda total, ratio: jnp.broadcast_to(ratio, total.shape),
 }
-"""r_ui, by the sum of the values of u's events with i, and how many items u has one of."""
+"""r_ui, by the sum of the values of u's events with i, and the ratio of I to u's items."""
 
 
 @parametric
@@ -215,7 +215,7 @@ def _own_items(
     place = jnp.cumsum(jnp.append(0, items[1:] != items[:-1])[: items.shape[0]])
     distinct = jnp.full_like(items, num_items).at[place].set(items)
     is_held = distinct < num_items
-    catalogues = num_items / jnp.maximum(is_held.sum(), 1)
-    strength = strength_of(jnp.zeros_like(values).at[place].add(values), catalogues)
+    ratio = num_items / jnp.maximum(is_held.sum(), 1)
+    strength = strength_of(jnp.zeros_like(values).at[place].add(values), ratio)
     confidence = jnp.where(is_held, 1 + alpha * strength, 0)
     return {"item": distinct}, Own(is_held, confidence, history.num_events)
